@@ -1,0 +1,98 @@
+"""Errors of the bus.
+
+HeadraceError
++-- BusError
+    +-- MalformedEnvelope       bytes that no codec of ours made
+    +-- BusDisconnected         the server does not answer
+    +-- RevisionConflict        a compare-and-set lost (also Conflict)
+    +-- LeaseLost               the lease expired or another holder has it (also Conflict)
+    +-- PayloadTooLarge         more than the server's max_payload, headers included
+    +-- BlobNotFound            no bytes under this digest (also NotFound)
+    +-- DigestMismatch          the bytes are not what their digest says
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from headrace_api.errors import Conflict, HeadraceError, NotFound
+
+
+class BusError(HeadraceError):
+    """Anything that goes wrong between the parts."""
+
+
+class MalformedEnvelope(BusError, ValueError):
+    """Bytes on a subject that no codec of ours made."""
+
+    code: ClassVar[str] = "MalformedEnvelope"
+    status: ClassVar[int] = 400
+
+    def __init__(self, part: str, found: str) -> None:
+        super().__init__(f"malformed {part}: {found}")
+        self.part = part
+
+
+class BusDisconnected(BusError, ConnectionError):
+    """The server does not answer."""
+
+    code: ClassVar[str] = "ServiceUnavailable"
+    status: ClassVar[int] = 503
+
+
+class RevisionConflict(BusError, Conflict):
+    """Another writer changed the key first."""
+
+    code: ClassVar[str] = "Conflict"
+    status: ClassVar[int] = 409
+
+    def __init__(self, key: str, expected: int) -> None:
+        super().__init__(f"{key!r} is no longer at revision {expected}", target=key)
+        self.key = key
+        self.expected = expected
+
+
+class LeaseLost(BusError, Conflict):
+    """The lease expired or another holder has it; nothing was written."""
+
+    code: ClassVar[str] = "LeaseLost"
+    status: ClassVar[int] = 409
+
+    def __init__(self, lease: str) -> None:
+        super().__init__(f"lease {lease!r} is held by somebody else", target=lease)
+        self.lease = lease
+
+
+class PayloadTooLarge(BusError, ValueError):
+    """A message larger than the server takes, headers included."""
+
+    code: ClassVar[str] = "PayloadTooLarge"
+    status: ClassVar[int] = 413
+
+    def __init__(self, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"message of {size_bytes} bytes exceeds the server's {max_bytes} bytes")
+        self.size_bytes = size_bytes
+        self.max_bytes = max_bytes
+
+
+class BlobNotFound(BusError, NotFound):
+    """No bytes under this digest."""
+
+    code: ClassVar[str] = "BlobNotFound"
+    status: ClassVar[int] = 404
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"no blob {digest}", target=digest)
+        self.digest = digest
+
+
+class DigestMismatch(BusError):
+    """The bytes are not what their digest says; nothing was stored or handed out."""
+
+    code: ClassVar[str] = "DigestMismatch"
+    status: ClassVar[int] = 400
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"expected digest {expected}, found {found}")
+        self.expected = expected
+        self.found = found

@@ -1,0 +1,149 @@
+"""The scoring envelope: a version byte, a kind byte, a small msgpack header, then the raw body.
+
+    request   ingress -> inst.<ep>.<dep>.<iid>   Request
+    answer    scorer  -> the ingress' reply subject   Answer, once; or CHUNK ... CHUNK END
+
+The body is never re-encoded: what the client sent is what the worker reads. Answers of one request
+share its reply subject; a streamed answer is numbered chunks of at most CHUNK_BYTES under a credit
+window (design 3.1).
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple
+
+import msgpack
+
+from headrace_bus.errors import MalformedEnvelope
+
+VERSION: Final = 1
+CHUNK_BYTES: Final = 256 * 1024
+CHUNK_WINDOW: Final = 8  # chunks a scorer may send before it has credit for more
+
+Headers = tuple[tuple[str, str], ...]
+
+_PREFIX: Final = struct.Struct(">BBI")  # version, kind, header length in bytes
+_REQUEST: Final = 0x51
+_ANSWER: Final = 0x41
+
+
+class RequestFlag(IntFlag):
+    """What the ingress asks of the instance besides the answer."""
+
+    NONE = 0
+    MIRROR = 1  # a copy: run it, answer nobody
+    GRANTED = 2  # uses a slot the instance granted to this ingress
+    RETRY = 4  # the second attempt of a request lost with its instance
+    RESENT = 8  # sent again under the same id after a reconnect; drop it if it is here already
+
+
+class AnswerKind(IntEnum):
+    """What became of a request at an instance."""
+
+    DONE = 1  # status, headers and the whole body
+    BUSY = 2  # not admitted, nothing ran; the request goes back to the head of its queue
+    DRAINING = 3  # not admitted, the instance takes nothing more
+    CHUNK = 4  # a piece of a streamed body; the first one carries status and headers
+    END = 5  # the streamed body is complete, or broken when `reason` says why
+    EXPIRED = 6  # the deadline had passed before anything ran
+    FAILED = 7  # no answer from the model: `reason` is model_not_ready, worker_died, timeout, ...
+    GRANT = 8  # not an answer: `free` slots are held for this ingress, see routing
+
+
+class Request(NamedTuple):
+    """One scoring request on its way to an instance."""
+
+    request_id: str
+    deadline_ms: int
+    """Absolute, Unix milliseconds. Nobody starts the request after it."""
+    remaining_ms: int
+    """What was left when it was sent; guards against skewed clocks."""
+    timeout_ms: int
+    """How long `run` may take, from dispatch (request_timeout_ms)."""
+    flags: int
+    method: str
+    path: str
+    """Below the endpoint: `/score`, `/swagger.json`."""
+    query: str
+    headers: Headers
+    """Chosen client headers, names in lower case."""
+    traceparent: str
+    ingress_id: str
+    body: bytes
+
+
+class Answer(NamedTuple):
+    """What an instance says of a request."""
+
+    kind: int
+    request_id: str
+    status: int
+    headers: Headers
+    exec_us: int
+    """Microseconds inside `run`; -1 when it did not run to its end."""
+    free: int
+    """Slots free at the instance after this answer (GRANT: slots held for this ingress)."""
+    seq: int
+    """Number of a CHUNK, from 0; in END the number of chunks."""
+    reason: str
+    epoch: int
+    """The instance's epoch, so that answers of a predecessor are told apart."""
+    body: bytes
+
+
+def encode_request(request: Request) -> bytes:
+    header = msgpack.packb(request[:-1])
+    return _PREFIX.pack(VERSION, _REQUEST, len(header)) + header + request.body
+
+
+def encode_answer(answer: Answer) -> bytes:
+    header = msgpack.packb(answer[:-1])
+    return _PREFIX.pack(VERSION, _ANSWER, len(header)) + header + answer.body
+
+
+def decode_request(data: bytes) -> Request:
+    """Raises MalformedEnvelope on anything `encode_request` cannot have made."""
+    header, body = _split(data, _REQUEST)
+    try:
+        *plain, headers, traceparent, ingress_id = header
+        return Request(*plain, _headers(headers), traceparent, ingress_id, body)
+    except (TypeError, ValueError) as error:
+        raise MalformedEnvelope("request header", str(error)) from error
+
+
+def decode_answer(data: bytes) -> Answer:
+    """Raises MalformedEnvelope on anything `encode_answer` cannot have made."""
+    header, body = _split(data, _ANSWER)
+    try:
+        kind, request_id, status, headers, *rest = header
+        return Answer(kind, request_id, status, _headers(headers), *rest, body)
+    except (TypeError, ValueError) as error:
+        raise MalformedEnvelope("answer header", str(error)) from error
+
+
+def _split(data: bytes, kind: int) -> tuple[list[object], bytes]:
+    if len(data) < _PREFIX.size:
+        raise MalformedEnvelope("prefix", f"{len(data)} bytes, at least {_PREFIX.size} expected")
+    version, found, length = _PREFIX.unpack_from(data)
+    if (version, found) != (VERSION, kind):
+        raise MalformedEnvelope("prefix", f"version {version} kind {found:#x}")
+    end = _PREFIX.size + length
+    if end > len(data):
+        raise MalformedEnvelope(
+            "header", f"{length} bytes announced, {len(data) - _PREFIX.size} there"
+        )
+    try:
+        header = msgpack.unpackb(data[_PREFIX.size : end])
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MalformedEnvelope("header", str(error)) from error
+    if not isinstance(header, list):
+        raise MalformedEnvelope("header", "not a list")
+    return header, data[end:]
+
+
+def _headers(pairs: object) -> Headers:
+    if not isinstance(pairs, list):
+        raise TypeError("headers are not a list of pairs")
+    return tuple((name, value) for name, value in pairs)

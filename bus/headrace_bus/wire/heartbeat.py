@@ -1,0 +1,110 @@
+"""What instances and ingresses say of themselves every HEARTBEAT_INTERVAL_S (design 4).
+
+An instance counts as frozen after MISSED_HEARTBEATS of them; its state is never guessed from one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Self
+
+import msgpack
+
+from headrace_bus.errors import MalformedEnvelope
+
+HEARTBEAT_INTERVAL_S: Final = 0.5
+MISSED_HEARTBEATS: Final = 3
+
+
+class InstanceState(StrEnum):
+    """Where an instance is in its life. Only READY takes requests."""
+
+    FETCHING = "fetching"  # model and code
+    BUILDING = "building"  # environment
+    LOADING = "loading"  # init()
+    READY = "ready"
+    UNREADY = (
+        "unready"  # alive, out of rotation: readiness probe fails or a worker is being replaced
+    )
+    DRAINING = "draining"
+    FAILED = "failed"  # will not become ready; `error` says why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceHeartbeat:
+    """One instance, now. Sent at once on each change of state, else every half second."""
+
+    iid: str
+    epoch: int
+    """Milliseconds at which the process started: a new one is a new instance life."""
+    client: str
+    """Name of its NATS connection, as DISCONNECT events carry it."""
+    state: InstanceState
+    slots: int
+    """Requests that may be at the instance at once, look-ahead included."""
+    in_flight: int
+    served: int = 0
+    """Requests answered since the epoch began."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds spent in fetch, environment, load, ready, as far as they are done."""
+    workers: tuple[int, ...] = ()
+    """Pids of the live workers."""
+    error_code: str = ""
+    """ImageBuildFailure, ResourceNotReady, BadArgument, ... (azure_behaviour.md 3.6)."""
+    error: str = ""
+    """The user's own traceback or the resolver's words."""
+    cpu: float = 0.0
+    """Cores in use by the scorer and its workers, over the last second."""
+    memory_bytes: int = 0
+
+    def encode(self) -> bytes:
+        return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Raises MalformedEnvelope."""
+        fields = _fields(data, "instance heartbeat")
+        try:
+            fields["state"] = InstanceState(fields["state"])
+            fields["workers"] = tuple(fields.get("workers", ()))
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedEnvelope("instance heartbeat", str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngressHeartbeat:
+    """One ingress or router, now."""
+
+    ingress_id: str
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Requests without an instance, by `<ep>.<dep>`."""
+    in_flight: dict[str, int] = field(default_factory=dict)
+    """Requests at an instance, by `<ep>.<dep>`."""
+    applied: dict[str, int] = field(default_factory=dict)
+    """Revision of the route last applied, by endpoint."""
+    live: dict[str, int] = field(default_factory=dict)
+    """Ready instances it sees, by `<ep>.<dep>`."""
+
+    def encode(self) -> bytes:
+        return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Raises MalformedEnvelope."""
+        fields = _fields(data, "ingress heartbeat")
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise MalformedEnvelope("ingress heartbeat", str(error)) from error
+
+
+def _fields(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        fields = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MalformedEnvelope(what, str(error)) from error
+    if not isinstance(fields, dict):
+        raise MalformedEnvelope(what, "not a map")
+    return fields

@@ -1,0 +1,3 @@
+"""The headrace command."""
+
+from __future__ import annotations

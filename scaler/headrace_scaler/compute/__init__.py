@@ -1,0 +1,3 @@
+"""Providers that start, list and stop instances."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The processes of the platform."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The control API, its operations and the reconciler."""
+
+from __future__ import annotations

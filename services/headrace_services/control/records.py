@@ -1,0 +1,149 @@
+"""What control keeps in NATS: specs in `spec`, everything observed in `state` (design 4).
+
+    spec    endpoint.<ep>                   Spec, with the names of its deployments
+            deployment.<ep>.<dep>           Spec
+            asset.<kind>.<name>.<version>   Spec (names and versions as tokens)
+    state   status.endpoint.<ep>            Status
+            status.deployment.<ep>.<dep>    Status
+            operation.<id>                  Operation
+            instance.<ep>.<dep>.<iid>       Instance
+            route.<ep>                      headrace_bus.wire.route_record.Route
+            lease.<name>                    headrace_bus.store.lease
+
+A spec holds ARM JSON as the caller wrote it, completed with defaults; typed reading is the api's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from headrace_api.names import token
+
+
+class ProvisioningState(StrEnum):
+    """azure_behaviour.md 7.1."""
+
+    CREATING = "Creating"
+    UPDATING = "Updating"
+    SCALING = "Scaling"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+    CANCELED = "Canceled"
+
+
+class InstancePhase(StrEnum):
+    """What control wants of an instance it has written down."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+class _Record:
+    """JSON in and out for the dataclasses below."""
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True).encode()  # type: ignore[call-overload]
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        return cls(**json.loads(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec(_Record):
+    """Desired state of one resource."""
+
+    name: str
+    """As the caller wrote it; keys carry it in lower case."""
+    arm: dict[str, Any]
+    """location, tags, identity, kind, sku and properties of the ARM resource."""
+    operation: str = ""
+    """Id of the operation that wrote this revision."""
+    created_at: str = ""
+    modified_at: str = ""
+    created_by: str = ""
+    deleting: bool = False
+    deployments: tuple[str, ...] = ()
+    """Endpoints only: the set of their deployments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(_Record):
+    """Observed state of one endpoint or deployment."""
+
+    provisioning_state: ProvisioningState
+    applied_revision: int = 0
+    """Revision of the spec that the instances serve; 0 when none does."""
+    operation: str = ""
+    """The operation that is open, or empty."""
+    error_code: str = ""
+    error: str = ""
+    ready: int = 0
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds of the slowest instance's start: fetch, environment, load, ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(_Record):
+    """One long-running operation (azure_rest.md 2.1); kept a day after its end."""
+
+    id: str
+    resource: str
+    """ARM id of what it is about."""
+    verb: str
+    """create, update, delete, regenerateKeys."""
+    status: str = "InProgress"
+    """InProgress, Succeeded, Failed or Canceled."""
+    started_at: str = ""
+    ended_at: str = ""
+    error_code: str = ""
+    error: str = ""
+    steps: tuple[tuple[str, float], ...] = ()
+    """Phases done so far and their seconds, for progress display."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance(_Record):
+    """One instance control wants; written before it is started (design 5)."""
+
+    iid: str
+    endpoint: str
+    deployment: str
+    revision: int
+    """Of the deployment spec it serves."""
+    phase: InstancePhase = InstancePhase.RUNNING
+    created_at: str = ""
+    restarts: int = 0
+
+
+def endpoint_key(endpoint: str) -> str:
+    return f"endpoint.{endpoint}"
+
+
+def deployment_key(endpoint: str, deployment: str) -> str:
+    return f"deployment.{endpoint}.{deployment}"
+
+
+def asset_key(kind: str, name: str, version: str) -> str:
+    """Key of a model, environment, code, data or component version."""
+    return f"asset.{kind}.{token(name)}.{token(version)}"
+
+
+def endpoint_status_key(endpoint: str) -> str:
+    return f"status.{endpoint_key(endpoint)}"
+
+
+def deployment_status_key(endpoint: str, deployment: str) -> str:
+    return f"status.{deployment_key(endpoint, deployment)}"
+
+
+def operation_key(operation_id: str) -> str:
+    return f"operation.{operation_id}"
+
+
+def instance_key(endpoint: str, deployment: str, iid: str) -> str:
+    return f"instance.{endpoint}.{deployment}.{iid}"

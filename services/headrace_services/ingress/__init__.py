@@ -1,0 +1,3 @@
+"""The HTTP edge of scoring."""
+
+from __future__ import annotations

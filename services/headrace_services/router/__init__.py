@@ -1,0 +1,3 @@
+"""Scoring for callers that speak NATS."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Logs, metrics and the clock."""
+
+from __future__ import annotations
