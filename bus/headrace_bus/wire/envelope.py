@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum, IntFlag
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -123,7 +123,7 @@ def decode_answer(data: bytes) -> Answer:
         raise MalformedEnvelope("answer header", str(error)) from error
 
 
-def _split(data: bytes, kind: int) -> tuple[list[object], bytes]:
+def _split(data: bytes, kind: int) -> tuple[list[Any], bytes]:
     if len(data) < _PREFIX.size:
         raise MalformedEnvelope("prefix", f"{len(data)} bytes, at least {_PREFIX.size} expected")
     version, found, length = _PREFIX.unpack_from(data)
