@@ -94,12 +94,12 @@ class Answer(NamedTuple):
 
 
 def encode_request(request: Request) -> bytes:
-    header = msgpack.packb(request[:-1])
+    header: bytes = msgpack.packb(request[:-1])
     return _PREFIX.pack(VERSION, _REQUEST, len(header)) + header + request.body
 
 
 def encode_answer(answer: Answer) -> bytes:
-    header = msgpack.packb(answer[:-1])
+    header: bytes = msgpack.packb(answer[:-1])
     return _PREFIX.pack(VERSION, _ANSWER, len(header)) + header + answer.body
 
 
@@ -108,7 +108,7 @@ def decode_request(data: bytes) -> Request:
     header, body = _split(data, _REQUEST)
     try:
         *plain, headers, traceparent, ingress_id = header
-        return Request(*plain, _headers(headers), traceparent, ingress_id, body)
+        return Request._make((*plain, _headers(headers), traceparent, ingress_id, body))
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("request header", str(error)) from error
 
@@ -118,7 +118,7 @@ def decode_answer(data: bytes) -> Answer:
     header, body = _split(data, _ANSWER)
     try:
         kind, request_id, status, headers, *rest = header
-        return Answer(kind, request_id, status, _headers(headers), *rest, body)
+        return Answer._make((kind, request_id, status, _headers(headers), *rest, body))
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("answer header", str(error)) from error
 
