@@ -1,0 +1,70 @@
+"""Writes the YAML a user would write, and deploys it with the command a user has."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.platform import Platform
+
+FIXTURES = Path(__file__).parents[1] / "acceptance" / "fixtures"
+
+
+class Workbench:
+    """A user's folder with endpoint and deployment files."""
+
+    def __init__(self, platform: Platform, folder: Path) -> None:
+        self.platform = platform
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def endpoint(self, name: str, **more: Any) -> None:
+        file = self.write(f"{name}.yml", {"name": name, "auth_mode": "key"} | more)
+        self.platform.run("online-endpoint", "create", "-f", str(file))
+
+    def deployment_file(
+        self, endpoint: str, name: str, code: str, script: str = "score.py", **more: Any
+    ) -> Path:
+        """Copies the code beside the file, so that a test may change it."""
+        source = self.folder / f"{endpoint}-{name}-code"
+        shutil.copytree(FIXTURES / code, source, dirs_exist_ok=True)
+        spec = {
+            "name": name,
+            "endpoint_name": endpoint,
+            "code_configuration": {"code": source.name, "scoring_script": script},
+            "instance_type": "Standard_DS3_v2",
+            "instance_count": 1,
+        }
+        return self.write(f"{endpoint}-{name}.yml", spec | more)
+
+    def deploy(
+        self,
+        endpoint: str,
+        name: str,
+        code: str,
+        script: str = "score.py",
+        *,
+        all_traffic: bool = True,
+        **more: Any,
+    ) -> Path:
+        file = self.deployment_file(endpoint, name, code, script, **more)
+        words = ("--all-traffic",) if all_traffic else ()
+        self.platform.run("online-deployment", "create", "-f", str(file), *words)
+        return file
+
+    def write(self, name: str, content: dict[str, Any]) -> Path:
+        file = self.folder / name
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+
+def patient(instances: int = 2, **more: Any) -> dict[str, Any]:
+    """The 20 ms async model that "no failed request" is judged with."""
+    settings = {"max_concurrent_requests_per_instance": 20, "request_timeout_ms": 10_000}
+    return {
+        "instance_count": instances,
+        "request_settings": settings | {"max_queue_wait_ms": 5_000},
+    } | more
