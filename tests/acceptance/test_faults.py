@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 
 async def ask(
-    url: str, key: str, body: dict[str, object], bound_s: float = 30.0
+    url: str, key: str, body: Mapping[str, object], bound_s: float = 30.0
 ) -> tuple[int, str, dict[str, str]]:
     """One request; status, body and headers of its answer."""
     timeout = aiohttp.ClientTimeout(total=bound_s)
