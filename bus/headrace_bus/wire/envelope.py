@@ -33,7 +33,7 @@ class RequestFlag(IntFlag):
     """What the ingress asks of the instance besides the answer."""
 
     NONE = 0
-    MIRROR = 1  # a copy: run it, answer nobody
+    MIRROR = 1  # a copy: run it, answer with the status and no body, so that its slot is known free
     GRANTED = 2  # uses a slot the instance granted to this ingress
     RETRY = 4  # the second attempt of a request lost with its instance
     RESENT = 8  # sent again under the same id after a reconnect; drop it if it is here already
@@ -63,6 +63,7 @@ class Request(NamedTuple):
     timeout_ms: int
     """How long `run` may take, from dispatch (request_timeout_ms)."""
     flags: int
+    """RequestFlag; bits 8 and up: how many more wait at the ingress (routing.admission)."""
     method: str
     path: str
     """Below the endpoint: `/score`, `/swagger.json`."""

@@ -1,0 +1,201 @@
+"""Who may start at an instance: the instance's side of dispatch, pure and synchronous.
+
+    request -> admit -> Admitted | Busy | Draining | Duplicate
+    finish, want, set_slots, expire -> grants to send
+
+An ingress that has requests and no slot says how many (`want`); the instance keeps those ingresses
+in a FIFO and holds each slot that comes free for the first of them. A slot is unheld only while
+nobody wants, so a request without a hold is admitted exactly when no ingress waits for the slot.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from headrace_bus.wire.envelope import RequestFlag
+
+GRANT_HOLD_S: Final = 0.1  # seconds a granted slot waits for its request
+REMEMBERED: Final = 1024  # finished requests known by id, so that a resent one is not run twice
+WANT_SHIFT: Final = 8  # `flags >> WANT_SHIFT` of a request: how many more wait behind it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """It has a slot until `finish`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """No slot for it; answer BUSY, the ingress keeps the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draining:
+    """The instance takes nothing more; answer DRAINING."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """Sent again after a reconnect, and here already: do not run it."""
+
+    finished: bool
+    """False: it still runs and its answer will come. True: its answer may have been lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Tell an ingress, by an Answer of kind GRANT on `reply`, how many slots are held for it."""
+
+    ingress_id: str
+    reply: str
+    held: int
+
+
+Verdict = Admitted | Busy | Draining | Duplicate
+
+_ADMITTED: Final = Admitted()
+_BUSY: Final = Busy()
+_DRAINING: Final = Draining()
+
+
+@dataclass(slots=True)
+class _Ingress:
+    reply: str
+    wants: int = 0
+    holds: list[float] = field(default_factory=list)
+    """When each slot held for it expires."""
+
+
+class Admission:
+    """The slots of one instance. Time is monotonic seconds, given by the caller."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.draining = False
+        self._running: dict[str, str] = {}
+        self._finished: OrderedDict[str, None] = OrderedDict()
+        self._queue: OrderedDict[str, _Ingress] = OrderedDict()
+        self._known: dict[str, _Ingress] = {}
+        self._held = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    @property
+    def free(self) -> int:
+        """Slots nobody has and nobody is granted; never negative."""
+        return max(0, self.slots - len(self._running) - self._held)
+
+    @property
+    def next_expiry(self) -> float | None:
+        """When `expire` has something to do, None while nothing is held."""
+        if not self._held:
+            return None
+        return min(known.holds[0] for known in self._known.values() if known.holds)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether an ingress waits for a slot here."""
+        return bool(self._queue)
+
+    def free_for(self, ingress_id: str) -> int:
+        """Slots this ingress may use now: what an answer to it carries in `free`."""
+        known = self._known.get(ingress_id)
+        return self.free + (len(known.holds) if known is not None else 0)
+
+    def admit(self, request_id: str, ingress_id: str, flags: int, now: float) -> Verdict:
+        """Take the request if it has a slot. While `wanted`, call `grants` right after it."""
+        if request_id in self._running:
+            return Duplicate(finished=False)
+        if flags & RequestFlag.RESENT and request_id in self._finished:
+            return Duplicate(finished=True)
+        if self.draining:
+            return _DRAINING
+        known = self._known.get(ingress_id)
+        if known is not None and known.holds:
+            known.holds.pop(0)
+            self._held -= 1
+        elif self.slots - len(self._running) - self._held <= 0:
+            return _BUSY
+        self._running[request_id] = ingress_id
+        if known is not None:
+            self._set_wants(ingress_id, known, flags >> WANT_SHIFT)
+        return _ADMITTED
+
+    def finish(self, request_id: str, now: float, *, answered: bool = True) -> list[Grant]:
+        """Free the slot of a request. Build its answer afterwards, `free_for` then is right.
+
+        A slot that goes to the very ingress the answer goes to needs no grant: the answer says it.
+        """
+        ingress_id = self._running.pop(request_id, None)
+        self._finished[request_id] = None
+        if len(self._finished) > REMEMBERED:
+            self._finished.popitem(last=False)
+        if not self._queue or ingress_id is None:
+            return []
+        grants = self._grant(now)
+        return [one for one in grants if not answered or one.ingress_id != ingress_id]
+
+    def want(self, ingress_id: str, n: int, reply: str, now: float) -> list[Grant]:
+        """Note how many requests of an ingress wait; 0 returns what is held for it."""
+        known = self._known.setdefault(ingress_id, _Ingress(reply))
+        known.reply = reply
+        self._set_wants(ingress_id, known, n)
+        if n == 0:
+            self._held -= len(known.holds)
+            del self._known[ingress_id]
+        return self._grant(now)
+
+    def grants(self, now: float) -> list[Grant]:
+        """Hand out free slots to those who want, when an `admit` brought a new want."""
+        return self._grant(now) if self._queue else []
+
+    def forget(self, ingress_id: str, now: float) -> list[Grant]:
+        """Drop what an ingress that has gone wanted and was granted."""
+        return self.want(ingress_id, 0, "", now)
+
+    def set_slots(self, slots: int, now: float) -> list[Grant]:
+        """Change the number of slots; those running are never taken back."""
+        self.slots = slots
+        return self._grant(now)
+
+    def drain(self) -> None:
+        """Take nothing more; what is held or wanted is forgotten."""
+        self.draining = True
+        self._queue.clear()
+        self._known.clear()
+        self._held = 0
+
+    def expire(self, now: float) -> list[Grant]:
+        """Take back slots held past GRANT_HOLD_S and grant them to the next who wants."""
+        for known in self._known.values():
+            while known.holds and known.holds[0] <= now:
+                known.holds.pop(0)
+                self._held -= 1
+        return self._grant(now)
+
+    def _set_wants(self, ingress_id: str, known: _Ingress, n: int) -> None:
+        known.wants = n
+        if n > 0:
+            self._queue.setdefault(ingress_id, known)
+        else:
+            self._queue.pop(ingress_id, None)
+
+    def _grant(self, now: float) -> list[Grant]:
+        """Give each free slot to the first who wants, who then goes to the end of the line."""
+        granted: dict[str, _Ingress] = {}
+        while self._queue and self.free:
+            ingress_id, known = self._queue.popitem(last=False)
+            known.wants -= 1
+            known.holds.append(now + GRANT_HOLD_S)
+            self._held += 1
+            granted[ingress_id] = known
+            if known.wants > 0:
+                self._queue[ingress_id] = known
+        return [
+            Grant(ingress_id=ingress_id, reply=known.reply, held=len(known.holds))
+            for ingress_id, known in granted.items()
+        ]

@@ -1,0 +1,88 @@
+"""What an ingress tells an instance beside requests, on `control.<ep>.<dep>.<iid>` (design 3.1).
+
+Want     n requests wait here with no slot; 0 takes that back and returns what is held
+Cancel   the caller hung up or ran out of time
+Credit   n more chunks of a streamed answer may come
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import msgpack
+
+from headrace_bus.errors import MalformedEnvelope
+
+MAX_WANT: Final = 4096  # requests; more than one instance can ever grant at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """Absolute, so it may be sent again: it replaces what the instance knew of this ingress."""
+
+    kind: ClassVar[int] = 1
+    ingress_id: str
+    n: int
+    """Requests that wait at the ingress. 0: none, and slots held for it are free for others."""
+    reply: str
+    """Where an Answer of kind GRANT goes; `free` in it is the number of slots now held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Nobody reads the answer any more; drop it if it has not started, stop it if it can."""
+
+    kind: ClassVar[int] = 2
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """Room for more chunks of a streamed answer, beyond CHUNK_WINDOW."""
+
+    kind: ClassVar[int] = 3
+    request_id: str
+    n: int
+
+
+InstanceControl = Want | Cancel | Credit
+
+
+def encode_control(message: InstanceControl) -> bytes:
+    match message:
+        case Want():
+            fields: tuple[str | int, ...] = (message.ingress_id, message.n, message.reply)
+        case Cancel():
+            fields = (message.request_id,)
+        case Credit():
+            fields = (message.request_id, message.n)
+    return msgpack.packb((message.kind, *fields))  # type: ignore[no-any-return]  # untyped
+
+
+def decode_control(data: bytes) -> InstanceControl:
+    """Raises MalformedEnvelope on anything `encode_control` cannot have made."""
+    try:
+        kind, *fields = msgpack.unpackb(data)
+        return _message(kind, fields)
+    except (TypeError, ValueError, msgpack.UnpackException) as error:
+        raise MalformedEnvelope("instance control", str(error)) from error
+
+
+def _message(kind: object, fields: list[Any]) -> InstanceControl:
+    if kind == Want.kind:
+        ingress_id, n, reply = fields
+        return Want(ingress_id=str(ingress_id), n=min(_count(n), MAX_WANT), reply=str(reply))
+    if kind == Cancel.kind:
+        (request_id,) = fields
+        return Cancel(request_id=str(request_id))
+    if kind == Credit.kind:
+        request_id, n = fields
+        return Credit(request_id=str(request_id), n=_count(n))
+    raise ValueError(f"kind {kind!r}")
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and value >= 0:
+        return value
+    raise ValueError(f"{value!r} is not a count")

@@ -1,0 +1,167 @@
+"""An instance never runs more than its slots and never keeps a free one from who wants it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from headrace_bus.routing.admission import (
+    GRANT_HOLD_S,
+    Admission,
+    Admitted,
+    Busy,
+    Draining,
+    Duplicate,
+)
+from headrace_bus.routing.look_ahead import base_slots, look_ahead
+from headrace_bus.wire.envelope import RequestFlag
+from headrace_bus.wire.instance_control import (
+    Cancel,
+    Credit,
+    InstanceControl,
+    Want,
+    decode_control,
+    encode_control,
+)
+
+INGRESSES = ("one", "two", "three")
+
+
+class AdmissionMachine(RuleBasedStateMachine):
+    """Any order of requests, finishes, wants and time keeps the law of design 3.1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.admission = Admission(2)
+        self.now = 0.0
+        self.number = 0
+        self.running: list[str] = []
+
+    @rule(ingress=st.sampled_from(INGRESSES), behind=st.integers(0, 3))
+    def request(self, ingress: str, behind: int) -> None:
+        self.number += 1
+        name = str(self.number)
+        entitled = self.admission.free_for(ingress)
+        verdict = self.admission.admit(name, ingress, behind << 8, self.now)
+        self.admission.grants(self.now)
+
+        assert isinstance(verdict, Admitted if entitled else Busy)
+        if isinstance(verdict, Admitted):
+            self.running.append(name)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.running))
+        self.running.remove(name)
+        self.admission.finish(name, self.now)
+
+    @rule(ingress=st.sampled_from(INGRESSES), n=st.integers(0, 4))
+    def want(self, ingress: str, n: int) -> None:
+        self.admission.want(ingress, n, "reply", self.now)
+
+    @rule(slots=st.integers(0, 5))
+    def resize(self, slots: int) -> None:
+        self.admission.set_slots(slots, self.now)
+
+    @rule(seconds=st.floats(0, 2 * GRANT_HOLD_S))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.admission.expire(self.now)
+
+    @invariant()
+    def no_slot_is_free_while_an_ingress_wants_it(self) -> None:
+        assert not (self.admission.wanted and self.admission.free)
+
+    @invariant()
+    def slots_add_up(self) -> None:
+        held = sum(self.admission.free_for(one) - self.admission.free for one in INGRESSES)
+        assert self.admission.in_flight == len(self.running)
+        assert (held == 0) == (self.admission.next_expiry is None)
+        if self.admission.free:
+            assert self.admission.free + held + len(self.running) == self.admission.slots
+
+
+TestAdmission = AdmissionMachine.TestCase
+
+
+def test_a_freed_slot_goes_to_the_ingress_that_waited_first() -> None:
+    admission = Admission(1)
+    admission.admit("a", "one", 0, 0.0)
+    admission.want("two", 2, "inbox.two", 0.0)
+    admission.want("three", 1, "inbox.three", 0.0)
+
+    (first,) = admission.finish("a", 1.0)
+    assert (first.ingress_id, first.reply, first.held) == ("two", "inbox.two", 1)
+    assert isinstance(admission.admit("b", "one", 0, 1.0), Busy)
+    assert isinstance(admission.admit("c", "two", 1 << 8, 1.0), Admitted)
+    (second,) = admission.finish("c", 2.0)
+    assert second.ingress_id == "three"
+
+
+def test_the_answer_itself_tells_its_ingress_of_the_slot() -> None:
+    admission = Admission(1)
+    admission.admit("a", "one", 0, 0.0)
+    admission.want("one", 1, "inbox", 0.0)
+
+    assert admission.finish("a", 1.0) == []
+    assert admission.free_for("one") == 1
+    assert admission.free_for("two") == 0
+
+
+def test_a_grant_nobody_uses_goes_to_the_next_after_its_hold() -> None:
+    admission = Admission(1)
+    admission.want("one", 1, "inbox.one", 0.0)
+    admission.want("two", 1, "inbox.two", 0.0)
+    expiry = admission.next_expiry
+    assert expiry is not None
+
+    assert admission.expire(expiry - 0.001) == []
+    assert [one.ingress_id for one in admission.expire(expiry)] == ["two"]
+
+
+def test_wanting_nothing_gives_the_held_slot_back_at_once() -> None:
+    admission = Admission(1)
+    admission.want("one", 1, "inbox.one", 0.0)
+    admission.want("two", 1, "inbox.two", 0.0)
+
+    assert [one.ingress_id for one in admission.want("one", 0, "", 0.0)] == ["two"]
+
+
+def test_a_draining_instance_takes_nothing_and_a_resent_request_is_not_run_twice() -> None:
+    admission = Admission(2)
+    admission.admit("a", "one", 0, 0.0)
+    admission.admit("b", "one", 0, 0.0)
+    admission.finish("b", 0.0)
+
+    assert admission.admit("a", "one", RequestFlag.RESENT, 0.0) == Duplicate(finished=False)
+    assert admission.admit("b", "one", RequestFlag.RESENT, 0.0) == Duplicate(finished=True)
+    admission.drain()
+    assert isinstance(admission.admit("c", "one", 0, 0.0), Draining)
+
+
+@given(
+    service_s=st.floats(1e-7, 10),
+    workers=st.integers(1, 64),
+    max_concurrent=st.integers(1, 256),
+)
+def test_look_ahead_is_what_finishes_in_a_millisecond(
+    service_s: float, workers: int, max_concurrent: int
+) -> None:
+    extra = look_ahead(service_s, workers, max_concurrent)
+
+    assert extra * service_s <= 0.001 * workers * (1 + 1e-9)
+    assert base_slots(workers, max_concurrent) + extra <= 2 * max_concurrent
+    assert look_ahead(0.02, 1, 8) == 0
+
+
+@given(
+    st.one_of(
+        st.builds(Want, ingress_id=st.text(), n=st.integers(0, 4096), reply=st.text()),
+        st.builds(Cancel, request_id=st.text()),
+        st.builds(Credit, request_id=st.text(), n=st.integers(0, 100)),
+    )
+)
+def test_control_messages_survive_the_wire(message: InstanceControl) -> None:
+    assert decode_control(encode_control(message)) == message
