@@ -1,0 +1,166 @@
+"""House limits that no linter holds: sizes, marked broad excepts, locks, addresses of one machine.
+
+.venv/bin/python scripts/house.py    prints `file:line: what`; exit 1 when there is anything
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+MAX_FUNCTION_LINES: Final = 60
+MAX_FILE_LINES: Final = 500
+MIN_REASON_WORDS: Final = 2
+"""Words a broad except's comment needs besides the linter's mark."""
+
+_BROAD: Final = frozenset({"Exception", "BaseException"})
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+_INDEX: Final = re.compile(
+    r"https?://[\w.-]*(?:pypi|pythonhosted|devpi|artifactory)[\w.-]*"
+    r"|--(?:extra-)?index-url[ =]\S*://|--find-links[ =]\S|--trusted-host[ =]\S"
+)
+# The client's own examples live in azureuser's home.
+_SOMEONES_HOME: Final = re.compile(r"(?<![\w.}])/(?:home|Users)/(?!azureuser/)[a-z]\w*/")
+_TEXT_SUFFIXES: Final = frozenset(
+    {"", ".py", ".md", ".toml", ".lock", ".yml", ".yaml", ".json", ".sh", ".txt", ".cfg", ".conf"}
+)
+
+
+class Finding(NamedTuple):
+    """One breach of a limit."""
+
+    path: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+
+def check_python(path: str, source: str) -> Iterator[Finding]:
+    """Sizes and excepts of one module."""
+    lines = source.splitlines()
+    if len(lines) > MAX_FILE_LINES:
+        yield Finding(path, len(lines), f"{len(lines)} lines, limit {MAX_FILE_LINES}: split it")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            size = (node.end_lineno or node.lineno) - node.lineno + 1
+            if size > MAX_FUNCTION_LINES:
+                what = f"{node.name}() has {size} lines, limit {MAX_FUNCTION_LINES}: split it"
+                yield Finding(path, node.lineno, what)
+        elif isinstance(node, ast.ExceptHandler):
+            yield from _check_handler(path, node, lines[node.lineno - 1])
+
+
+def _check_handler(path: str, node: ast.ExceptHandler, line: str) -> Iterator[Finding]:
+    if node.type is None:
+        yield Finding(path, node.lineno, "bare except: name what is expected")
+        return
+    named = {each.id for each in ast.walk(node.type) if isinstance(each, ast.Name)}
+    reraises = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+    if named & _BROAD and not reraises and not _has_reason(line):
+        yield Finding(path, node.lineno, "broad except without its reason in a comment beside it")
+
+
+def _has_reason(line: str) -> bool:
+    comment = line.partition("#")[2]
+    words = re.sub(r"noqa:\s*[A-Z0-9, ]+?(?=\s[^A-Z]|$)", "", comment)
+    return len(re.findall(r"[A-Za-z]{2,}", words)) >= MIN_REASON_WORDS
+
+
+def check_text(path: str, text: str, private: tuple[str, ...]) -> Iterator[Finding]:
+    """Folders of one machine and package indexes; `private` are the folders of this machine."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _INDEX.search(line):
+            yield Finding(path, number, f"package index {match.group()!r}: leave it to the machine")
+        elif match := _SOMEONES_HOME.search(line):
+            yield Finding(path, number, f"folder {match.group()!r} exists on one machine only")
+        elif folder := next((each for each in private if each in line), None):
+            yield Finding(path, number, f"folder {folder!r} exists on this machine only")
+
+
+def check_locks(project: str, runtime: str, dev: str) -> Iterator[Finding]:
+    """Every requirement of pyproject.toml is pinned to a version it allows, alike in both locks."""
+    table = tomllib.loads(project)
+    groups = table.get("dependency-groups", {})
+    direct: list[str] = table["project"]["dependencies"]
+    pins = {"requirements.lock": dict(_pins(runtime)), "requirements-dev.lock": dict(_pins(dev))}
+    wanted = {
+        "requirements.lock": [*direct, *_group(groups, "build")],
+        "requirements-dev.lock": [*direct, *_group(groups, "dev")],
+    }
+    for lock, requirements in wanted.items():
+        for requirement in map(Requirement, requirements):
+            pin = pins[lock].get(canonicalize_name(requirement.name))
+            if pin is None or not requirement.specifier.contains(pin, prereleases=True):
+                yield Finding(lock, 1, f"{requirement} is pinned to {pin}: run scripts/lock")
+    for name, pin in pins["requirements.lock"].items():
+        other = pins["requirements-dev.lock"].get(name)
+        if other != pin:
+            what = f"{name} is {other}, requirements.lock has {pin}: run scripts/lock"
+            yield Finding("requirements-dev.lock", 1, what)
+
+
+def _pins(lock: str) -> Iterator[tuple[str, str]]:
+    for name, version in _PIN.findall(lock):
+        yield canonicalize_name(name), version
+
+
+def _group(groups: dict[str, list[str | dict[str, str]]], name: str) -> Iterator[str]:
+    for entry in groups.get(name, []):
+        if isinstance(entry, str):
+            yield entry
+        else:
+            yield from _group(groups, entry["include-group"])
+
+
+def private_folders(root: Path) -> tuple[str, ...]:
+    """Folders that must not be named in the repository: the checkout, its parent, the home."""
+    shared = {Path("/"), Path(tempfile.gettempdir()), Path("/tmp"), Path("/app"), Path("/src")}
+    folders = {root, root.parent, Path.home()} - shared
+    return tuple(sorted((f"{folder}/" for folder in folders), key=len, reverse=True))
+
+
+def tracked(root: Path) -> list[Path]:
+    """Files of the repository, new ones included. CalledProcessError outside a git checkout."""
+    # A checkout made by another user is still ours to read.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    paths = (root / name for name in listed.split("\0") if name)
+    return sorted(path for path in paths if path.is_file() and not path.is_symlink())
+
+
+def check_tree(root: Path) -> Iterator[Finding]:
+    """Everything above, over one checkout."""
+    private = private_folders(root)
+    for path in tracked(root):
+        name = path.relative_to(root).as_posix()
+        if path.suffix not in _TEXT_SUFFIXES or "/fixtures/" in name:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if path.suffix == ".py":
+            yield from check_python(name, text)
+        yield from check_text(name, text, private)
+    locks = ("pyproject.toml", "requirements.lock", "requirements-dev.lock")
+    yield from check_locks(*((root / name).read_text() for name in locks))
+
+
+def main() -> int:
+    findings = list(check_tree(Path(__file__).resolve().parents[1]))
+    for finding in findings:
+        print(finding)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

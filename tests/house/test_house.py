@@ -1,0 +1,90 @@
+"""The house limits hold in this tree, and each of them can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import house
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = "/ho" + "me/someone/"
+INDEX = "https://" + "pypi.example.org/simple"
+PROJECT = """
+[project]
+dependencies = ["alpha>=2"]
+[dependency-groups]
+build = ["beta"]
+dev = [{ include-group = "build" }, "gamma<5"]
+"""
+
+
+def whats(findings: object) -> list[str]:
+    return [finding.what for finding in findings]  # type: ignore[attr-defined]
+
+
+def function_of(lines: int) -> str:
+    return "def long() -> None:\n" + "    pass\n" * (lines - 1)
+
+
+def test_the_tree_keeps_the_house_limits() -> None:
+    assert [str(finding) for finding in house.check_tree(ROOT)] == []
+
+
+def test_a_function_may_have_60_lines_and_no_more() -> None:
+    assert whats(house.check_python("x.py", function_of(60))) == []
+    assert whats(house.check_python("x.py", function_of(61))) == [
+        "long() has 61 lines, limit 60: split it"
+    ]
+
+
+def test_a_file_may_have_500_lines_and_no_more() -> None:
+    assert whats(house.check_python("x.py", "x = 1\n" * 500)) == []
+    assert whats(house.check_python("x.py", "x = 1\n" * 501)) == ["501 lines, limit 500: split it"]
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "breaches"),
+    [
+        ("except:", "pass", 1),
+        ("except Exception:", "pass", 1),
+        ("except (ValueError, BaseException):", "pass", 1),
+        ("except Exception:  # noqa: BLE001", "pass", 1),
+        ("except Exception:  # noqa: BLE001 the user's code may raise anything", "pass", 0),
+        ("except Exception:  # outer edge of the task", "pass", 0),
+        ("except BaseException:", "raise", 0),
+        ("except ValueError:", "pass", 0),
+    ],
+)
+def test_a_broad_except_needs_its_reason(line: str, body: str, breaches: int) -> None:
+    source = f"try:\n    pass\n{line}\n    {body}\n"
+
+    assert len(list(house.check_python("x.py", source))) == breaches
+
+
+@pytest.mark.parametrize("text", [f"cd {HOME}x", "see /opt/mine/x", f"pip install -i {INDEX}"])
+def test_a_folder_of_one_machine_or_an_index_is_found(text: str) -> None:
+    findings = list(house.check_text("README.md", f"fine\n{text}\n", ("/opt/mine/",)))
+
+    assert [finding.line for finding in findings] == [2]
+
+
+def test_locks_that_pin_what_the_project_wants_are_current() -> None:
+    runtime, dev = "Alpha==2.1 \\\nbeta==1\n", "alpha==2.1\nbeta==1\ngamma==4\n"
+
+    assert whats(house.check_locks(PROJECT, runtime, dev)) == []
+
+
+@pytest.mark.parametrize(
+    ("runtime", "dev"),
+    [
+        ("alpha==1.9\nbeta==1\n", "alpha==1.9\nbeta==1\ngamma==4\n"),
+        ("alpha==2.1\n", "alpha==2.1\nbeta==1\ngamma==4\n"),
+        ("alpha==2.1\nbeta==1\n", "alpha==2.1\nbeta==1\ngamma==5\n"),
+        ("alpha==2.1\nbeta==1\n", "alpha==2.2\nbeta==1\ngamma==4\n"),
+    ],
+    ids=["version too old", "missing", "excluded", "locks differ"],
+)
+def test_a_stale_lock_is_found(runtime: str, dev: str) -> None:
+    assert any("scripts/lock" in what for what in whats(house.check_locks(PROJECT, runtime, dev)))
