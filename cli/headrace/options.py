@@ -1,0 +1,124 @@
+"""Options of the verbs: what they are called, take and mean, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FLAGS: Final = frozenset(
+    {
+        "--all",
+        "--all-results",
+        "--all-traffic",
+        "--archived-only",
+        "--disabled-only",
+        "--follow",
+        "--force-string",
+        "--include-archived",
+        "--include-disabled",
+        "--local",
+        "--local-enable-gpu",
+        "--no-wait",
+        "--package-model",
+        "--persistent",
+        "--set-default",
+        "--skip-script-validation",
+        "--skip-validation",
+        "--stream",
+        "--vscode-debug",
+        "--web",
+        "--yes",
+    }
+)
+REPEATED: Final = frozenset(
+    {"--set", "--add", "--remove", "--tags", "--traffic", "--mirror-traffic"}
+)
+LATER_OPTIONS: Final = frozenset(
+    {
+        "--local",
+        "--local-enable-gpu",
+        "--vscode-debug",
+        "--package-model",
+        "--web",
+        "--registry-name",
+        "--datastore",
+        "--build-context",
+        "--dockerfile-path",
+    }
+)
+"""Accepted by the parser; using one exits 2 and says that it is not offered yet."""
+CHOICES: Final = {
+    "--auth-mode": ("key", "aml_token", "aad_token"),
+    "--key-type": ("primary", "secondary"),
+    "--container": ("inference-server", "storage-initializer"),
+    "--for": ("deployed", "deleted"),
+}
+INTEGERS: Final = frozenset({"--lines", "--max-results"})
+GENERIC: Final = {
+    "": (),
+    "--set": ("--set",),
+    "GEN": ("--set", "--add", "--remove", "--force-string"),
+}
+HELP: Final = {
+    "--add": "Append to a list or dictionary: path.to.list key=value or JSON.",
+    "--all-traffic": "Send all traffic to the deployment once it has succeeded.",
+    "--archived-only": "Only what is archived.",
+    "--auth-mode": "How callers prove who they are; default key.",
+    "--conda-file": "Conda file of the environment.",
+    "--container": "Whose log; default inference-server.",
+    "--deployment-name": "Send the request to this deployment, whatever its weight.",
+    "--description": "Description.",
+    "--endpoint-name": "Name of the endpoint.",
+    "--file": "YAML file.",
+    "--follow": "Keep printing what is added.",
+    "--for": "State to wait for; default deployed.",
+    "--force-string": "Keep values of --set as text.",
+    "--image": "Container image.",
+    "--include-archived": "Archived ones too.",
+    "--key-type": "Which key to replace.",
+    "--label": "Label instead of a version, such as latest.",
+    "--lines": "Lines from the end of the log.",
+    "--max-results": "At most this many.",
+    "--mirror-traffic": "Copy a share of the traffic to one deployment: green=10.",
+    "--name": "Name.",
+    "--no-wait": "Return as soon as the request is accepted.",
+    "--os-type": "Operating system; linux.",
+    "--path": "File, folder or azureml:// address.",
+    "--remove": "Remove a key or a list item: path.to.key [index].",
+    "--request-file": "File with the body of the request.",
+    "--set": "Change one value: path.to.key=value.",
+    "--skip-script-validation": "Do not look for init and run in the scoring script.",
+    "--stage": "Stage of the model.",
+    "--tags": "Tags: key=value ...",
+    "--timeout": "Give up after this many seconds (exit 124).",
+    "--traffic": 'Percentages that sum to 100 or 0: "blue=90 green=10".',
+    "--type": "custom_model, mlflow_model or triton_model.",
+    "--version": "Version.",
+    "--yes": "Do not ask.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of a verb."""
+
+    name: str
+    """With its dashes, as `--endpoint-name`."""
+    short: str = ""
+    default: str = ""
+    required: bool = False
+    ours: bool = False
+    """Not in az ml."""
+
+    @property
+    def offered(self) -> bool:
+        return self.name not in LATER_OPTIONS
+
+
+def parse_option(text: str, *, required: bool = False, ours: bool = False) -> Option:
+    """Read `--lines -l (=5000)`."""
+    words, _, default = text.partition("(=")
+    name, short, *_ = [*words.split(), ""]
+    return Option(
+        name=name, short=short, default=default.rstrip(") "), required=required, ours=ours
+    )
