@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -111,7 +112,7 @@ def test_a_name_that_breaks_the_rule_is_named(target: Platform, tmp_path: Path, 
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{one}: &{one} [{','.join([f'*{two}'] * 9)}]\n" for two, one in zip("abcdefgh", "bcdefghi")
+    f"{one}: &{one} [{','.join([f'*{two}'] * 9)}]\n" for two, one in pairwise("abcdefghi")
 )
 
 

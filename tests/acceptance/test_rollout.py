@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_a_safe_rollout_from_blue_to_green(platform: Platform, bench: Workbench)
     update = ("online-endpoint", "update", "-n", EP)
     body = str(bench.write("sample-request.json", {"nonce": "n"}))
     call = Caller(platform, body)
-    limits = {"request_settings": {"max_concurrent_requests_per_instance": 8}}
+    limits: dict[str, Any] = {"request_settings": {"max_concurrent_requests_per_instance": 8}}
     bench.endpoint(EP)
     bench.deploy(EP, "blue", "patient", **limits)
     assert call.version() == "1"
@@ -69,10 +70,10 @@ def score(platform: Platform) -> str:
     if cache.get("home") != platform.home:
         uri = platform.run(*query).stdout.strip()
         cache.update(home=platform.home, uri=uri, key=platform.key(EP))
+    headers = (f"Authorization: Bearer {cache['key']}", "Content-Type: application/json")
+    curl = ["curl", "-sS", "--cacert", platform.run("ca").stdout.strip(), cache["uri"]]
     answer = subprocess.run(
-        ["curl", "-sS", "--cacert", platform.run("ca").stdout.strip(), cache["uri"]]
-        + ["-H", f"Authorization: Bearer {cache['key']}", "-H", "Content-Type: application/json"]
-        + ["-d", '{"nonce": "n"}'],
+        [*curl, "-H", headers[0], "-H", headers[1], "-d", '{"nonce": "n"}'],
         capture_output=True,
         text=True,
         check=True,
