@@ -1,0 +1,70 @@
+"""The `headrace demo` command."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from headrace.call import settings
+from headrace.demo.commands import Commands
+from headrace.demo.scenario import ENDPOINT, Scenario
+from headrace.demo.ticks import Ticks
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Clean up and exit when every tick is done.")
+@click.option("--no-build", is_flag=True, help="A standard-library model: no network is needed.")
+@click.option("--keep", is_flag=True, help="Leave the endpoint and the platform running.")
+@click.option("--clean", is_flag=True, help="Remove what an earlier demo left, and nothing else.")
+def demo(once: bool, no_build: bool, keep: bool, clean: bool) -> None:
+    """Show an endpoint with two versions of a model; every tick is an assertion."""
+    given = settings()
+    commands = Commands(given.home, verbose=given.verbose)
+    ticks = Ticks()
+    scenario = Scenario(given.home, commands, ticks, build=not no_build)
+    if clean:
+        scenario.clean()
+        return
+    click.echo(
+        "demo: an endpoint with two versions of a model; all it makes is tagged demo=1", err=True
+    )
+    try:
+        scenario.run()
+        click.echo(_card(scenario, given.home.root, ticks), err=True)
+        if not (once or keep):
+            _wait_for_ctrl_c()
+    finally:
+        if not keep:
+            _clean_up(scenario)
+
+
+def _card(scenario: Scenario, home: object, ticks: Ticks) -> str:
+    url = scenario.url
+    rows = [
+        f"\nAll {ticks.count} ticks hold.",
+        "",
+        f'Try it     curl -s {url} -H "Authorization: Bearer $(headrace key {ENDPOINT})" \\',
+        f"             -H 'Content-Type: application/json' -d @{home}/demo/*/sample-request.json",
+        f"Files      {home}/demo   (YAML and score.py, written to be copied)",
+    ]
+    return "\n".join(rows)
+
+
+def _wait_for_ctrl_c() -> None:
+    click.echo("Ctrl-C ends the demo.", err=True)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()
+
+
+def _clean_up(scenario: Scenario) -> None:
+    """A second Ctrl-C must not leave half of it behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        scenario.clean()
+    finally:
+        scenario.down()
