@@ -1,0 +1,82 @@
+"""What each role may do on the bus: least rights, in the terms of design 4.
+
+An instance answers by a fixed right to the edges' inboxes. `allow_responses` would be narrower, but
+the server then walks every reply it remembers on each delivery once there are 4,096 of them, which
+long and streamed answers need; what keeps answers apart instead is that nobody but the edge can
+subscribe there and that a reply subject holds a random part only its instance has seen.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from headrace_bus.client.jwt import Permissions
+
+_EDGE_INBOXES: Final = ("_INBOX_ingress.>", "_INBOX_router.>")
+
+
+class Role(StrEnum):
+    """Who a credentials file is for; it is also the user's name, so the inbox is `_INBOX_<role>`.
+
+    Processes of one role share the file and each add a random token to the inbox prefix.
+    """
+
+    CONTROL = "control"
+    INGRESS = "ingress"
+    ROUTER = "router"
+    ADMIN = "admin"  # the supervisor: asks whether the server lives, changes nothing
+
+
+def permissions(role: Role) -> Permissions:
+    inbox = f"_INBOX_{role}.>"
+    if role is Role.ADMIN:
+        return Permissions(publish=("$JS.API.INFO", inbox), subscribe=(inbox,))
+    if role is Role.CONTROL:
+        return Permissions(
+            publish=("$JS.API.>", "$JS.FC.>", "$KV.>", "changed.*", "control.*.*.*", inbox),
+            subscribe=("heartbeat.>", "changed.*", "wake.*.*", "sysev.>", inbox),
+        )
+    edge = _edge(inbox)
+    if role is Role.ROUTER:
+        return Permissions(
+            publish=(*edge.publish, "_INBOX.>"),  # its callers are NATS clients of anybody's
+            subscribe=(*edge.subscribe, "score.* router"),
+        )
+    return edge
+
+
+def instance_template() -> Permissions:
+    """Subjects of one instance; the server fills in endpoint, deployment and instance id."""
+    address = "{{tag(ep)}}.{{tag(dep)}}.{{name()}}"
+    return Permissions(
+        publish=(f"heartbeat.{address}", "_INBOX_{{name()}}.>", *_EDGE_INBOXES),
+        subscribe=(f"inst.{address}", f"control.{address}", "_INBOX_{{name()}}.>"),
+    )
+
+
+def _edge(inbox: str) -> Permissions:
+    """What ingress and router share: they call instances and read `state`, nothing else."""
+    return Permissions(
+        publish=(
+            "inst.*.*.*",
+            "control.*.*.*",
+            "wake.*.*",
+            "heartbeat.ingress.*",
+            *_read_only("state"),
+            inbox,
+        ),
+        subscribe=("heartbeat.>", "changed.*", "sysev.>", inbox),
+    )
+
+
+def _read_only(bucket: str) -> tuple[str, ...]:
+    """The JetStream API of get, list and watch (`headrace_bus.store.bucket`) on one bucket."""
+    stream = f"KV_{bucket}"
+    return (
+        f"$JS.API.STREAM.INFO.{stream}",
+        f"$JS.API.STREAM.MSG.GET.{stream}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.DELETE.{stream}.*",
+        f"$JS.FC.{stream}.>",
+    )
