@@ -4,6 +4,9 @@ HeadraceError
 +-- BusError
     +-- MalformedEnvelope       bytes that no codec of ours made
     +-- BusDisconnected         the server does not answer
+    +-- RequestTimeout          nobody answered a request in time (also TimeoutError)
+    +-- NoResponders            nobody listens on the subject; nothing was delivered
+    +-- JetStreamRefused        the JetStream API answered with an error
     +-- RevisionConflict        a compare-and-set lost (also Conflict)
     +-- LeaseLost               the lease expired or another holder has it (also Conflict)
     +-- PayloadTooLarge         more than the server's max_payload, headers included
@@ -38,6 +41,38 @@ class BusDisconnected(BusError, ConnectionError):
 
     code: ClassVar[str] = "ServiceUnavailable"
     status: ClassVar[int] = 503
+
+
+class RequestTimeout(BusError, TimeoutError):
+    """Nobody answered in time; whether the request was delivered is unknown."""
+
+    code: ClassVar[str] = "GatewayTimeout"
+    status: ClassVar[int] = 504
+
+    def __init__(self, subject: str, timeout_s: float) -> None:
+        super().__init__(f"no answer on {subject!r} within {timeout_s:g} s", target=subject)
+        self.subject = subject
+        self.timeout_s = timeout_s
+
+
+class NoResponders(BusError):
+    """Nobody listens on the subject: the request was not delivered and may be sent again."""
+
+    code: ClassVar[str] = "ServiceUnavailable"
+    status: ClassVar[int] = 503
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"nobody listens on {subject!r}", target=subject)
+        self.subject = subject
+
+
+class JetStreamRefused(BusError):
+    """The JetStream API answered with an error; `err_code` is the server's number for it."""
+
+    def __init__(self, call: str, err_code: int, description: str) -> None:
+        super().__init__(f"JetStream {call}: {description} ({err_code})", target=call)
+        self.call = call
+        self.err_code = err_code
 
 
 class RevisionConflict(BusError, Conflict):

@@ -1,0 +1,170 @@
+"""The server's half of the NATS protocol: bytes in any pieces in, calls on a sink out.
+
+One pass over each piece without a regular expression or an await; a body that comes in many pieces
+is joined once, so its cost is linear.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+MAX_LINE_BYTES: Final = 1024 * 1024  # an INFO that lists a large cluster
+MAX_BODY_BYTES: Final = 65 * 1024 * 1024  # nats-server refuses a max_payload above 64 MiB
+
+_M, _H, _P, _I, _PLUS, _MINUS = b"MHPI+-"
+_O: Final = ord("O")
+
+
+class ProtocolError(ValueError):
+    """Bytes that no NATS server sends; the connection cannot be read further."""
+
+
+class Sink(Protocol):
+    """Who takes what the parser finds. No method may feed the same parser."""
+
+    def on_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, header: bytes | None
+    ) -> None: ...
+
+    def on_ping(self) -> None: ...
+
+    def on_pong(self) -> None: ...
+
+    def on_info(self, text: bytes) -> None: ...
+
+    def on_error(self, text: bytes) -> None: ...
+
+
+class StreamParser:
+    """State of one connection's stream; `reset` before the next connection."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._deliver = sink.on_message
+        self.reset()
+
+    def reset(self) -> None:
+        self._tail = b""  # an incomplete line
+        self._open: tuple[int, bytes, bytes, int] | None = None  # a message whose body still comes
+        self._pieces: list[bytes | memoryview] = []
+        self._missing = 0  # bytes of that body
+        self._skip = 0  # bytes of the line end after a body
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream; raises ProtocolError."""
+        if self._open is not None:
+            position = self._continue(data)
+            if position < 0:
+                return
+        else:
+            position = 0
+            if self._tail:
+                data = self._tail + data
+                self._tail = b""
+        if self._skip:
+            position = self._skip_line_end(data, position)
+        self._scan(data, position)
+
+    def _scan(self, data: bytes, position: int) -> None:
+        """The hot loop: every whole message of `data` from `position` on."""
+        find, deliver, length = data.find, self._deliver, len(data)
+        while position < length:
+            end = find(b"\r\n", position)
+            if end < 0:
+                self._keep_line(data, position)
+                return
+            first = data[position]
+            if first == _M:
+                words = data[position + 4 : end].split()
+                size = _size(words, 3)
+                start = end + 2
+                position = start + size + 2
+                if position > length:
+                    self._begin(words, 0, size, data, start)
+                    return
+                reply = words[2] if len(words) == 4 else b""
+                deliver(int(words[1]), words[0], reply, data[start : start + size], None)
+            elif first == _H:
+                words = data[position + 5 : end].split()
+                size, header = _sizes(words)
+                start = end + 2
+                position = start + size + 2
+                if position > length:
+                    self._begin(words[:-1], header, size, data, start)
+                    return
+                body = start + header
+                reply = words[2] if len(words) == 5 else b""
+                deliver(int(words[1]), words[0], reply, data[body : start + size], data[start:body])
+            else:
+                self._control(data[position:end])
+                position = end + 2
+
+    def _control(self, line: bytes) -> None:
+        first = line[0] if line else 0
+        if first == _P and line.rstrip() in (b"PING", b"PONG"):
+            (self._sink.on_pong if line[1] == _O else self._sink.on_ping)()
+        elif first == _MINUS:
+            self._sink.on_error(line[4:].strip())
+        elif first == _I and line.startswith(b"INFO"):
+            self._sink.on_info(line[4:].strip())
+        elif first != _PLUS:
+            raise ProtocolError(f"no NATS operation starts with {line[:16]!r}")
+
+    def _keep_line(self, data: bytes, position: int) -> None:
+        self._tail = data[position:]
+        if len(self._tail) > MAX_LINE_BYTES:
+            raise ProtocolError(f"a line of more than {MAX_LINE_BYTES} bytes")
+
+    def _begin(self, words: list[bytes], header: int, size: int, data: bytes, start: int) -> None:
+        """Remember a message whose body is not all here; what is here is not copied yet."""
+        reply = words[2] if len(words) == 4 else b""
+        self._open = (int(words[1]), words[0], reply, header)
+        here = memoryview(data)[start : start + size]
+        self._pieces = [here]
+        self._missing = size - len(here)
+        self._skip = 2
+        if self._missing == 0:
+            self._finish()
+            self._skip -= len(data) - start - size
+
+    def _continue(self, data: bytes) -> int:
+        """Add to the open body; the position after it, or -1 when it is still incomplete."""
+        taken = min(self._missing, len(data))
+        self._pieces.append(data if taken == len(data) else memoryview(data)[:taken])
+        self._missing -= taken
+        if self._missing:
+            return -1
+        self._finish()
+        return taken
+
+    def _finish(self) -> None:
+        assert self._open is not None
+        sid, subject, reply, header = self._open
+        body = b"".join(self._pieces)
+        self._open, self._pieces = None, []
+        if header:
+            self._deliver(sid, subject, reply, body[header:], body[:header])
+        else:
+            self._deliver(sid, subject, reply, body, None)
+
+    def _skip_line_end(self, data: bytes, position: int) -> int:
+        step = min(self._skip, len(data) - position)
+        self._skip -= step
+        return position + step
+
+
+def _size(words: list[bytes], least: int) -> int:
+    """The last word as a number of bytes; `words` are subject, sid[, reply], size."""
+    if least <= len(words) <= least + 1 and words[-1].isdigit() and words[1].isdigit():
+        size = int(words[-1])
+        if size <= MAX_BODY_BYTES:
+            return size
+    raise ProtocolError(f"malformed message line {words!r:.200}")
+
+
+def _sizes(words: list[bytes]) -> tuple[int, int]:
+    """Total and header size of subject, sid[, reply], header size, total size."""
+    size = _size(words, 4)
+    if not words[-2].isdigit() or not 0 < int(words[-2]) <= size:
+        raise ProtocolError(f"malformed message line {words!r:.200}")
+    return size, int(words[-2])
