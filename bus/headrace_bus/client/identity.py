@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headrace_api.home import Home
 from headrace_bus.client import jwt
+from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.nkeys import KeyKind, KeyPair
 from headrace_bus.client.private_file import PRIVATE_FOLDER, write_private, write_private_once
 from headrace_bus.client.roles import Role, instance_template, permissions
@@ -56,25 +57,17 @@ class Identities:
         role = Role(role)
         user = KeyPair.create(KeyKind.USER)
         signed = jwt.user_jwt(self.account, user, role.value, permissions(role))
-        return _credentials(signed, user)
+        return Credentials(jwt=signed, key=user).text()
 
     def mint_instance(self, address: InstanceAddress) -> str:
         """Return the text of one instance's credentials; the caller keeps it in a 0600 file."""
         user = KeyPair.create(KeyKind.USER)
         tags = (f"ep:{address.endpoint}", f"dep:{address.deployment}")
         signed = jwt.scoped_user_jwt(self._signer, self.account.public, user, address.iid, tags)
-        return _credentials(signed, user)
+        return Credentials(jwt=signed, key=user).text()
 
     def _key(self, name: str, kind: KeyKind) -> KeyPair:
         path = self._keys / f"{name}.seed"
         if not path.exists():
             write_private_once(path, KeyPair.create(kind).seed)
         return KeyPair.from_seed(path.read_text())
-
-
-def _credentials(jwt: str, user: KeyPair) -> str:
-    """The standard `.creds` format."""
-    return (
-        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
-        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import fcntl
 import json
 import os
@@ -19,10 +20,10 @@ import structlog
 
 from headrace_api.errors import Conflict, Unavailable
 from headrace_api.home import Home
+from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.identity import Identities
 from headrace_bus.client.private_file import write_private
 from headrace_bus.client.roles import Role
-from headrace_bus.client.user_credentials import UserCredentials
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class EmbeddedServer:
         self._lock: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._process: psutil.Process | None = None
-        self._credentials: UserCredentials | None = None
+        self._credentials: Credentials | None = None
         self._port = port
         self.adopted = False
         """Whether `start` found a live server and started none."""
@@ -102,7 +103,7 @@ class EmbeddedServer:
         identities = Identities(self._home)
         self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_lock()
-        self._credentials = UserCredentials.parse(identities.role_credentials(Role.ADMIN))
+        self._credentials = Credentials.parse(identities.role_credentials(Role.ADMIN))
         kept = self._kept_port()
         self._port = self._asked_port or kept
         if await self._adopt(kept):
@@ -122,7 +123,11 @@ class EmbeddedServer:
         self._refuse_taken_port()
         self._child = self._spawn()
         self._process = psutil.Process(self._child.pid)
-        await self._ready()
+        try:
+            await self._ready()
+        except BaseException:
+            await self._end()
+            raise
         log.info("nats-server is ready", pid=self.pid, port=self._port)
 
     async def wait(self) -> int | None:
@@ -273,11 +278,12 @@ class EmbeddedServer:
         )
 
 
-async def _probe(port: int, credentials: UserCredentials) -> bool:
+async def _probe(port: int, credentials: Credentials) -> bool:
     """Whether the server on the port lets these credentials in."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         info = json.loads((await reader.readuntil(b"\r\n")).removeprefix(b"INFO "))
+        signature = credentials.sign(str(info.get("nonce", "")).encode())
         connect = {
             "verbose": False,
             "pedantic": False,
@@ -285,7 +291,7 @@ async def _probe(port: int, credentials: UserCredentials) -> bool:
             "version": "1",
             "name": "supervisor",
             "jwt": credentials.jwt,
-            "sig": credentials.sign(str(info.get("nonce", ""))).decode(),
+            "sig": base64.b64encode(signature).decode(),
         }
         writer.write(b"CONNECT " + json.dumps(connect).encode() + b"\r\nPING\r\n")
         return await reader.readuntil(b"\r\n") == b"PONG\r\n"
