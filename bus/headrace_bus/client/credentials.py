@@ -15,6 +15,15 @@ from headrace_bus.client.nkeys import KeyPair
 _JWT: Final = re.compile(r"-+BEGIN NATS USER JWT-+\s+([\w.-]+)\s+-+END NATS USER JWT-+", re.ASCII)
 _SEED: Final = re.compile(r"-+BEGIN USER NKEY SEED-+\s+([A-Z2-7]+)\s+-+END USER NKEY SEED-+")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_FILE: Final = """\
+-----BEGIN NATS USER JWT-----
+{jwt}
+------END NATS USER JWT------
+
+-----BEGIN USER NKEY SEED-----
+{seed}
+------END USER NKEY SEED------
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +53,10 @@ class Credentials:
             raise InvalidInput(f"NATS credentials {where!r} hold no {missing}")
         return cls(jwt=jwt.group(1), key=KeyPair.from_seed(seed.group(1)))
 
+    def text(self) -> str:
+        """What a `.creds` file holds: a secret, for files of mode 0600 only."""
+        return _FILE.format(jwt=self.jwt, seed=self.key.seed)
+
     @property
     def name(self) -> str:
         """The name claim of the JWT; empty when there is none."""
@@ -59,6 +72,6 @@ class Credentials:
         """`_INBOX_<name>`, as identities are templated; `_INBOX` for a name that is no token."""
         return f"_INBOX_{self.name}" if _TOKEN.fullmatch(self.name) else "_INBOX"
 
-    def sign(self, nonce: str) -> bytes:
-        """The server's nonce signed with the user's key, in base 64 as CONNECT carries it."""
-        return base64.b64encode(self.key.sign(nonce.encode()))
+    def sign(self, nonce: bytes) -> bytes:
+        """The server's nonce signed with the user's key, 64 bytes."""
+        return self.key.sign(nonce)
