@@ -144,9 +144,6 @@ class Admission:
         known = self._known.setdefault(ingress_id, _Ingress(reply))
         known.reply = reply
         self._set_wants(ingress_id, known, n)
-        if n == 0:
-            self._held -= len(known.holds)
-            del self._known[ingress_id]
         return self._grant(now)
 
     def grants(self, now: float) -> list[Grant]:
@@ -181,8 +178,10 @@ class Admission:
         known.wants = n
         if n > 0:
             self._queue.setdefault(ingress_id, known)
-        else:
-            self._queue.pop(ingress_id, None)
+            return
+        self._queue.pop(ingress_id, None)
+        self._held -= len(known.holds)
+        del self._known[ingress_id]
 
     def _grant(self, now: float) -> list[Grant]:
         """Give each free slot to the first who wants, who then goes to the end of the line."""

@@ -1,0 +1,347 @@
+"""Which instance gets which request, and when: late binding at the ingress, pure (design 3.1).
+
+    submit -> an instance with a free slot | the queue
+    answered, refused, granted, beat -> next() binds from the head of the queue while there is room
+    wants() -> what to tell instances whose slots others use
+
+An ingress hears of each slot its own requests free. Only slots that others hold come free unheard,
+so it asks for those alone (`Want`), and with one ingress no such message is ever sent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Final
+
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+
+STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
+
+
+class Overdue(StrEnum):
+    """Which of its clocks a request has run past."""
+
+    QUEUE = "queue"  # waited past max_queue_wait (or wake_timeout) with instances there
+    NOT_READY = "not_ready"  # the same, and no instance is ready
+    RUN = "run"  # `run` past request_timeout
+    DEADLINE = "deadline"  # the caller's own deadline passed in the queue
+
+
+class Ticket:
+    """One request from arrival to its end. Times are monotonic seconds."""
+
+    __slots__ = (
+        "abandoned",
+        "arrived",
+        "attempt",
+        "deadline",
+        "instance",
+        "queue_deadline",
+        "request_id",
+        "run_deadline",
+        "run_timeout_s",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        request_id: str,
+        *,
+        arrived: float,
+        queue_deadline: float,
+        deadline: float,
+        run_timeout_s: float,
+    ) -> None:
+        self.request_id = request_id
+        self.arrived = arrived
+        self.queue_deadline = queue_deadline
+        self.deadline = deadline
+        self.run_timeout_s = run_timeout_s
+        self.attempt = 1
+        self.instance: Instance | None = None
+        self.sent = 0.0
+        self.run_deadline = inf
+        self.abandoned = False
+        """Nobody waits for the answer; the slot stays taken until it comes."""
+
+
+class Instance:
+    """What one ingress knows of one instance."""
+
+    __slots__ = (
+        "client",
+        "epoch",
+        "iid",
+        "open",
+        "others",
+        "ready",
+        "seen",
+        "slots",
+        "suspect",
+        "wanted",
+    )
+
+    def __init__(self, iid: str) -> None:
+        self.iid = iid
+        self.epoch = 0
+        self.client = ""
+        self.slots = 0
+        self.ready = False
+        self.suspect = False
+        self.seen = 0.0
+        self.open: dict[str, Ticket] = {}
+        """Requests of this ingress at the instance, by id."""
+        self.others = 0
+        """At least so many slots are used by others; exact when nothing of ours is on the way."""
+        self.wanted = False
+        """The instance knows that we wait."""
+
+    @property
+    def usable(self) -> bool:
+        return self.ready and not self.suspect
+
+    def learn(self, free: int) -> None:
+        """Take the number of slots the instance says this ingress may use now."""
+        self.others = max(0, self.slots - free - len(self.open))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantChange:
+    """Tell an instance how many requests wait here; 0 takes it back."""
+
+    instance: Instance
+    n: int
+
+
+class Dispatch:
+    """The requests of one deployment at one ingress."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.instances: dict[str, Instance] = {}
+        self.queue: deque[Ticket] = deque()
+        self.in_flight = 0
+        self._rng = rng
+        self._wanted = 0
+
+    @property
+    def pending(self) -> int:
+        """Requests waiting and running, those nobody waits for any more included."""
+        return len(self.queue) + self.in_flight
+
+    @property
+    def ready(self) -> int:
+        """Instances that take requests."""
+        return sum(one.usable for one in self.instances.values())
+
+    def submit(self, ticket: Ticket, now: float) -> Instance | None:
+        """Bind the request to an instance, or queue it behind those that wait."""
+        if not self.queue:
+            instance = self._least_loaded()
+            if instance is not None:
+                self._bind(ticket, instance, now)
+                return instance
+        self.queue.append(ticket)
+        return None
+
+    def next(self, now: float) -> Ticket | None:
+        """Bind the head of the queue; None when it is empty or no instance has room."""
+        if not self.queue:
+            return None
+        instance = self._least_loaded()
+        if instance is None:
+            return None
+        ticket = self.queue.popleft()
+        self._bind(ticket, instance, now)
+        return ticket
+
+    def more_waiting(self, instance: Instance) -> int:
+        """How many wait behind a request just bound; the request carries it to the instance."""
+        n = len(self.queue)
+        if n == 0:
+            instance.wanted = False
+            self._wanted -= 1
+        return n
+
+    def answered(self, ticket: Ticket, free: int) -> None:
+        """The instance is done with the request; `free` is what it says of its slots."""
+        instance = self._release(ticket)
+        if instance is not None:
+            instance.learn(free)
+
+    def refused(self, ticket: Ticket) -> bool:
+        """BUSY: nothing ran. Back to the head of the queue; False when nobody waits for it."""
+        instance = self._release(ticket)
+        if instance is not None:
+            instance.learn(0)
+        return self._requeue(ticket)
+
+    def turned_away(self, ticket: Ticket) -> bool:
+        """DRAINING or nobody there: as `refused`, and the instance gets nothing more for now."""
+        instance = self._release(ticket)
+        if instance is not None:
+            instance.suspect = True
+        return self._requeue(ticket)
+
+    def retry(self, ticket: Ticket) -> None:
+        """Put a request lost with its instance at the head, outside the queue wait."""
+        ticket.attempt += 1
+        ticket.queue_deadline = ticket.deadline
+        self.queue.appendleft(ticket)
+
+    def granted(self, iid: str, free: int) -> None:
+        """The instance holds `free` slots for this ingress."""
+        instance = self.instances.get(iid)
+        if instance is not None:
+            instance.learn(free)
+
+    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> list[Ticket]:
+        """Take a heartbeat; return what was lost when it is a new life of the instance."""
+        instance = self.instances.get(heartbeat.iid)
+        lost: list[Ticket] = []
+        if instance is not None and instance.epoch != heartbeat.epoch:
+            if heartbeat.epoch < instance.epoch:
+                return []
+            lost, instance = self.remove(heartbeat.iid), None
+        if instance is None:
+            instance = self.instances[heartbeat.iid] = Instance(heartbeat.iid)
+            instance.epoch = heartbeat.epoch
+        instance.client, instance.seen = heartbeat.client, now
+        instance.slots, instance.suspect = heartbeat.slots, False
+        instance.ready = heartbeat.state == InstanceState.READY
+        if heartbeat.in_flight == 0:
+            self._forget_stale(instance, now)
+        instance.others = max(0, heartbeat.in_flight - len(instance.open))
+        if instance.wanted and self.queue:
+            self._unwant(instance)  # say it again: a want or a grant may have been lost
+        return lost
+
+    def suspect(self, iid: str) -> None:
+        """Give the instance nothing new until its next heartbeat."""
+        instance = self.instances.get(iid)
+        if instance is not None:
+            instance.suspect = True
+
+    def remove(self, iid: str) -> list[Ticket]:
+        """Forget a dead instance; return the requests that were lost with it."""
+        instance = self.instances.pop(iid, None)
+        if instance is None:
+            return []
+        self._unwant(instance)
+        lost = list(instance.open.values())
+        for ticket in lost:
+            self._release(ticket)
+        return [ticket for ticket in lost if not ticket.abandoned]
+
+    def withdraw(self, ticket: Ticket) -> Instance | None:
+        """Nobody waits for the request any more; return the instance that has it, if one has."""
+        ticket.abandoned = True
+        ticket.run_deadline = inf
+        if ticket.instance is None:
+            self._unqueue(ticket)
+        return ticket.instance
+
+    def wants(self) -> list[WantChange]:
+        """What instances must hear now: that requests wait, or that none does any more."""
+        if not self.queue:
+            return self._want_nothing() if self._wanted else []
+        changes = []
+        for instance in self.instances.values():
+            if instance.others and instance.usable and not instance.wanted:
+                instance.wanted = True
+                self._wanted += 1
+                changes.append(WantChange(instance=instance, n=len(self.queue)))
+        return changes
+
+    def overdue(self, now: float, *, queue_clocks: bool = True) -> list[tuple[Ticket, Overdue]]:
+        """Return the requests past a deadline; they stay where they are until `withdraw`.
+
+        `queue_clocks` is False while the ingress is cut off: no queue wait ends then.
+        """
+        late = [
+            (ticket, Overdue.RUN)
+            for instance in self.instances.values()
+            for ticket in instance.open.values()
+            if now >= ticket.run_deadline
+        ]
+        waited = Overdue.QUEUE if self.ready else Overdue.NOT_READY
+        for ticket in self.queue:
+            if queue_clocks and now >= ticket.queue_deadline:
+                late.append((ticket, waited))
+            elif now >= ticket.deadline:
+                late.append((ticket, Overdue.DEADLINE))
+        return late
+
+    def stand_still(self, seconds: float) -> None:
+        """Move the queue-wait clocks by the time the ingress was cut off."""
+        for ticket in self.queue:
+            ticket.queue_deadline = min(ticket.queue_deadline + seconds, ticket.deadline)
+
+    def _least_loaded(self) -> Instance | None:
+        best: Instance | None = None
+        least, ties = inf, 1
+        for instance in self.instances.values():
+            taken = len(instance.open) + instance.others
+            if taken >= instance.slots or not instance.ready or instance.suspect:
+                continue
+            load = taken / instance.slots
+            if load < least:
+                best, least, ties = instance, load, 1
+            elif load == least:
+                ties += 1
+                if self._rng.random() * ties < 1:
+                    best = instance
+        return best
+
+    def _bind(self, ticket: Ticket, instance: Instance, now: float) -> None:
+        ticket.instance = instance
+        ticket.sent = now
+        ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+        instance.open[ticket.request_id] = ticket
+        self.in_flight += 1
+
+    def _release(self, ticket: Ticket) -> Instance | None:
+        instance = ticket.instance
+        if instance is None or instance.open.pop(ticket.request_id, None) is None:
+            return None
+        ticket.instance, ticket.run_deadline = None, inf
+        self.in_flight -= 1
+        return instance
+
+    def _requeue(self, ticket: Ticket) -> bool:
+        if ticket.abandoned:
+            return False
+        self.queue.appendleft(ticket)
+        return True
+
+    def _unqueue(self, ticket: Ticket) -> None:
+        try:
+            self.queue.remove(ticket)
+        except ValueError:
+            return  # it was lost, and is between two instances
+
+    def _forget_stale(self, instance: Instance, now: float) -> None:
+        """An idle instance answers nothing any more: the answers were lost on the way."""
+        stale = [
+            ticket
+            for ticket in instance.open.values()
+            if ticket.abandoned and now - ticket.sent > STALE_ANSWER_S
+        ]
+        for ticket in stale:
+            self._release(ticket)
+
+    def _want_nothing(self) -> list[WantChange]:
+        changes = []
+        for instance in self.instances.values():
+            if instance.wanted:
+                self._unwant(instance)
+                changes.append(WantChange(instance=instance, n=0))
+        return changes
+
+    def _unwant(self, instance: Instance) -> None:
+        if instance.wanted:
+            instance.wanted = False
+            self._wanted -= 1

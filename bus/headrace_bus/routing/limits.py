@@ -1,0 +1,58 @@
+"""How many requests a deployment may have waiting and running, over all ingresses (design 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, MISSED_HEARTBEATS, IngressHeartbeat
+from headrace_bus.wire.route_record import DeploymentRoute
+
+PENDING_FACTOR: Final = 2  # azure_behaviour.md 3.1
+FORGOTTEN_S: Final = HEARTBEAT_INTERVAL_S * MISSED_HEARTBEATS
+
+
+def pending_limit(deployment: DeploymentRoute) -> int:
+    """2 x max_concurrent_requests_per_instance x max(1, instances)."""
+    return PENDING_FACTOR * deployment.max_concurrent * max(1, deployment.desired_instances)
+
+
+class Peers:
+    """What the other ingresses last said they have; one that is silent for 1.5 s counts nothing."""
+
+    def __init__(self, own_id: str) -> None:
+        self._own_id = own_id
+        self._heard: dict[str, tuple[float, IngressHeartbeat]] = {}
+        self._counts: dict[str, int] = {}
+
+    def heard(self, heartbeat: IngressHeartbeat, now: float) -> None:
+        """Replace what one ingress said; its own heartbeat is ignored."""
+        if heartbeat.ingress_id != self._own_id:
+            self._heard[heartbeat.ingress_id] = (now, heartbeat)
+            self._count()
+
+    def forget_silent(self, now: float) -> None:
+        """Drop those not heard for FORGOTTEN_S."""
+        silent = [one for one, (heard, _) in self._heard.items() if now - heard > FORGOTTEN_S]
+        for one in silent:
+            del self._heard[one]
+        if silent:
+            self._count()
+
+    def pending(self, deployment: str) -> int:
+        """Requests waiting and running at the others, for `<ep>.<dep>`."""
+        return self._counts.get(deployment, 0)
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def _count(self) -> None:
+        self._counts = {}
+        for _, heartbeat in self._heard.values():
+            _add(self._counts, heartbeat.waiting)
+            _add(self._counts, heartbeat.in_flight)
+
+
+def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        total[name] = total.get(name, 0) + count

@@ -1,0 +1,61 @@
+"""Whether an instance is alive, as far as an ingress can tell (design 3.1, Loss)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, MISSED_HEARTBEATS
+
+FROZEN_AFTER_S: Final = HEARTBEAT_INTERVAL_S * MISSED_HEARTBEATS
+AMNESTY_S: Final = 2.0  # seconds after a reconnect in which nobody is judged
+DEATHS: Final = frozenset({"Client Closed", "Read Error"})
+"""DISCONNECT reasons a process leaves behind when it ends; others come from the server."""
+
+
+class Verdict(StrEnum):
+    """What an ingress holds an instance for."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"  # gets nothing new until its next heartbeat of the same epoch
+    DEAD = "dead"  # its requests are lost
+
+
+class Judge:
+    """Judges by heartbeats and disconnects, and nobody while the ingress itself is cut off."""
+
+    def __init__(self) -> None:
+        self._connected = True
+        self._judging_since = float("-inf")
+        self._cut_off_since = 0.0
+
+    def cut_off(self, now: float) -> None:
+        """The ingress lost its own connection."""
+        if self._connected:
+            self._connected, self._cut_off_since = False, now
+
+    def reconnected(self, now: float) -> float:
+        """The connection is back; return for how many seconds the clocks stood still."""
+        if self._connected:
+            return 0.0
+        self._connected, self._judging_since = True, now + AMNESTY_S
+        return now - self._cut_off_since
+
+    def judging(self, now: float) -> bool:
+        return self._connected and now >= self._judging_since
+
+    def cut_off_s(self, now: float) -> float:
+        """Seconds without a connection, 0 with one."""
+        return 0.0 if self._connected else now - self._cut_off_since
+
+    def silent(self, seen: float, now: float) -> Verdict:
+        """Judge an instance last heard at `seen`; what could not be heard does not count."""
+        if not self.judging(now):
+            return Verdict.ALIVE
+        return Verdict.DEAD if now - seen > FROZEN_AFTER_S else Verdict.ALIVE
+
+    def disconnected(self, reason: str, now: float) -> Verdict:
+        """Judge an instance whose connection the server reports gone, with its reason."""
+        if reason in DEATHS and self.judging(now):
+            return Verdict.DEAD
+        return Verdict.SUSPECT

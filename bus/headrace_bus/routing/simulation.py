@@ -1,0 +1,289 @@
+"""A discrete-event simulation of dispatch that calls the very functions ingress and instance call.
+
+    load = pareto_load(seed, ...)
+    simulate_dispatch(load, ingresses=2, instances=4) -> Outcome: when each request ended
+    central_queue, random_queues, two_choices: the same load under other rules, for comparison
+
+Time is in seconds and virtual. Messages take `latency_s` each way and are never lost.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
+from typing import Final, NamedTuple
+
+from headrace_bus.routing.admission import WANT_SHIFT, Admission, Admitted, Grant
+from headrace_bus.routing.dispatch import Dispatch, Instance, Ticket
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+
+LATENCY_S: Final = 0.0001  # one way through the server, about half a measured round trip
+HEARTBEAT_S: Final = 0.5
+
+
+class Job(NamedTuple):
+    """One request of a load."""
+
+    arrives_s: float
+    service_s: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a rule made of a load."""
+
+    latency_s: list[float] = field(default_factory=list)
+    """From arrival to answer, one a request, in order of answers."""
+    messages: int = 0
+    """Sent over the bus, heartbeats left out."""
+    bounced: int = 0
+    """Requests an instance answered BUSY."""
+    idle_while_waiting_s: float = 0.0
+    """Slot-seconds free at instances while requests waited at an ingress."""
+
+    def quantile(self, q: float) -> float:
+        ordered = sorted(self.latency_s)
+        return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def pareto_load(
+    seed: int, *, requests: int, servers: int, load: float, mean_s: float, shape: float = 1.5
+) -> list[Job]:
+    """Poisson arrivals, Pareto service: `load` is the share of `servers` that is busy.
+
+    Service times are scaled so that their sum is exactly what `load` asks for: with an infinite
+    variance the sample's mean is anything, and every rule is to see the same load.
+    """
+    rng = random.Random(seed)
+    services = [rng.paretovariate(shape) for _ in range(requests)]
+    scale = mean_s * requests / sum(services)
+    now, jobs = 0.0, []
+    for service in services:
+        now += rng.expovariate(load * servers / mean_s)
+        jobs.append(Job(now, service * scale))
+    return jobs
+
+
+class _Ingress:
+    def __init__(self, name: str, seed: int) -> None:
+        self.name = name
+        self.dispatch = Dispatch(random.Random(seed))
+
+
+class _Instance:
+    def __init__(self, name: str, slots: int) -> None:
+        self.name = name
+        self.admission = Admission(slots)
+
+
+class DispatchSimulation:
+    """Ingresses and instances with messages between them, one event after the other."""
+
+    def __init__(
+        self, *, ingresses: int, instances: int, slots: int, latency_s: float, seed: int
+    ) -> None:
+        self.outcome = Outcome()
+        self._latency_s = latency_s
+        self._rng = random.Random(seed)
+        self._ingresses = {
+            f"i{n}": _Ingress(f"i{n}", self._rng.randrange(2**32)) for n in range(ingresses)
+        }
+        self._instances = {f"s{n}": _Instance(f"s{n}", slots) for n in range(instances)}
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = count()
+        self._jobs: dict[str, Job] = {}
+        self._last_s = 0.0
+        for instance in self._instances.values():
+            self._beat(instance, 0.0)
+
+    def run(self, jobs: Sequence[Job]) -> Outcome:
+        for number, job in enumerate(jobs):
+            self._jobs[str(number)] = job
+            ingress = self._rng.choice(list(self._ingresses.values()))
+            self._at(job.arrives_s, self._arrival(ingress, str(number)))
+        while self._events and len(self.outcome.latency_s) < len(jobs):
+            now, _, event = heapq.heappop(self._events)
+            self._measure(now)
+            event(now)
+        return self.outcome
+
+    def _at(self, when: float, event: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), event))
+
+    def _send(self, now: float, event: Callable[[float], None]) -> None:
+        self.outcome.messages += 1
+        self._at(now + self._latency_s, event)
+
+    def _measure(self, now: float) -> None:
+        """Waiting requests and free slots at the same time are what the law forbids."""
+        waiting = sum(len(one.dispatch.queue) for one in self._ingresses.values())
+        if waiting:
+            free = sum(
+                one.admission.slots - one.admission.in_flight for one in self._instances.values()
+            )
+            self.outcome.idle_while_waiting_s += min(waiting, free) * (now - self._last_s)
+        self._last_s = now
+
+    def _arrival(self, ingress: _Ingress, name: str) -> Callable[[float], None]:
+        def event(now: float) -> None:
+            ticket = Ticket(name, arrived=now, queue_deadline=inf, deadline=inf, run_timeout_s=inf)
+            if ingress.dispatch.submit(ticket, now) is not None:
+                self._request(ingress, ticket, now)
+            self._settle(ingress, now)
+
+        return event
+
+    def _request(self, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+        known = ticket.instance
+        assert known is not None, "a request is sent after it was bound"
+        behind = ingress.dispatch.more_waiting(known) if known.wanted else 0
+        instance = self._instances[known.iid]
+
+        def event(now: float) -> None:
+            admission = instance.admission
+            verdict = admission.admit(ticket.request_id, ingress.name, behind << WANT_SHIFT, now)
+            self._grants(instance, admission.grants(now), now)
+            if isinstance(verdict, Admitted):
+                service = self._jobs[ticket.request_id].service_s
+                self._at(now + service, self._finish(instance, ingress, ticket))
+            else:
+                self._send(now, self._busy(ingress, ticket))
+
+        self._send(now, event)
+
+    def _busy(self, ingress: _Ingress, ticket: Ticket) -> Callable[[float], None]:
+        def event(now: float) -> None:
+            self.outcome.bounced += 1
+            ingress.dispatch.refused(ticket)
+            self._settle(ingress, now)
+
+        return event
+
+    def _finish(
+        self, instance: _Instance, ingress: _Ingress, ticket: Ticket
+    ) -> Callable[[float], None]:
+        def event(now: float) -> None:
+            self._grants(instance, instance.admission.finish(ticket.request_id, now), now)
+            free = instance.admission.free_for(ingress.name)
+            self._send(now, lambda now: self._answer(ingress, ticket, free, now))
+
+        return event
+
+    def _answer(self, ingress: _Ingress, ticket: Ticket, free: int, now: float) -> None:
+        self.outcome.latency_s.append(now - ticket.arrived)
+        ingress.dispatch.answered(ticket, free)
+        self._settle(ingress, now)
+
+    def _grants(self, instance: _Instance, grants: Sequence[Grant], now: float) -> None:
+        for grant in grants:
+            self._send(now, self._granted(self._ingresses[grant.ingress_id], instance, grant.held))
+        expiry = instance.admission.next_expiry
+        if grants and expiry is not None:
+            self._at(
+                expiry,
+                lambda now: self._grants(instance, instance.admission.expire(now), now),
+            )
+
+    def _granted(
+        self, ingress: _Ingress, instance: _Instance, held: int
+    ) -> Callable[[float], None]:
+        def event(now: float) -> None:
+            ingress.dispatch.granted(instance.name, held)
+            self._settle(ingress, now)
+
+        return event
+
+    def _settle(self, ingress: _Ingress, now: float) -> None:
+        while (ticket := ingress.dispatch.next(now)) is not None:
+            self._request(ingress, ticket, now)
+        for change in ingress.dispatch.wants():
+            self._send(now, self._want(ingress, change.instance, change.n))
+
+    def _want(self, ingress: _Ingress, known: Instance, n: int) -> Callable[[float], None]:
+        instance = self._instances[known.iid]
+
+        def event(now: float) -> None:
+            grants = instance.admission.want(ingress.name, n, ingress.name, now)
+            self._grants(instance, grants, now)
+
+        return event
+
+    def _beat(self, instance: _Instance, now: float) -> None:
+        heartbeat = InstanceHeartbeat(
+            iid=instance.name,
+            epoch=1,
+            client=instance.name,
+            state=InstanceState.READY,
+            slots=instance.admission.slots,
+            in_flight=instance.admission.in_flight,
+        )
+        for ingress in self._ingresses.values():
+            ingress.dispatch.beat(heartbeat, now)
+            self._settle(ingress, now)
+        self._at(now + HEARTBEAT_S, lambda now: self._beat(instance, now))
+
+
+def simulate_dispatch(
+    jobs: Sequence[Job],
+    *,
+    ingresses: int,
+    instances: int,
+    slots: int = 1,
+    latency_s: float = LATENCY_S,
+    seed: int = 0,
+) -> Outcome:
+    """Run a load through our dispatch and admission."""
+    simulation = DispatchSimulation(
+        ingresses=ingresses, instances=instances, slots=slots, latency_s=latency_s, seed=seed
+    )
+    return simulation.run(jobs)
+
+
+def central_queue(jobs: Sequence[Job], *, servers: int, latency_s: float = LATENCY_S) -> Outcome:
+    """The ideal: one queue, no news to wait for, and the same way there and back."""
+    free, outcome = [0.0] * servers, Outcome()
+    for job in jobs:
+        start = max(job.arrives_s, heapq.heappop(free))
+        heapq.heappush(free, start + job.service_s)
+        outcome.latency_s.append(start + job.service_s - job.arrives_s + 2 * latency_s)
+    return outcome
+
+
+def random_queues(
+    jobs: Sequence[Job], *, servers: int, latency_s: float = LATENCY_S, seed: int = 0
+) -> Outcome:
+    """What a NATS queue group does: any instance, which then keeps a queue of its own."""
+    rng = random.Random(seed)
+    return _own_queues(jobs, servers, latency_s, lambda _: rng.randrange(servers))
+
+
+def two_choices(
+    jobs: Sequence[Job], *, servers: int, latency_s: float = LATENCY_S, seed: int = 0
+) -> Outcome:
+    """The better of two instances at random, by requests there; exact knowledge, early binding."""
+    rng = random.Random(seed)
+
+    def choose(depth: list[int]) -> int:
+        return min(rng.sample(range(servers), 2), key=depth.__getitem__)
+
+    return _own_queues(jobs, servers, latency_s, choose)
+
+
+def _own_queues(
+    jobs: Sequence[Job], servers: int, latency_s: float, choose: Callable[[list[int]], int]
+) -> Outcome:
+    ends: list[list[float]] = [[] for _ in range(servers)]
+    outcome = Outcome()
+    for job in jobs:
+        for queue in ends:
+            while queue and queue[0] <= job.arrives_s:
+                queue.pop(0)
+        chosen = ends[choose([len(queue) for queue in ends])]
+        end = max(job.arrives_s, chosen[-1] if chosen else 0.0) + job.service_s
+        chosen.append(end)
+        outcome.latency_s.append(end - job.arrives_s + 2 * latency_s)
+    return outcome
