@@ -226,7 +226,7 @@ class EmbeddedServer:
             return False
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                return await _probe(self._port, self._credentials)
+                return await accepts(self._port, self._credentials)
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
             return False
 
@@ -278,7 +278,7 @@ class EmbeddedServer:
         )
 
 
-async def _probe(port: int, credentials: Credentials) -> bool:
+async def accepts(port: int, credentials: Credentials) -> bool:
     """Whether the server on the port lets these credentials in."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:

@@ -1,0 +1,192 @@
+"""The embedded server's life: kept port, adoption, restart, stop, and who else is in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headrace_api.errors import Conflict, Unavailable
+from headrace_api.home import Home
+from headrace_bus.client.credentials import Credentials
+from headrace_bus.client.identity import Identities
+from headrace_bus.client.server import EmbeddedServer, accepts
+
+START_AND_DIE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from headrace_api.home import Home
+from headrace_bus.client.server import EmbeddedServer
+
+async def main() -> None:
+    await EmbeddedServer(Home(Path(sys.argv[1]))).start()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "a home")
+
+
+@pytest.fixture
+async def server(home: Home) -> AsyncIterator[EmbeddedServer]:
+    server = EmbeddedServer(home)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def runs(pid: int) -> bool:
+    """A zombie that nobody reaps does not run."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def control(home: Home) -> Credentials:
+    return Credentials.read(Identities(home).mint_role("control"))
+
+
+async def test_the_port_of_the_first_start_is_kept(home: Home, server: EmbeddedServer) -> None:
+    first = server.port
+    await server.stop()
+    again = EmbeddedServer(home)
+    await again.start()
+
+    assert again.port == first
+    assert await accepts(first, control(home))
+    await again.stop()
+
+
+async def test_the_server_listens_on_loopback_only(server: EmbeddedServer) -> None:
+    process = psutil.Process(server.pid)
+
+    listening = [c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+
+    assert [(at.ip, at.port) for at in listening] == [("127.0.0.1", server.port)]
+
+
+async def test_no_secret_is_readable_by_others(home: Home, server: EmbeddedServer) -> None:
+    files = [path for path in home.nats.rglob("*") if path.is_file()]
+
+    assert files
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in files} == {0}
+    assert stat.S_IMODE((home.run / "nats.log").stat().st_mode) == 0o600
+
+
+async def test_a_client_without_credentials_is_refused(server: EmbeddedServer) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
+    async with asyncio.timeout(5):
+        answer = await reader.read(64 * 1024) + await reader.read(64 * 1024)
+    writer.close()
+    await writer.wait_closed()
+
+    assert b"Authorization Violation" in answer
+
+
+async def test_a_server_whose_owner_was_killed_is_adopted(home: Home) -> None:
+    died = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", START_AND_DIE, str(home.root)], capture_output=True
+    )
+    assert died.returncode == -signal.SIGKILL
+    left = int((home.nats / "nats.pid").read_text())
+
+    server = EmbeddedServer(home)
+    await server.start()
+
+    assert (server.adopted, server.pid) == (True, left)
+    await server.stop()
+    assert not runs(left)
+
+
+async def test_a_home_has_one_owner_at_a_time(home: Home, server: EmbeddedServer) -> None:
+    with pytest.raises(Conflict, match=f"in use by process {os.getpid()}") as refused:
+        await EmbeddedServer(home).start()
+
+    assert "--home" in refused.value.hint
+    assert runs(server.pid)
+
+
+async def test_a_taken_port_is_an_error_that_names_the_holder(home: Home) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        server = EmbeddedServer(home, port)
+        with pytest.raises(Conflict, match=rf"port {port} .*process {os.getpid()}") as refused:
+            await server.start()
+        await server.stop()
+
+    assert "--nats-port" in refused.value.hint
+    assert not (home.nats / "port").exists()
+
+
+async def test_a_killed_server_is_noticed_and_restarted_on_its_port(
+    home: Home, server: EmbeddedServer
+) -> None:
+    port, first = server.port, server.pid
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(5):
+        status = await server.wait()
+    await server.restart()
+
+    assert status == -signal.SIGKILL
+    assert (server.port, server.pid != first) == (port, True)
+    assert await accepts(port, control(home))
+
+
+async def test_a_recycled_pid_is_never_adopted_nor_signalled(
+    home: Home, server: EmbeddedServer
+) -> None:
+    await server.stop()
+    stranger = await asyncio.create_subprocess_exec("sleep", "60")
+    (home.nats / "nats.pid").write_text(str(stranger.pid))
+    again = EmbeddedServer(home)
+    await again.start()
+
+    assert again.pid != stranger.pid
+    assert stranger.returncode is None
+    await again.stop()
+    stranger.kill()
+    await stranger.wait()
+
+
+async def test_a_server_that_cannot_start_shows_its_log(home: Home, server: EmbeddedServer) -> None:
+    await server.stop()
+    store = home.nats / "jetstream"
+    store.rename(home.nats / "moved")
+    store.write_text("a file where the store should be")
+    broken = EmbeddedServer(home)
+
+    with pytest.raises(Unavailable, match="ended at once") as failed:
+        await broken.start()
+
+    assert "jetstream" in str(failed.value).lower()
+    assert broken.pid == 0
+    await broken.stop()
+
+
+async def test_the_server_survives_a_ctrl_c_of_the_terminal(server: EmbeddedServer) -> None:
+    assert os.getsid(server.pid) == server.pid
+
+
+async def test_stopping_twice_is_harmless(server: EmbeddedServer) -> None:
+    pid = server.pid
+    await server.stop()
+    await server.stop()
+
+    assert not runs(pid)
