@@ -64,12 +64,13 @@ class Compute(Protocol):
         endpoint: str,
         deployment: str,
         *,
-        container: Container = Container.INFERENCE_SERVER,
+        container: str = Container.INFERENCE_SERVER,
         tail: int = LOG_LINES_DEFAULT,
         iid: str = "",
     ) -> str:
         """The last lines of one instance: of `iid`, else of the newest, live ones first.
 
-        Empty when the deployment never had an instance. Raises InstanceUnknown for an `iid` that
-        is not of this deployment.
+        `container` is a Container's value. Empty when the deployment never had an instance. Raises
+        InstanceUnknown for an `iid` that is not of this deployment, InvalidInput for a container
+        there is not.
         """

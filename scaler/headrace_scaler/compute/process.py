@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from headrace_api.errors import InvalidInput
 from headrace_api.home import ENVIRONMENT_VARIABLE, Home
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute import processes
@@ -123,10 +124,11 @@ class ProcessCompute:
         endpoint: str,
         deployment: str,
         *,
-        container: Container = Container.INFERENCE_SERVER,
+        container: str = Container.INFERENCE_SERVER,
         tail: int = LOG_LINES_DEFAULT,
         iid: str = "",
     ) -> str:
+        wanted = _container(container)
         candidates = self._of(endpoint, deployment)
         if iid:
             candidates = [pair for pair in candidates if pair[0].iid == iid]
@@ -135,7 +137,7 @@ class ProcessCompute:
         if not candidates:
             return ""
         folder = next((one for one, record in candidates if record.process.alive()), None)
-        return await asyncio.to_thread((folder or candidates[0][0]).tail, container, tail)
+        return await asyncio.to_thread((folder or candidates[0][0]).tail, wanted, tail)
 
     async def close(self) -> None:
         """Stop watching; what runs goes on."""
@@ -245,6 +247,16 @@ class ProcessCompute:
         self._unwatch(iid)
         if self._on_exit is not None:
             self._on_exit(iid)
+
+
+def _container(name: str) -> Container:
+    try:
+        return Container(name)
+    except ValueError:
+        allowed = ", ".join(Container)
+        raise InvalidInput(
+            f"there is no container {name!r}: use {allowed}", target="container"
+        ) from None
 
 
 def instance_environment(home: Home, gpus: Sequence[int] = ()) -> dict[str, str]:

@@ -1,0 +1,269 @@
+"""`headrace up`, `down`, `status` and `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from headrace import errors
+from headrace._version import version
+from headrace.call import settings
+from headrace.platform import card as cards
+from headrace.platform.card import Card
+from headrace.platform.lock import HomeLock
+from headrace_api.errors import HeadraceError
+from headrace_api.home import Home
+
+PORT: Final = click.IntRange(0, 65535)
+_WAIT_READY_S: Final = 35.0  # for an `up` of somebody else that has not finished
+_WAIT_DOWN_S: Final = 120.0  # three drains one after the other, and a margin
+_POLL_S: Final = 0.05
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Return when ready; run on in the background.")
+@click.option("--control-port", type=PORT, default=9443, show_default=True)
+@click.option("--ingress-port", type=PORT, default=8443, show_default=True)
+@click.option("--http-port", type=PORT, default=8080, show_default=True)
+@click.option("--console-port", type=PORT, default=9080, show_default=True)
+@click.option("--nats-port", type=PORT, default=0, help="Default: the one of the first start.")
+@click.option("--nats", "nats_url", default="", metavar="URL", help="Use an outside server.")
+@click.option("--nats-creds", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("-o", "--output", type=click.Choice(["json", "text"]), help="json: one event a line.")
+@click.option("--events-fd", type=int, hidden=True)
+@click.pass_context
+def up(context: click.Context, /, **given: Any) -> None:
+    """Start the platform: NATS, control, ingress. Ctrl-C stops it."""
+    from headrace.platform import events
+
+    home = settings().home
+    say = events.ndjson_to_stdout() if given["output"] == "json" else events.Lines()
+    if given["events_fd"] is not None:
+        _serve_for_parent(home, context, given["events_fd"])
+        return
+    if HomeLock(home).held():
+        _already_running(home, say)
+    elif given["detach"]:
+        from headrace.platform import detach
+
+        detach.start(home, _flags(context), _flat(say, given["output"] == "json"))
+    else:
+        _supervise(home, context, _flat(say, given["output"] == "json"))
+
+
+def _serve_for_parent(home: Home, context: click.Context, descriptor: int) -> None:
+    """The supervisor in the background: its events go to the parent while that listens."""
+    from headrace.platform import events
+
+    os.set_inheritable(descriptor, False)
+
+    def write(line: str) -> None:
+        try:
+            os.write(descriptor, line.encode())
+        except (BrokenPipeError, OSError):
+            return  # the parent has gone, or has heard all it wanted
+
+    tell = _flat(events.ndjson(write), True)
+
+    def say(event: str, **fields: Any) -> None:
+        tell(event, **fields)
+        if event == "ready":
+            os.close(descriptor)
+
+    try:
+        _supervise(home, context, say)
+    except HeadraceError as error:
+        detail = getattr(error, "detail", "")
+        say("failed", message=error.message, detail=detail, hint=error.hint)
+        raise
+
+
+def _supervise(home: Home, context: click.Context, say: Any) -> None:
+    from headrace.platform.ports import Ports
+    from headrace.platform.supervisor import Plan, Supervisor
+    from headrace_telemetry.logs import configure
+
+    given = context.params
+    with HomeLock(home) as lock:
+        if not lock.acquire():
+            _already_running(home, say)
+            return
+        configure("up", json_lines=None)
+        names = ("control", "ingress", "http", "console")
+        ports = {name: given[f"{name}_port"] for name in names}
+        plan = Plan(
+            home=home,
+            ports=Ports(**ports),
+            given=frozenset(n for n in names if _is_given(context, f"{n}_port")),
+            nats_port=given["nats_port"],
+            nats_url=given["nats_url"],
+            nats_credentials=given["nats_creds"],
+            version=version(),
+        )
+        asyncio.run(Supervisor(plan, say).run())
+
+
+def _already_running(home: Home, say: Any) -> None:
+    """Show the card of the platform that runs, once it is ready."""
+    end = time.monotonic() + _WAIT_READY_S
+    while time.monotonic() < end:
+        card = Card.read(home)
+        if card is not None and card.supervised and card.state == "running":
+            say("already_running", pid=card.pid, card=card)
+            return
+        if not HomeLock(home).held():
+            break
+        time.sleep(_POLL_S)
+    raise errors.Unreachable(
+        f"another `headrace up` holds {home.root} and is not ready",
+        hint="headrace status, or headrace down",
+    )
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="Remove the home and all that is in it.")
+def down(purge: bool) -> None:
+    """Stop the platform. What it stored stays, unless --purge is given."""
+    from headrace.platform import stop
+
+    home = settings().home
+    ran = _stop_supervisor(home)
+    if left := stop.leftovers(home):
+        ran = True
+        click.echo(f"no supervisor; ending {len(left)} processes it left", err=True)
+        asyncio.run(stop.stop_orphans(home, lambda what: click.echo(f"stopping: {what}", err=True)))
+    if still := stop.sweep(home):
+        pids = ", ".join(str(one.pid) for one in still)
+        raise errors.CommandError(f"these processes do not end: {pids}")
+    if Card.read(home) is not None:
+        cards.down(home).write(home)
+    if purge:
+        stop.purge(home)
+        click.echo(f"stopped; {cards.short(str(home.root))} is removed")
+        return
+    kept = f"{cards.short(str(home.root))} stays; headrace down --purge removes it"
+    click.echo(f"{'stopped' if ran else 'nothing was running'}; {kept}")
+
+
+def _stop_supervisor(home: Home) -> bool:
+    """Ask a live supervisor to stop all and wait for it. Returns whether there was one."""
+    import signal
+
+    from headrace.platform import parts
+    from headrace_scaler.compute import processes
+    from headrace_scaler.compute.processes import ProcessId
+
+    card = Card.read(home)
+    found = [one for one in _supervisors(home) if one.send(signal.SIGTERM)]
+    if card is not None and card.pid and card.supervised:
+        one = ProcessId(card.pid, card.started)
+        if one not in found and one.send(signal.SIGTERM):
+            found.append(one)
+    left = processes.wait_gone(found, _WAIT_DOWN_S)
+    if left:
+        asyncio.run(parts.end(left, asyncio.Event(), 1.0))
+    return bool(found)
+
+
+def _supervisors(home: Home) -> list[Any]:
+    from headrace_scaler.compute import processes
+
+    return processes.find("-m", "headrace", "up", "--home", str(home.root))
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Choice(["json", "env", "text"]))
+def status(output: str | None) -> None:
+    """Show what runs, and where. Exits 8 when the platform is down."""
+    home = settings().home
+    card = asyncio.run(_observed(home))
+    if output == "json":
+        click.echo(json.dumps(card.public(), indent=1))
+    elif output == "env":
+        for name, value in card.environment().items():
+            click.echo(f"export {name}='{value}'")
+    else:
+        _show(card)
+    if card.state == "down":
+        click.get_current_context().exit(errors.UNREACHABLE)
+
+
+async def _observed(home: Home) -> Card:
+    """The last card, held against what answers now."""
+    from dataclasses import replace
+
+    from headrace.platform import parts, probe, stop
+
+    card = Card.read(home)
+    if card is None or not (card.supervised or stop.leftovers(home)):
+        return cards.down(home)
+    ca = home.ca if home.ca.exists() else None
+    control, ingress = await asyncio.gather(
+        probe.ready(_port_of(card.control_url, parts.found("control", home), "--port"), ca=ca),
+        probe.ready(_port_of(card.http_url, [], "")),
+    )
+    answers = {"supervisor": card.supervised, "control": control, "ingress": ingress}
+    if not stop.nats_servers(home) and card.nats_url.startswith("nats://127.0.0.1:"):
+        answers["nats-server"] = False
+    unhealthy = tuple(name for name, well in answers.items() if not well)
+    state = "degraded" if unhealthy and card.state != "starting" else card.state
+    return replace(card, state=state, pid=card.pid if card.supervised else 0, unhealthy=unhealthy)
+
+
+def _port_of(url: str, running: list[Any], flag: str) -> int:
+    """The part's own word, else the port of its URL, which may be a public one."""
+    from urllib.parse import urlsplit
+
+    from headrace.platform import parts
+
+    own = parts.flag_of(running[0], flag) if running else ""
+    return int(own) if own.isdecimal() else urlsplit(url).port or 0
+
+
+def _show(card: Card) -> None:
+    if card.state == "down":
+        click.echo("down")
+        click.echo(f"  State     {cards.short(card.home)}")
+        click.echo("Next      headrace up")
+        return
+    click.echo(f"{card.state} (pid {card.pid})" if card.pid else card.state)
+    for part in card.unhealthy:
+        click.echo(f"  {part} does not answer; its log is {cards.short(card.home)}/run/{part}.log")
+    click.echo("")
+    for line in card.lines():
+        click.echo(line)
+
+
+def _flags(context: click.Context) -> list[str]:
+    """The options that were given, for the supervisor in the background."""
+    words = []
+    for name, value in context.params.items():
+        if name.endswith("_port") and _is_given(context, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for flag, name in (("--nats", "nats_url"), ("--nats-creds", "nats_creds")):
+        if value := context.params[name]:
+            words += [flag, str(value)]
+    return words
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _flat(say: Any, plain: bool) -> Any:
+    """Events whose card is a plain object, for JSON."""
+    if not plain:
+        return say
+
+    def flat(event: str, **fields: Any) -> None:
+        card = fields.get("card")
+        say(event, **fields | ({"card": card.public()} if isinstance(card, Card) else {}))
+
+    return flat

@@ -1,0 +1,89 @@
+"""Ending what a home runs, with or without a supervisor, and nothing that is another's."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from headrace import errors
+from headrace.platform import parts
+from headrace_api.home import Home
+from headrace_scaler.compute import processes
+from headrace_scaler.compute.folder import InstanceFolder
+from headrace_scaler.compute.processes import ProcessId
+
+KILL_BOUND_S: Final = 5.0
+_SCORER: Final = ("-m", "headrace_scorer", "--home")
+_MARKS: Final = ("run/status.json", "nats/keys")
+
+
+async def stop_instances(
+    home: Home, hurry: asyncio.Event, told: Callable[[str], object] = lambda _: None
+) -> int:
+    """Let every scorer of the home drain, then end what is left. Returns how many were killed."""
+    targets = processes.find(*_SCORER, str(home.root))
+    if targets:
+        told(f"{len(targets)} instances drain")
+    killed = await parts.end(targets, hurry)
+    for session in _sessions(home, targets):
+        processes.kill_session(session, home.root)
+    return killed
+
+
+async def stop_orphans(home: Home, told: Callable[[str], object]) -> None:
+    """End what a killed supervisor left behind, in the order a live one would."""
+    never = asyncio.Event()
+    for service in ("ingress", "router", "control"):
+        if targets := parts.found(service, home):
+            told(f"{service} drains" if service != "control" else service)
+            await parts.end(targets, never)
+    await stop_instances(home, never, told)
+    if servers := nats_servers(home):
+        told("nats-server")
+        await parts.end(servers, never)
+
+
+def nats_servers(home: Home) -> list[ProcessId]:
+    """The embedded server, by its configuration's path."""
+    return processes.find("-c", str(home.nats / "nats.conf"))
+
+
+def leftovers(home: Home) -> list[ProcessId]:
+    """Every process of this home that should be gone: scorers, their sessions, parts, NATS."""
+    found = set(nats_servers(home)) | set(processes.find(*_SCORER, str(home.root)))
+    for service in parts.SERVICES:
+        found |= set(parts.found(service, home))
+    return sorted(found, key=lambda one: one.pid)
+
+
+def sweep(home: Home) -> list[ProcessId]:
+    """Kill what did not end when asked; returns what lives on even so."""
+    left = leftovers(home)
+    for one in left:
+        one.send(signal.SIGKILL)
+    for session in _sessions(home, left):
+        processes.kill_session(session, home.root)
+    return processes.wait_gone(left, KILL_BOUND_S)
+
+
+def _sessions(home: Home, more: list[ProcessId]) -> list[ProcessId]:
+    """Leaders, living or dead, of the sessions that instances were started in."""
+    records = [folder.read() for folder in InstanceFolder.all(home.instances)]
+    return [*(one.process for one in records if one is not None and one.pid), *more]
+
+
+def purge(home: Home) -> None:
+    """Remove the home. Raises CommandError when the folder does not look like one of ours."""
+    root = home.root
+    if not root.exists():
+        return
+    if not any((root / mark).exists() for mark in _MARKS) or root in (Path.home(), root.parent):
+        raise errors.CommandError(
+            f"{root} does not look like a home of ours, so nothing was removed",
+            hint=f"a home holds {' or '.join(_MARKS)}; remove it by hand if you are sure",
+        )
+    shutil.rmtree(root)

@@ -1,0 +1,310 @@
+"""The supervisor: starts NATS, control and the ingress, restarts what dies, stops all in order.
+
+It holds no state of its own. What it needs after a kill it reads off the running processes, so the
+next supervisor of the same home adopts them. It imports no HTTP library to stay small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from headrace import errors
+from headrace.platform import parts
+from headrace.platform.card import Card
+from headrace.platform.events import Listener
+from headrace.platform.parts import Part
+from headrace.platform.ports import Ports
+from headrace.platform.stop import stop_instances
+from headrace_api.errors import HeadraceError
+from headrace_api.home import Home
+from headrace_bus.client.identity import Identities
+from headrace_bus.client.roles import Role
+from headrace_bus.client.server import EmbeddedServer
+from headrace_scaler.compute.processes import ProcessId
+from headrace_telemetry.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+READY_BOUND_S: Final = 30.0  # for control and the ingress together, on a first start
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_LAST_S: Final = 30.0
+NATS: Final = "nats-server"
+
+
+class UpFailed(errors.CommandError):
+    """The platform did not become ready; what was started has been ended."""
+
+    exit_code = errors.OPERATION_FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `headrace up` was asked for."""
+
+    home: Home
+    ports: Ports
+    given: frozenset[str] = frozenset()
+    """Ports that were named on the command line; a running part that has others is replaced."""
+    nats_port: int = 0
+    nats_url: str = ""
+    """An outside server; empty starts the embedded one."""
+    nats_credentials: Path | None = None
+    version: str = ""
+
+
+class Supervisor:
+    """One `headrace up`."""
+
+    def __init__(self, plan: Plan, say: Listener) -> None:
+        self._plan = plan
+        self._home = plan.home
+        self._say = say
+        self._server = None if plan.nats_url else EmbeddedServer(plan.home, plan.nats_port)
+        self._parts: list[Part] = []
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._tasks = Tasks("supervisor")
+        self._card: Card | None = None
+
+    async def run(self) -> None:
+        """Start, keep running until a signal, stop. Raises UpFailed when it cannot start."""
+        self._listen_for_signals()
+        began = time.monotonic()
+        self._say("starting", version=self._plan.version, home=str(self._home.root))
+        ports = await self._settle_ports()
+        try:
+            async with asyncio.timeout(READY_BOUND_S):
+                await self._start(ports, began)
+        except TimeoutError:
+            await self._stop_all()
+            raise UpFailed(
+                f"the platform was not ready within {READY_BOUND_S:.0f} s",
+                hint=f"the logs are in {self._home.run}",
+            ) from None
+        except (HeadraceError, OSError):
+            await self._stop_all()
+            raise
+        await self._stop.wait()
+        await self._stop_all()
+        self._say("stopped")
+
+    async def _start(self, ports: Ports, began: float) -> None:
+        url, credentials = await self._start_nats()
+        self._parts = self._planned(ports, url, credentials)
+        self._write_card("starting", ports, url)
+        starting = asyncio.create_task(self._start_parts(), name="supervisor:start")
+        stopped = self._tasks.start(self._stop.wait(), "stop")
+        both: set[asyncio.Task[Any]] = {starting, stopped}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not starting.done():
+            starting.cancel()
+            return
+        starting.result()
+        card = self._write_card("running", ports, url)
+        self._say("ready", seconds=round(time.monotonic() - began, 3), card=card)
+        for part in self._parts:
+            self._tasks.start(self._keep(part), part.name)
+        if self._server is not None:
+            self._tasks.start(self._keep_nats(self._server), NATS)
+
+    async def _start_parts(self) -> None:
+        await asyncio.gather(*(self._start_part(part) for part in self._parts))
+
+    async def _settle_ports(self) -> Ports:
+        """Keep the ports of parts that are adopted; check and choose the others.
+
+        Raises PortTaken.
+        """
+        wanted, held = self._plan.ports, frozenset[str]()
+        for service in _PORT_FLAGS:
+            running = parts.found(service, self._home)
+            kept = self._kept_ports(service, running)
+            if kept is None:
+                await parts.end(running, self._hurry)
+            else:
+                wanted, held = replace(wanted, **kept), held | kept.keys()
+        return wanted.settled(held)
+
+    def _kept_ports(self, service: str, running: list[ProcessId]) -> dict[str, int] | None:
+        """The ports of a running part; None when it cannot be adopted."""
+        if len(running) != 1:
+            return None
+        texts = {name: parts.flag_of(running[0], flag) for name, flag in _PORT_FLAGS[service]}
+        if not all(text.isdecimal() for text in texts.values()):
+            return None
+        found = {name: int(text) for name, text in texts.items()}
+        asked = {name: getattr(self._plan.ports, name) for name in found}
+        moved = [n for n in self._plan.given & found.keys() if asked[n] not in (0, found[n])]
+        return None if moved else found
+
+    async def _start_nats(self) -> tuple[str, Path | None]:
+        if self._server is None:
+            return self._plan.nats_url, self._plan.nats_credentials
+        began = time.monotonic()
+        await self._server.start()
+        self._say(
+            "part_ready",
+            part=NATS,
+            address=self._server.url.removeprefix("nats://"),
+            seconds=round(time.monotonic() - began, 3),
+            adopted=self._server.adopted,
+            pid=self._server.pid,
+        )
+        identities = Identities(self._home)
+        for role in (Role.CONTROL, Role.INGRESS, Role.ROUTER):
+            if not (self._home.credentials / f"{role}.creds").exists():
+                identities.mint_role(role)
+        return self._server.url, None
+
+    def _planned(self, ports: Ports, url: str, credentials: Path | None) -> list[Part]:
+        card = Card.of(self._home, ports, state="starting", nats_url=url)
+        public = {
+            "HEADRACE_CONTROL_URL": card.control_url,
+            "HEADRACE_INGRESS_URL": card.ingress_url,
+        }
+
+        def bus(role: Role) -> dict[str, str]:
+            file = credentials or self._home.credentials / f"{role}.creds"
+            return {"--nats": url, "--nats-creds": str(file)}
+
+        control = bus(Role.CONTROL) | _flags("control", ports)
+        ingress = bus(Role.INGRESS) | _flags("ingress", ports)
+        return [
+            Part(
+                name="control",
+                home=self._home,
+                flags=control,
+                probe_port=ports.control,
+                tls=True,
+                environment=public,
+            ),
+            Part(
+                name="ingress",
+                home=self._home,
+                flags=ingress,
+                probe_port=ports.http,
+                tls=False,
+                environment=public,
+            ),
+        ]
+
+    async def _start_part(self, part: Part) -> None:
+        began = time.monotonic()
+        await self._adopt_or_spawn(part)
+        if not await part.until_ready():
+            raise UpFailed(
+                f"{part.name} ended while it started",
+                detail=part.words(),
+                hint=f"the whole log is {part.log}",
+            )
+        self._say(
+            "part_ready",
+            part=part.name,
+            address=part.address,
+            seconds=round(time.monotonic() - began, 3),
+            adopted=part.adopted,
+            pid=part.process.pid if part.process else 0,
+        )
+
+    async def _adopt_or_spawn(self, part: Part) -> None:
+        running = parts.found(part.name, self._home)
+        # Another server address would leave the part talking to nobody.
+        if len(running) == 1 and parts.flag_of(running[0], "--nats") == part.flags["--nats"]:
+            part.process, part.adopted = running[0], True
+            return
+        await parts.end(running, self._hurry)
+        part.spawn()
+
+    async def _keep(self, part: Part) -> None:
+        """Restart a part whenever it ends: at once after a life that was ready, else later."""
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            await part.gone()
+            if self._stop.is_set():
+                return
+            log.warning("a part has ended and is started again", part=part.name)
+            self._say("part_lost", part=part.name)
+            part.spawn()
+            if await part.until_ready():
+                backoff_s = BACKOFF_FIRST_S
+            else:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
+
+    async def _keep_nats(self, server: EmbeddedServer) -> None:
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            await server.wait()
+            if self._stop.is_set():
+                return
+            log.warning("a part has ended and is started again", part=NATS)
+            self._say("part_lost", part=NATS)
+            try:
+                await server.restart()
+                backoff_s = BACKOFF_FIRST_S
+            except HeadraceError as error:
+                log.warning("nats-server did not start again", reason=error.message)
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
+
+    async def _stop_all(self) -> None:
+        """The ingress drains, control goes so that nothing is restarted, scorers drain, NATS."""
+        self._stop.set()
+        await self._tasks.stop()
+        if self._card is not None:
+            self._card = replace(self._card, state="stopping")
+            self._card.write(self._home)
+        for name in ("ingress", "router", "control"):
+            await self._end(name)
+        killed = await stop_instances(self._home, self._hurry, self._told)
+        if killed:
+            self._say("stopping", what=f"{killed} instances did not drain in time")
+        if self._server is not None:
+            self._told(NATS)
+            await self._server.stop()
+        if self._card is not None:
+            replace(self._card, state="down", pid=0).write(self._home)
+
+    async def _end(self, name: str) -> None:
+        targets = parts.found(name, self._home)
+        if targets:
+            self._told(f"{name} drains" if name != "control" else "control")
+            await parts.end(targets, self._hurry)
+        for part in self._parts:
+            part.alive()  # reaps
+
+    def _told(self, what: str) -> None:
+        self._say("stopping", what=what)
+
+    def _write_card(self, state: str, ports: Ports, url: str) -> Card:
+        self._card = Card.of(self._home, ports, state=state, nats_url=url)
+        self._card.write(self._home)
+        return self._card
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+
+_PORT_FLAGS: Final = {
+    "control": (("control", "--port"), ("console", "--console-port")),
+    "ingress": (("ingress", "--port"), ("http", "--http-port")),
+}
+
+
+def _flags(service: str, ports: Ports) -> dict[str, str]:
+    return {flag: str(getattr(ports, name)) for name, flag in _PORT_FLAGS[service]}
