@@ -1,0 +1,147 @@
+"""One subscription for all answers: a reply subject is its prefix and an integer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from headrace_bus.client.message import Message, make_message
+from headrace_bus.errors import BusDisconnected, NoResponders, RequestTimeout
+
+SWEEP_S: Final = 0.05  # how late a timeout may be told
+
+Handler = Callable[[Message], None]
+
+
+class Inbox:
+    """A reply subject that takes any number of answers until it is closed."""
+
+    __slots__ = ("_close", "subject")
+
+    def __init__(self, subject: str, close: Callable[[], None]) -> None:
+        self.subject: Final = subject
+        self._close = close
+
+    def close(self) -> None:
+        """Answers that still come are dropped. A second call does nothing."""
+        self._close()
+
+
+class _Waiting:
+    """A request without its answer."""
+
+    __slots__ = ("future", "slot", "subject", "timeout_s")
+
+    def __init__(
+        self, future: asyncio.Future[Message], slot: int, subject: str, timeout_s: float
+    ) -> None:
+        self.future = future
+        self.slot = slot
+        self.subject = subject
+        self.timeout_s = timeout_s
+
+
+class ReplyMux:
+    """Hands answers to requests and inboxes, and one timer ends all requests that are late."""
+
+    def __init__(self, prefix: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._prefix = prefix + "."
+        self._cut = len(self._prefix.encode())
+        self._last = 0
+        self._requests: dict[int, _Waiting] = {}
+        self._inboxes: dict[int, Handler] = {}
+        self._due: dict[int, set[int]] = {}  # tokens by the sweep that ends them
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def subject(self) -> str:
+        """What to subscribe to."""
+        return self._prefix + "*"
+
+    def __len__(self) -> int:
+        """Requests and inboxes that are open."""
+        return len(self._requests) + len(self._inboxes)
+
+    def expect(self, subject: str, timeout_s: float) -> tuple[str, asyncio.Future[Message]]:
+        """A reply subject for one request, and its answer to be.
+
+        The future raises RequestTimeout, NoResponders or, when the bus closes, BusDisconnected.
+        """
+        self._last = token = self._last + 1
+        slot = int((self._loop.time() + timeout_s) / SWEEP_S) + 1
+        future: asyncio.Future[Message] = self._loop.create_future()
+        self._requests[token] = _Waiting(future, slot, subject, timeout_s)
+        due = self._due.get(slot)
+        if due is None:
+            self._due[slot] = {token}
+        else:
+            due.add(token)
+        if self._timer is None:
+            self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+        return f"{self._prefix}{token}", future
+
+    def forget(self, reply: str) -> None:
+        """Take back an `expect` whose request was never sent."""
+        token = int(reply[len(self._prefix) :])
+        waiting = self._requests.pop(token, None)
+        if waiting is not None:
+            self._undue(waiting.slot, token)
+            waiting.future.cancel()
+
+    def open(self, handler: Handler) -> Inbox:
+        self._last = token = self._last + 1
+        self._inboxes[token] = handler
+        return Inbox(f"{self._prefix}{token}", lambda: self._close_inbox(token))
+
+    def receive(self, subject: bytes, reply: bytes, data: bytes, header: bytes | None) -> None:
+        """Every message on `subject`; answers to nothing are dropped."""
+        word = subject[self._cut :]
+        token = int(word) if word.isdigit() else 0
+        waiting = self._requests.pop(token, None)
+        if waiting is not None:
+            self._undue(waiting.slot, token)
+            self._resolve(waiting, make_message(subject, reply, data, header))
+            return
+        handler = self._inboxes.get(token)
+        if handler is not None:
+            handler(make_message(subject, reply, data, header))
+
+    def close(self) -> None:
+        """Nothing will be answered any more: every open request fails."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._requests = self._requests, {}
+        self._inboxes.clear()
+        self._due.clear()
+        for one in waiting.values():
+            if not one.future.done():
+                one.future.set_exception(BusDisconnected("the bus was closed before the answer"))
+
+    def _close_inbox(self, token: int) -> None:
+        self._inboxes.pop(token, None)
+
+    def _undue(self, slot: int, token: int) -> None:
+        due = self._due[slot]
+        due.discard(token)
+        if not due:
+            del self._due[slot]
+
+    def _resolve(self, waiting: _Waiting, message: Message) -> None:
+        if waiting.future.done():  # the caller gave up
+            return
+        if message.raw_headers is not None and message.no_responders:
+            waiting.future.set_exception(NoResponders(waiting.subject))
+        else:
+            waiting.future.set_result(message)
+
+    def _sweep(self) -> None:
+        now = self._loop.time() / SWEEP_S
+        for slot in [slot for slot in self._due if slot <= now]:
+            for token in self._due.pop(slot):
+                one = self._requests.pop(token)
+                if not one.future.done():
+                    one.future.set_exception(RequestTimeout(one.subject, one.timeout_s))
+        self._timer = self._loop.call_later(SWEEP_S, self._sweep) if self._due else None

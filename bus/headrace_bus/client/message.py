@@ -1,0 +1,37 @@
+"""A message as handlers get it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from headrace_bus.client.headers import NO_RESPONDERS, parse_headers
+
+
+class Message(NamedTuple):
+    """What was published, by whom is unknown."""
+
+    subject: str
+    reply: str
+    """Where an answer goes; empty when none is wanted."""
+    data: bytes
+    raw_headers: bytes | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """Parsed at each call; an inline status is under `Status` and `Description`."""
+        return None if self.raw_headers is None else parse_headers(self.raw_headers)
+
+    @property
+    def no_responders(self) -> bool:
+        """Whether the server says that nobody listens where this would be the answer from."""
+        raw = self.raw_headers
+        return raw is not None and not self.data and raw.startswith(NO_RESPONDERS)
+
+
+_new: Final = tuple.__new__
+
+
+def make_message(subject: bytes, reply: bytes, data: bytes, header: bytes | None) -> Message:
+    """`Message(...)` for the hot path, past the generated constructor."""
+    return _new(Message, (subject.decode(), reply.decode(), data, header))
