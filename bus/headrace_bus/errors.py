@@ -9,6 +9,7 @@ HeadraceError
     +-- JetStreamRefused        the JetStream API answered with an error
     +-- RevisionConflict        a compare-and-set lost (also Conflict)
     +-- LeaseLost               the lease expired or another holder has it (also Conflict)
+    +-- StreamBroken            a streamed answer ended before its end
     +-- PayloadTooLarge         more than the server's max_payload, headers included
     +-- BlobNotFound            no bytes under this digest (also NotFound)
     +-- DigestMismatch          the bytes are not what their digest says
@@ -108,6 +109,14 @@ class PayloadTooLarge(BusError, ValueError):
         super().__init__(f"message of {size_bytes} bytes exceeds the server's {max_bytes} bytes")
         self.size_bytes = size_bytes
         self.max_bytes = max_bytes
+
+
+class StreamBroken(BusError):
+    """A streamed answer ended before its end; what came of it is already with the caller."""
+
+    def __init__(self, request_id: str, reason: str) -> None:
+        super().__init__(f"the streamed answer of {request_id} broke off: {reason}")
+        self.reason = reason
 
 
 class BlobNotFound(BusError, NotFound):

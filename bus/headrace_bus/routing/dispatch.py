@@ -124,6 +124,8 @@ class Dispatch:
         self.instances: dict[str, Instance] = {}
         self.queue: deque[Ticket] = deque()
         self.in_flight = 0
+        self.paused = False
+        """True while the ingress is cut off: nothing is bound, and only deadlines end a request."""
         self._rng = rng
         self._wanted = 0
 
@@ -131,6 +133,11 @@ class Dispatch:
     def pending(self) -> int:
         """Requests waiting and running, those nobody waits for any more included."""
         return len(self.queue) + self.in_flight
+
+    @property
+    def restless(self) -> bool:
+        """Whether `next` or `wants` may have something to say."""
+        return bool(self.queue) or self._wanted > 0
 
     @property
     def ready(self) -> int:
@@ -178,6 +185,10 @@ class Dispatch:
         if instance is not None:
             instance.learn(0)
         return self._requeue(ticket)
+
+    def unsent(self, ticket: Ticket) -> None:
+        """The request never left: forget that it was bound."""
+        self._release(ticket)
 
     def turned_away(self, ticket: Ticket) -> bool:
         """DRAINING or nobody there: as `refused`, and the instance gets nothing more for now."""
@@ -256,31 +267,43 @@ class Dispatch:
                 changes.append(WantChange(instance=instance, n=len(self.queue)))
         return changes
 
-    def overdue(self, now: float, *, queue_clocks: bool = True) -> list[tuple[Ticket, Overdue]]:
-        """Return the requests past a deadline; they stay where they are until `withdraw`.
-
-        `queue_clocks` is False while the ingress is cut off: no queue wait ends then.
-        """
+    def overdue(self, now: float) -> list[tuple[Ticket, Overdue]]:
+        """Return the requests past a deadline; they stay where they are until `withdraw`."""
+        paused = self.paused
         late = [
             (ticket, Overdue.RUN)
             for instance in self.instances.values()
             for ticket in instance.open.values()
-            if now >= ticket.run_deadline
+            if now >= (ticket.deadline if paused else ticket.run_deadline) and not ticket.abandoned
         ]
         waited = Overdue.QUEUE if self.ready else Overdue.NOT_READY
         for ticket in self.queue:
-            if queue_clocks and now >= ticket.queue_deadline:
+            if not paused and now >= ticket.queue_deadline:
                 late.append((ticket, waited))
             elif now >= ticket.deadline:
                 late.append((ticket, Overdue.DEADLINE))
         return late
 
-    def stand_still(self, seconds: float) -> None:
-        """Move the queue-wait clocks by the time the ingress was cut off."""
+    def resume(self, cut_off_s: float, now: float) -> list[Ticket]:
+        """The connection is back after `cut_off_s`; return what must be sent again.
+
+        Queue-wait clocks stood still, and `run` has its whole time again.
+        """
+        self.paused = False
         for ticket in self.queue:
-            ticket.queue_deadline = min(ticket.queue_deadline + seconds, ticket.deadline)
+            ticket.queue_deadline = min(ticket.queue_deadline + cut_off_s, ticket.deadline)
+        again = []
+        for instance in self.instances.values():
+            instance.seen = now
+            for ticket in instance.open.values():
+                if not ticket.abandoned:
+                    ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+                    again.append(ticket)
+        return again
 
     def _least_loaded(self) -> Instance | None:
+        if self.paused:
+            return None
         best: Instance | None = None
         least, ties = inf, 1
         for instance in self.instances.values():

@@ -1,0 +1,157 @@
+"""One request inside a gateway: what came in, where its answer goes, and the chunks of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from headrace_bus.client.inbox import Inbox
+from headrace_bus.client.message import Message
+from headrace_bus.errors import StreamBroken
+from headrace_bus.routing.dispatch import Ticket
+from headrace_bus.routing.outcome import Refusal
+from headrace_bus.wire.envelope import Answer, AnswerKind, Headers
+
+if TYPE_CHECKING:
+    from headrace_bus.routing.lane import Lane
+
+CREDIT_CHUNKS: Final = 4  # chunks read by the client before the instance gets credit for as many
+
+Result = Answer | Refusal
+
+
+class Incoming(NamedTuple):
+    """A request as an edge took it."""
+
+    request_id: str
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    traceparent: str = ""
+    timeout_ms: int | None = None
+    """The client's own deadline, from now; only ever shortens ours."""
+
+
+class Call(Ticket):
+    """A ticket with its request and the future of its result."""
+
+    __slots__ = (
+        "_chunks",
+        "_more",
+        "_unread",
+        "future",
+        "inbox",
+        "incoming",
+        "lane",
+        "streaming",
+    )
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        lane: Lane,
+        future: asyncio.Future[Result] | None,
+        *,
+        arrived: float,
+        queue_wait_s: float,
+        run_timeout_s: float,
+    ) -> None:
+        queue_deadline = arrived + queue_wait_s
+        deadline = queue_deadline + run_timeout_s
+        if incoming.timeout_ms is not None:
+            deadline = min(deadline, arrived + incoming.timeout_ms / 1000)
+        super().__init__(
+            incoming.request_id,
+            arrived=arrived,
+            queue_deadline=queue_deadline,
+            deadline=deadline,
+            run_timeout_s=run_timeout_s,
+        )
+        self.incoming = incoming
+        self.lane = lane
+        self.future = future
+        """None for a mirror's copy: nobody reads what it gives."""
+        self.inbox: Inbox | None = None
+        self.streaming = False
+        """A byte of the answer may have left: nothing is retried any more."""
+        self._chunks: deque[Answer] = deque()
+        self._more: asyncio.Future[None] | None = None
+        self._unread = 0
+
+    def receive(self, message: Message) -> None:
+        self.lane.take(self, message)
+
+    def resolve(self, result: Result) -> None:
+        """Give the result, once; a stream that had begun is broken by a refusal."""
+        if self.future is None:
+            return
+        if not self.future.done():
+            self.future.set_result(result)
+        elif self.streaming and isinstance(result, Refusal):
+            self._chunks.append(_broken(self.request_id, result.reason))
+            self._wake()
+
+    def close(self) -> None:
+        """No answer is expected any more."""
+        if self.inbox is not None:
+            self.inbox.close()
+            self.inbox = None
+
+    def add_chunk(self, answer: Answer) -> None:
+        """Take the next CHUNK or the END of a streamed answer."""
+        self.streaming = True
+        if self.future is not None:
+            self._chunks.append(answer)
+            self._wake()
+            if not self.future.done():
+                self.future.set_result(answer)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body of a streamed answer as it comes.
+
+        Raises StreamBroken when the model or its instance ended in the middle.
+        """
+        expected = 0
+        while True:
+            while not self._chunks:
+                self._more = asyncio.get_running_loop().create_future()
+                await self._more
+            answer = self._chunks.popleft()
+            if answer.kind == AnswerKind.END:
+                if answer.reason or answer.seq != expected:
+                    raise StreamBroken(self.request_id, answer.reason or "chunks are missing")
+                return
+            if answer.seq != expected:
+                raise StreamBroken(self.request_id, "chunks are missing")
+            expected += 1
+            yield answer.body
+            self._credit()
+
+    def _credit(self) -> None:
+        self._unread += 1
+        if self._unread == CREDIT_CHUNKS:
+            self._unread = 0
+            self.lane.credit(self, CREDIT_CHUNKS)
+
+    def _wake(self) -> None:
+        if self._more is not None and not self._more.done():
+            self._more.set_result(None)
+
+
+def _broken(request_id: str, reason: str) -> Answer:
+    return Answer(
+        kind=AnswerKind.END,
+        request_id=request_id,
+        status=0,
+        headers=(),
+        exec_us=-1,
+        free=0,
+        seq=-1,
+        reason=reason or "lost",
+        epoch=0,
+        body=b"",
+    )

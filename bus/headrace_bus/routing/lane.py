@@ -1,0 +1,346 @@
+"""One deployment at one gateway: carries out what dispatch decides, over the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final, cast
+
+import structlog
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.inbox import Inbox
+from headrace_bus.client.message import Message
+from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLarge
+from headrace_bus.routing.admission import WANT_SHIFT
+from headrace_bus.routing.call import Call, Incoming, Result
+from headrace_bus.routing.dispatch import Dispatch, Ticket
+from headrace_bus.routing.limits import pending_limit
+from headrace_bus.routing.metrics import LaneMetrics
+from headrace_bus.routing.outcome import Refusal, failed, model_error, overdue, too_large
+from headrace_bus.routing.retry import may_retry
+from headrace_bus.wire.envelope import (
+    Answer,
+    AnswerKind,
+    Request,
+    RequestFlag,
+    decode_answer,
+    encode_request,
+)
+from headrace_bus.wire.heartbeat import InstanceHeartbeat
+from headrace_bus.wire.instance_control import (
+    Cancel,
+    Credit,
+    InstanceControl,
+    Want,
+    encode_control,
+)
+from headrace_bus.wire.route_record import DeploymentRoute
+from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control, wake
+from headrace_telemetry.clock import monotonic, unix_ms
+
+log = structlog.get_logger(__name__)
+
+_DONE: Final = int(AnswerKind.DONE)
+_NOT_RUN: Final = (AnswerKind.BUSY, AnswerKind.DRAINING)
+_STREAM: Final = (AnswerKind.CHUNK, AnswerKind.END)
+
+MakeDispatch = Callable[[str, int], Dispatch]
+"""From `<ep>.<dep>` and a seed."""
+
+
+def plain_dispatch(_: str, seed: int) -> Dispatch:
+    return Dispatch(random.Random(seed))
+
+
+class Lane:
+    """Requests, instances and messages of one deployment. All methods are synchronous."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        ingress_id: str,
+        route: DeploymentRoute,
+        address: tuple[str, str],
+        *,
+        dispatch: Dispatch,
+        metrics: LaneMetrics,
+        kubernetes: bool = False,
+    ) -> None:
+        self.endpoint, self.deployment = address
+        self.name = f"{self.endpoint}.{self.deployment}"
+        self.route = route
+        self.kubernetes = kubernetes
+        self.dispatch = dispatch
+        self.metrics = metrics
+        self._bus = bus
+        self._ingress_id = ingress_id
+        self._loop = asyncio.get_running_loop()
+        self._subjects: dict[str, str] = {}
+        self._grants: dict[str, Inbox] = {}
+
+    @property
+    def limit(self) -> int:
+        return pending_limit(self.route)
+
+    def start(self, incoming: Incoming) -> Call:
+        """Take a request; its result comes in `call.future`."""
+        call = self._call(incoming, self._loop.create_future())
+        self._submit(call)
+        return call
+
+    def mirror(self, incoming: Incoming) -> None:
+        """Take a copy nobody waits for; drop it when the deployment is behind."""
+        if self.dispatch.pending >= self.limit:
+            self.metrics.mirror_dropped.inc()
+            return
+        self.metrics.mirror_sent.inc()
+        self._submit(self._call(incoming, None))
+
+    def cancel(self, call: Call) -> None:
+        """The caller has gone; the slot stays taken until the instance says it is free."""
+        self._abandon(call)
+        self.settle()
+
+    def credit(self, call: Call, chunks: int) -> None:
+        if call.instance is not None:
+            self._tell(call.instance.iid, Credit(request_id=call.request_id, n=chunks))
+
+    def take(self, call: Call, message: Message) -> None:
+        """One message on the reply subject of a call."""
+        if message.raw_headers is not None and message.no_responders:
+            self._nobody(call)
+            return
+        try:
+            answer = decode_answer(message.data)
+        except MalformedEnvelope as error:
+            log.warning("an answer could not be read", deployment=self.name, error=str(error))
+            return
+        # Request ids are secrets between this edge and the instance; an epoch names one life of it.
+        known = call.instance
+        if answer.request_id != call.request_id or known is None or answer.epoch != known.epoch:
+            return
+        if answer.kind == _DONE:
+            self.metrics.run_s.observe(answer.exec_us / 1e6)
+            self._finish(call, answer, answer.free)
+        elif answer.kind in _STREAM:
+            self._chunk(call, answer)
+        elif answer.kind in _NOT_RUN:
+            self._not_run(call, answer)
+        else:
+            self._finish(call, failed(answer, kubernetes=self.kubernetes), answer.free)
+        if self.dispatch.restless:
+            self.settle()
+
+    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> None:
+        """Take an instance's heartbeat."""
+        self._lost(self.dispatch.beat(heartbeat, now), "restarted", now)
+        self.settle()
+
+    def dead(self, iid: str, why: str, now: float) -> None:
+        """The instance is gone; what it had is tried once more or failed."""
+        log.warning("an instance is lost", deployment=self.name, iid=iid, why=why)
+        lost = self.dispatch.remove(iid)
+        inbox = self._grants.pop(iid, None)
+        if inbox is not None:
+            inbox.close()
+        self._subjects.pop(iid, None)
+        self._lost(lost, why, now)
+        self.settle()
+
+    def sweep(self, now: float) -> None:
+        """End the requests that ran past one of their clocks."""
+        late = self.dispatch.overdue(now)
+        for ticket, why in late:
+            call = cast("Call", ticket)
+            refusal = overdue(why, attempt=call.attempt, kubernetes=self.kubernetes)
+            if call.future is None:
+                self.metrics.mirror_dropped.inc()
+            else:
+                self.metrics.rejected(refusal.reason)
+            call.resolve(refusal)
+            self._abandon(call)
+        if late:
+            self.settle()
+
+    def cut_off(self) -> None:
+        self.dispatch.paused = True
+
+    def reconnected(self, cut_off_s: float, now: float) -> None:
+        """Send what is open again, under the same ids, and go on."""
+        for ticket in self.dispatch.resume(cut_off_s, now):
+            self._send(cast("Call", ticket), RequestFlag.RESENT)
+        self.settle()
+
+    def settle(self) -> None:
+        """Send what has room now, and tell instances whether more waits."""
+        now = monotonic()
+        while (ticket := self.dispatch.next(now)) is not None:
+            self._send(cast("Call", ticket))
+        for change in self.dispatch.wants():
+            iid = change.instance.iid
+            self._tell(
+                iid, Want(ingress_id=self._ingress_id, n=change.n, reply=self._grant_reply(iid))
+            )
+
+    def wake(self) -> None:
+        """Say that work waits where no instance is ready."""
+        if self.dispatch.queue and not self.dispatch.ready:
+            self._publish(wake(self.endpoint, self.deployment), b"")
+
+    def close(self) -> None:
+        """Forget the deployment; it has no instance and no request."""
+        for inbox in self._grants.values():
+            inbox.close()
+        self.metrics.remove()
+
+    def _call(self, incoming: Incoming, future: asyncio.Future[Result] | None) -> Call:
+        route = self.route
+        wait_ms = route.max_queue_wait_ms if route.desired_instances else route.wake_timeout_ms
+        return Call(
+            incoming,
+            self,
+            future,
+            arrived=monotonic(),
+            queue_wait_s=wait_ms / 1000,
+            run_timeout_s=route.request_timeout_ms / 1000,
+        )
+
+    def _submit(self, call: Call) -> None:
+        if self.dispatch.submit(call, call.arrived) is not None:
+            self._send(call)
+            return
+        if not self.dispatch.ready:
+            self.wake()
+        self.settle()
+
+    def _send(self, call: Call, flags: int = RequestFlag.NONE) -> None:
+        known = call.instance
+        if known is None:
+            return
+        if call.inbox is None:
+            call.inbox = self._bus.open_inbox(call.receive)
+        subject = self._subjects.get(known.iid) or self._subject(known.iid)
+        if known.wanted:
+            flags |= self.dispatch.more_waiting(known) << WANT_SHIFT
+        data = encode_request(self._request(call, flags))
+        try:
+            self._bus.publish(subject, data, reply=call.inbox.subject)
+        except BusDisconnected:
+            return  # sent again after the reconnect
+        except PayloadTooLarge as error:
+            self.dispatch.unsent(call)
+            call.resolve(too_large(error.max_bytes))
+            call.close()
+        self.metrics.queue_s.observe(call.sent - call.arrived)
+
+    def _request(self, call: Call, flags: int) -> Request:
+        incoming = call.incoming
+        remaining_ms = int((call.deadline - call.sent) * 1000)
+        if call.future is None:
+            flags |= RequestFlag.MIRROR
+        if call.attempt > 1:
+            flags |= RequestFlag.RETRY
+        return Request(
+            incoming.request_id,
+            unix_ms() + remaining_ms,
+            remaining_ms,
+            self.route.request_timeout_ms,
+            int(flags),
+            incoming.method,
+            incoming.path,
+            incoming.query,
+            incoming.headers,
+            incoming.traceparent,
+            self._ingress_id,
+            incoming.body,
+        )
+
+    def _finish(self, call: Call, result: Answer | Refusal, free: int) -> None:
+        self.dispatch.answered(call, free)
+        call.close()
+        call.resolve(result)
+        if isinstance(result, Refusal):
+            self.metrics.rejected(result.reason)
+
+    def _chunk(self, call: Call, answer: Answer) -> None:
+        if not call.abandoned:
+            call.run_deadline = monotonic() + call.run_timeout_s  # each chunk is an answer in time
+            call.add_chunk(answer)
+        if answer.kind == AnswerKind.END:
+            self.dispatch.answered(call, answer.free)
+            call.close()
+
+    def _not_run(self, call: Call, answer: Answer) -> None:
+        if answer.kind == AnswerKind.BUSY:
+            waits = self.dispatch.refused(call)
+        else:
+            waits = self.dispatch.turned_away(call)
+        if not waits:
+            call.close()
+
+    def _nobody(self, call: Call) -> None:
+        """Nobody listens on the instance's subject: free of charge, and elsewhere at once."""
+        if call.instance is None:
+            return
+        self.metrics.retried("no_responders")
+        if not self.dispatch.turned_away(call):
+            call.close()
+        self.settle()
+
+    def _lost(self, tickets: Iterable[Ticket], why: str, now: float) -> None:
+        """The first of them ends up at the very head of the queue."""
+        for ticket in reversed(list(tickets)):
+            call = cast("Call", ticket)
+            if may_retry(
+                attempt=call.attempt,
+                idempotent=self.route.idempotent,
+                answering=call.streaming,
+                now=now,
+                deadline=call.deadline,
+            ):
+                self.metrics.retried("instance_lost")
+                self.dispatch.retry(call)
+            else:
+                self.metrics.rejected("instance_lost")
+                call.resolve(model_error(f"The instance was lost with the request ({why})."))
+                call.close()
+
+    def _abandon(self, call: Call) -> None:
+        known = self.dispatch.withdraw(call)
+        if known is None:
+            call.close()
+        else:
+            self._tell(known.iid, Cancel(request_id=call.request_id))
+
+    def _granted(self, iid: str, message: Message) -> None:
+        try:
+            answer = decode_answer(message.data)
+        except MalformedEnvelope:
+            return
+        if answer.kind == AnswerKind.GRANT:
+            self.dispatch.granted(iid, answer.free)
+            self.settle()
+
+    def _grant_reply(self, iid: str) -> str:
+        inbox = self._grants.get(iid)
+        if inbox is None:
+            inbox = self._grants[iid] = self._bus.open_inbox(partial(self._granted, iid))
+        return inbox.subject
+
+    def _subject(self, iid: str) -> str:
+        address = InstanceAddress(self.endpoint, self.deployment, iid)
+        subject = self._subjects[iid] = instance(address)
+        return subject
+
+    def _tell(self, iid: str, message: InstanceControl) -> None:
+        address = InstanceAddress(self.endpoint, self.deployment, iid)
+        self._publish(instance_control(address), encode_control(message))
+
+    def _publish(self, subject: str, data: bytes) -> None:
+        try:
+            self._bus.publish(subject, data)
+        except BusDisconnected:
+            log.info("a message was not sent while NATS was away", subject=subject)

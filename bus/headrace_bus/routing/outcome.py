@@ -1,0 +1,93 @@
+"""What becomes of a request when no model answered it: one value each, the edges give it a form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from headrace_bus.routing.dispatch import Overdue
+from headrace_bus.wire.envelope import Answer, AnswerKind
+
+RETRY_AFTER_S: Final = 1  # what 429 tells a client to wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Ours, not the model's. `status` is the HTTP status on a managed endpoint."""
+
+    status: int
+    code: str
+    """ARM error code."""
+    message: str
+    reason: str = ""
+    """Value of ms-azureml-model-error-reason with 424, label of the metric."""
+    retry_after_s: int | None = None
+
+
+def not_ready(*, kubernetes: bool = False) -> Refusal:
+    return Refusal(
+        status=503 if kubernetes else 424,
+        code="ServiceUnavailable" if kubernetes else "FailedDependency",
+        message="No instance of the deployment is ready to answer.",
+        reason="model_not_ready",
+    )
+
+
+def too_many_pending(limit: int) -> Refusal:
+    return Refusal(
+        status=429,
+        code="TooManyRequests",
+        message=f"More than {limit} requests are waiting and running at the deployment.",
+        reason="too_many_pending_request",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def waited_too_long() -> Refusal:
+    return Refusal(
+        status=429,
+        code="TooManyRequests",
+        message="No instance had room for the request within max_queue_wait.",
+        reason="max_queue_wait",
+        retry_after_s=RETRY_AFTER_S,
+    )
+
+
+def timed_out() -> Refusal:
+    return Refusal(
+        status=408,
+        code="RequestTimeout",
+        message="The model did not answer within the request timeout.",
+        reason="timeout",
+    )
+
+
+def model_error(message: str, reason: str = "model_error") -> Refusal:
+    return Refusal(status=424, code="FailedDependency", message=message, reason=reason)
+
+
+def too_large(limit_bytes: int) -> Refusal:
+    return Refusal(
+        status=413,
+        code="RequestEntityTooLarge",
+        message=f"The request body is larger than {limit_bytes} bytes.",
+        reason="too_large",
+    )
+
+
+def overdue(why: Overdue, *, attempt: int, kubernetes: bool) -> Refusal:
+    """What a request that ran past one of its clocks is told."""
+    if why is Overdue.NOT_READY:
+        return not_ready(kubernetes=kubernetes)
+    if why is Overdue.QUEUE and attempt == 1:
+        return waited_too_long()
+    return timed_out()
+
+
+def failed(answer: Answer, *, kubernetes: bool) -> Refusal:
+    """What an instance's FAILED or EXPIRED means for the caller."""
+    if answer.kind == AnswerKind.EXPIRED or answer.reason == "timeout":
+        return timed_out()
+    if answer.reason == "model_not_ready":
+        return not_ready(kubernetes=kubernetes)
+    return model_error("The model's process ended before it answered.")
