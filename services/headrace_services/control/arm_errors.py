@@ -1,0 +1,56 @@
+"""Every error of the API as the ARM envelope, and nothing of ours beyond it."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from headrace_api import arm
+from headrace_api.errors import HeadraceError
+from headrace_services.control.arm_router import MethodNotAllowed
+
+log = structlog.get_logger(__name__)
+
+
+def error_response(error: HeadraceError, *, target: str) -> web.Response:
+    """`target` is what the error is about when it does not say so itself."""
+    body = arm.error_of(error)
+    body["error"].setdefault("target", target)
+    headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    return web.json_response(body, status=error.status, headers=headers)
+
+
+@web.middleware
+async def arm_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what a handler raises into an answer; anything unforeseen is a 500 without detail."""
+    started = time.monotonic()
+    try:
+        return await handler(request)
+    except HeadraceError as error:
+        log.info(
+            "request refused",
+            method=request.method,
+            path=request.path[:256],
+            status=error.status,
+            code=error.code,
+            duration_s=round(time.monotonic() - started, 4),
+        )
+        return error_response(error, target=request.path)
+    except web.HTTPException as error:
+        body = arm.error_body(error.reason.replace(" ", ""), error.reason, target=request.path)
+        return web.json_response(body, status=error.status)
+    except ConnectionError:
+        raise  # the client left; there is nobody to answer
+    except Exception:  # the edge of one request: the process and its others go on
+        log.exception("request failed", method=request.method, path=request.path[:256])
+        words = "control failed on this request; its log has the cause"
+        return web.json_response(
+            arm.error_body("InternalServerError", words, target=request.path), status=500
+        )

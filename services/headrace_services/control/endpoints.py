@@ -1,0 +1,259 @@
+"""Online endpoints on the wire: PUT, PATCH, GET, list, DELETE, keys and tokens."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from headrace_api import arm
+from headrace_api.errors import Conflict, InvalidInput, NotFound
+from headrace_api.names import check_endpoint_name
+from headrace_api.online_endpoint import validate_endpoint_arm
+from headrace_services.control.arm_call import Answer, Call, listing, object_at
+from headrace_services.control.arm_ids import ArmIds
+from headrace_services.control.assets import system_data
+from headrace_services.control.issuer import Issuer
+from headrace_services.control.keys import EndpointKeys, given_keys, key_type_of
+from headrace_services.control.merge_patch import merged
+from headrace_services.control.records import (
+    ProvisioningState,
+    Spec,
+    Status,
+    deployment_key,
+    endpoint_key,
+    endpoint_status_key,
+)
+from headrace_services.control.resource_writes import (
+    AlreadyExists,
+    Change,
+    ResourceWrites,
+    is_create_only,
+    observed,
+)
+from headrace_services.control.stored import Stored
+from headrace_telemetry.clock import timestamp
+
+PATCHABLE: Final = ("tags", "identity", "properties", "location", "kind", "sku")
+ENDPOINT_ID_PROPERTY: Final = "azureml.onlineendpointid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Handlers of online endpoints."""
+
+    ids: ArmIds
+    writes: ResourceWrites
+    keys: EndpointKeys
+    issuer: Issuer
+
+    async def put(self, call: Call) -> Answer:
+        """Create, or replace in full; 200 with `Succeeded` when nothing would change."""
+        name = check_endpoint_name(call.path["endpoint"])
+        return await self._write(call, await self.find(name), call.body)
+
+    async def patch(self, call: Call) -> Answer:
+        """Merge into what is there (azure_rest.md 4)."""
+        old = await self.known(call)
+        changes = {key: value for key, value in call.body.items() if key in PATCHABLE}
+        for key in ("properties", "tags", "identity"):
+            object_at(changes, key)
+        return await self._write(call, old, merged(old.value.arm, changes))
+
+    async def get(self, call: Call) -> Answer:
+        stored = await self.known(call)
+        return Answer(body=await self._shown(stored.value), headers=_etag(stored))
+
+    async def list_all(self, call: Call) -> Answer:
+        statuses = {
+            stored.key: stored.value
+            for stored in await self.writes.statuses.list("status.endpoint.")
+        }
+        found = await self.writes.specs.list("endpoint.")
+        return listing(
+            self.body(one.value, observed(one.value, statuses.get(f"status.{one.key}")))
+            for one in found
+        )
+
+    async def delete(self, call: Call) -> Answer:
+        """Its deployments go with it, drained by the reconciler."""
+        name = check_endpoint_name(call.path["endpoint"])
+        old = await self.find(name)
+        if old is None:
+            return Answer(status=204)
+        running = await self.writes.operations.running(old.value)
+        if old.value.deleting and running is not None:
+            return self.writes.accepted(running, None, 202)
+        change = self._change(
+            replace(old.value, deleting=True), "delete", ProvisioningState.DELETING
+        )
+        operation = await self.writes.apply(call, old, change)
+        await self._cancel_deployments(old.value)
+        return self.writes.accepted(operation, None, 202)
+
+    async def list_keys(self, call: Call) -> Answer:
+        stored = await self.known(call)
+        self._require_keys(stored.value)
+        pair = await self.keys.read_or_create(stored.value.name.lower())
+        return Answer(body={"primaryKey": pair.primary, "secondaryKey": pair.secondary})
+
+    async def regenerate_keys(self, call: Call) -> Answer:
+        """One new key; done when every live ingress has applied it."""
+        stored = await self.known(call)
+        self._require_keys(stored.value)
+        kind = key_type_of(call.body)
+        identity = str(self.ids.endpoint(stored.value.name))
+        await self.writes.operations.require_idle(identity, stored.value)
+        # The key first: the operation must not be closed by a round that still saw the old one.
+        await self.keys.regenerate(stored.value.name.lower(), kind)
+        change = self._change(stored.value, "regenerateKeys", ProvisioningState.UPDATING)
+        operation = await self.writes.apply(call, stored, change)
+        return self.writes.accepted(operation, None, 202)
+
+    async def token(self, call: Call) -> Answer:
+        stored = await self.known(call)
+        if _auth_mode(stored.value) != "amltoken":
+            raise InvalidInput(
+                f"Endpoint '{stored.value.name}' does not use tokens for authentication.",
+                target=stored.value.name,
+            )
+        issued = self.issuer.endpoint_token(
+            stored.value.name.lower(), subject=call.principal.name, now_s=int(time.time())
+        )
+        body = {
+            "accessToken": issued.text,
+            "expiryTimeUtc": issued.expires_s,
+            "refreshAfterTimeUtc": issued.refresh_after_s,
+            "tokenType": "Bearer",
+        }
+        return Answer(body=body)
+
+    async def find(self, name: str) -> Stored[Spec] | None:
+        return await self.writes.specs.get(endpoint_key(name))
+
+    async def known(self, call: Call) -> Stored[Spec]:
+        """The endpoint in the path. Raises NotFound."""
+        name = check_endpoint_name(call.path["endpoint"])
+        stored = await self.find(name)
+        if stored is None:
+            raise NotFound(f"endpoint {call.path['endpoint']!r} does not exist", target=name)
+        return stored
+
+    def body(self, spec: Spec, status: Status) -> dict[str, Any]:
+        """The resource as ARM carries it; what the SDK crashes on when null is an object."""
+        identity = self.ids.endpoint(spec.name)
+        lowered = spec.name.lower()
+        properties = {
+            "traffic": {},
+            "mirrorTraffic": {},
+            "publicNetworkAccess": "Enabled",
+            **spec.arm["properties"],
+            "scoringUri": self.ids.scoring(lowered),
+            "swaggerUri": self.ids.swagger(lowered),
+            "provisioningState": str(status.provisioning_state),
+        }
+        named = {ENDPOINT_ID_PROPERTY: str(identity)}
+        properties["properties"] = {**properties.get("properties", {}), **named}
+        tracked = {
+            key: spec.arm[key] for key in ("location", "tags", "identity") if key in spec.arm
+        }
+        return arm.resource(
+            identity, properties, **tracked, kind="Managed", systemData=system_data(spec)
+        )
+
+    async def _shown(self, spec: Spec) -> dict[str, Any]:
+        status = await self.writes.state(spec, endpoint_status_key(spec.name.lower()))
+        return self.body(spec, status)
+
+    async def _write(self, call: Call, old: Stored[Spec] | None, given: dict[str, Any]) -> Answer:
+        name = call.path["endpoint"]
+        _require_match(call, old)
+        if old is not None and old.value.deleting:
+            raise Conflict(f"endpoint {name!r} is being deleted", target=name)
+        has = old.value.deployments if old else ()
+        wanted = self._validated(given, name, has)
+        if old is None:
+            return await self._create(call, name, wanted, given)
+        identity = str(self.ids.endpoint(old.value.name))
+        await self.writes.operations.require_idle(identity, old.value)
+        status = await self.writes.state(old.value, endpoint_status_key(name.lower()))
+        failed = status.provisioning_state is ProvisioningState.FAILED
+        if wanted == old.value.arm and not failed:
+            return Answer(body=self.body(old.value, status), headers=_etag(old))
+        if is_create_only(call) and not failed:
+            raise AlreadyExists(identity)
+        spec = replace(old.value, arm=wanted, modified_at=timestamp())
+        change = self._change(spec, "update", ProvisioningState.UPDATING)
+        operation = await self.writes.apply(call, old, change)
+        return self.writes.accepted(operation, await self._shown(spec), 200)
+
+    async def _create(
+        self, call: Call, name: str, wanted: dict[str, Any], given: dict[str, Any]
+    ) -> Answer:
+        now = timestamp()
+        spec = Spec(
+            name=name,
+            arm=wanted,
+            created_at=now,
+            modified_at=now,
+            created_by=call.principal.name,
+        )
+        pair = given_keys(object_at(given, "properties"))
+        await self.keys.create(name.lower(), pair)
+        change = self._change(spec, "create", ProvisioningState.CREATING)
+        operation = await self.writes.apply(call, None, change)
+        return self.writes.accepted(operation, await self._shown(spec), 201)
+
+    def _validated(
+        self, given: dict[str, Any], name: str, deployments: tuple[str, ...]
+    ) -> dict[str, Any]:
+        for key in ("properties", "tags"):
+            object_at(given, key)
+        endpoint = validate_endpoint_arm(given, name=name, deployments=deployments)
+        wanted = endpoint.to_arm(location=self.ids.location)
+        wanted["properties"]["properties"].pop(ENDPOINT_ID_PROPERTY, None)
+        return wanted
+
+    def _change(self, spec: Spec, verb: str, state: ProvisioningState) -> Change:
+        name = spec.name.lower()
+        return Change(
+            resource=str(self.ids.endpoint(spec.name)),
+            key=endpoint_key(name),
+            status_key=endpoint_status_key(name),
+            verb=verb,
+            state=state,
+            spec=spec,
+        )
+
+    async def _cancel_deployments(self, spec: Spec) -> None:
+        """What its deployments were doing is overtaken."""
+        for deployment in spec.deployments:
+            stored = await self.writes.specs.get(deployment_key(spec.name.lower(), deployment))
+            running = await self.writes.operations.running(stored.value) if stored else None
+            if running is not None:
+                await self.writes.operations.cancel(running, by="the delete of the endpoint")
+
+    def _require_keys(self, spec: Spec) -> None:
+        if _auth_mode(spec) != "key":
+            raise InvalidInput(
+                f"Endpoint '{spec.name}' does not use keys for authentication.", target=spec.name
+            )
+
+
+def _auth_mode(spec: Spec) -> str:
+    return str(spec.arm["properties"].get("authMode", "Key")).lower()
+
+
+def _etag(stored: Stored[Spec]) -> dict[str, str]:
+    return {"ETag": f'"{stored.revision}"'}
+
+
+def _require_match(call: Call, old: Stored[Spec] | None) -> None:
+    """Raises Conflict when `If-Match` names a revision that is not the present one."""
+    wanted = call.headers.get("If-Match", "").strip().strip('"')
+    if wanted and wanted != "*" and (old is None or wanted != str(old.revision)):
+        raise Conflict(
+            f"the endpoint is no longer at revision {wanted!r}",
+            hint="read it again and repeat the change",
+            target=call.path["endpoint"],
+        )

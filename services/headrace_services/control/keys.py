@@ -1,0 +1,110 @@
+"""Endpoints' keys: two random ones each, encrypted at rest, shown on request, known by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from headrace_bus.store.secrets import SecretStore
+
+from headrace_api.errors import InvalidInput
+
+KEY_BYTES: Final = 32
+GIVEN_KEY_CHARS: Final = range(16, 513)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPair:
+    """Both keys are valid at once; one is replaced at a time."""
+
+    primary: str
+    secondary: str
+
+    def digests(self) -> tuple[str, str]:
+        """SHA-256 in hex, as `Route.key_digests` carries them."""
+        return key_digest(self.primary), key_digest(self.secondary)
+
+
+def key_digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def new_key() -> str:
+    return secrets.token_urlsafe(KEY_BYTES)
+
+
+def key_type_of(body: Mapping[str, Any]) -> str:
+    """`primary` or `secondary`, primary when absent; `keyValue` is ignored (azure_rest.md 6.3).
+
+    Raises InvalidInput.
+    """
+    given = body.get("keyType", "Primary")
+    kind = given.lower() if isinstance(given, str) else ""
+    if kind in ("primary", "secondary"):
+        return kind
+    raise InvalidInput(f"keyType is {given!r}: use Primary or Secondary", target="keyType")
+
+
+def given_keys(properties: Mapping[str, Any]) -> KeyPair | None:
+    """The keys a caller brings when the endpoint is created. Raises InvalidInput."""
+    block = properties.get("keys")
+    if block is None:
+        return None
+    if not isinstance(block, Mapping):
+        raise InvalidInput("'keys' must be an object", target="properties.keys")
+    found = [block.get(name) or new_key() for name in ("primaryKey", "secondaryKey")]
+    for key in found:
+        if not isinstance(key, str) or len(key) not in GIVEN_KEY_CHARS or not key.isprintable():
+            raise InvalidInput(
+                f"a key must be text of {GIVEN_KEY_CHARS.start} to {GIVEN_KEY_CHARS.stop - 1} "
+                "printable characters",
+                target="properties.keys",
+            )
+    return KeyPair(primary=found[0], secondary=found[1])
+
+
+class EndpointKeys:
+    """The keys of all endpoints, by lower-case name."""
+
+    def __init__(self, store: SecretStore) -> None:
+        self._store = store
+
+    async def create(self, endpoint: str, given: KeyPair | None = None) -> KeyPair:
+        """New keys; what an endpoint of this name had before is gone."""
+        pair = given or KeyPair(primary=new_key(), secondary=new_key())
+        await self._write(endpoint, pair)
+        return pair
+
+    async def read(self, endpoint: str) -> KeyPair | None:
+        """None when the endpoint has none yet."""
+        data = await self._store.get(_name(endpoint))
+        return None if data is None else KeyPair(**json.loads(data))
+
+    async def read_or_create(self, endpoint: str) -> KeyPair:
+        """For an endpoint that came to keys by an update."""
+        return await self.read(endpoint) or await self.create(endpoint)
+
+    async def digests(self, endpoint: str) -> tuple[str, ...]:
+        """What the route carries; empty when the endpoint has no keys."""
+        pair = await self.read(endpoint)
+        return pair.digests() if pair else ()
+
+    async def regenerate(self, endpoint: str, kind: str) -> None:
+        """Replace one key (`primary` or `secondary`); the other stays."""
+        pair = await self.read_or_create(endpoint)
+        await self._write(endpoint, replace(pair, **{kind: new_key()}))
+
+    async def forget(self, endpoint: str) -> None:
+        """Remove the keys of an endpoint that is gone."""
+        await self._store.delete(_name(endpoint))
+
+    async def _write(self, endpoint: str, pair: KeyPair) -> None:
+        await self._store.put(_name(endpoint), json.dumps(asdict(pair)).encode())
+
+
+def _name(endpoint: str) -> str:
+    return f"keys.{endpoint}"

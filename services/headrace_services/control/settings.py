@@ -1,0 +1,62 @@
+"""Settings of the control process, read once when it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from headrace_api.errors import InvalidInput
+from headrace_api.home import Home
+
+DEFAULT_INGRESS_URL: Final = "https://localhost:8443"
+CONTROL_URL_VARIABLE: Final = "HEADRACE_CONTROL_URL"
+INGRESS_URL_VARIABLE: Final = "HEADRACE_INGRESS_URL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `headrace run control` was given."""
+
+    home: Home
+    nats_url: str
+    nats_credentials: Path | None = None
+    """None takes the role's own file below the home."""
+    host: str = "127.0.0.1"
+    port: int = 9443
+    """0 takes a free one."""
+    control_url: str = ""
+    """Public base URL; empty means https://localhost:<port>."""
+    ingress_url: str = DEFAULT_INGRESS_URL
+    """Public base URL of scoring, as scoring URIs carry it."""
+    drain_s: float = 5.0
+    """How long a stop waits for requests under way; scoring does not pass here."""
+
+    @classmethod
+    def from_environment(
+        cls,
+        *,
+        home: Home,
+        nats_url: str,
+        nats_credentials: Path | None,
+        port: int,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Settings:
+        """Raises InvalidInput when a public URL is not https."""
+        return cls(
+            home=home,
+            nats_url=nats_url,
+            nats_credentials=nats_credentials,
+            port=port,
+            control_url=_base_url(environment, CONTROL_URL_VARIABLE, ""),
+            ingress_url=_base_url(environment, INGRESS_URL_VARIABLE, DEFAULT_INGRESS_URL),
+        )
+
+
+def _base_url(environment: Mapping[str, str], variable: str, default: str) -> str:
+    url = environment.get(variable, default).rstrip("/")
+    if url and not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+        raise InvalidInput(f"{variable} is {url!r}: give a base URL that begins with https://")
+    return url
