@@ -1,0 +1,74 @@
+"""A TCP proxy that records what a client sends, and can hold it back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+
+class TcpProxy:
+    """`url` leads to the server; `sent` is every byte clients sent, in order.
+
+    After `hold_from(mark)` bytes from the first `mark` on wait until `release()`; `held` is then
+    set.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mark: bytes | None = None
+        self._released = asyncio.Event()
+        self.held = asyncio.Event()
+        self.sent = bytearray()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def hold_from(self, mark: bytes) -> None:
+        self._mark = mark
+
+    def release(self) -> None:
+        self._mark = None
+        self._released.set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        for work in (self._up(reader, up_writer), self._down(up_reader, writer)):
+            self._tasks.add(asyncio.create_task(work))
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                self.sent += data
+                if self._mark is not None and self._mark in data:
+                    before, mark, after = data.partition(self._mark)
+                    writer.write(before)
+                    self.held.set()
+                    await self._released.wait()
+                    data = mark + after
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()
