@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+import psutil
+
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.005
@@ -92,6 +94,10 @@ class NatsServer:
     def pause(self) -> None:
         """Freeze the process: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        process = psutil.Process(self.pid)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -34,6 +34,7 @@ class StockBus:
     async def connect(cls, settings: BusSettings) -> Self:
         bus = cls(Client())
         options: dict[str, Any] = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.25}
+        options["pending_size"] = settings.pending_bytes
         if path := settings.credentials:
             options["user_jwt_cb"] = lambda: Credentials.read(path).jwt.encode()
             options["signature_cb"] = lambda nonce: base64.b64encode(
