@@ -1,0 +1,106 @@
+"""Model and code of an instance, from blobs by digest into a folder that instances share.
+
+    <home>/blobs/sha256/ab/<digest>  ->  <home>/assets/<digest of the file list>/...
+
+A folder is built under a temporary name and renamed: it is complete when it exists, whoever was
+first. Files are copies, verified on the way, read-only, never written after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from headrace_bus.errors import BlobNotFound, DigestMismatch
+from headrace_bus.wire.launch import AssetFile
+from headrace_scorer.errors import LaunchRefused
+
+READ_BYTES: Final = 1024 * 1024
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def blob_path(blobs: Path, digest: str) -> Path:
+    """Where the folder store keeps the bytes of a digest."""
+    return blobs / "sha256" / digest[:2] / digest
+
+
+def tree_digest(files: Sequence[AssetFile]) -> str:
+    """Name of the folder that holds exactly these files."""
+    listed = sorted((file.path, file.digest) for file in files)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def materialise(files: Sequence[AssetFile], blobs: Path, assets: Path) -> Path:
+    """Return a folder with these files; blocking, so call it in a thread.
+
+    Raises LaunchRefused for a path that leaves the folder, BlobNotFound, DigestMismatch, OSError.
+    """
+    for file in files:
+        _check(file)
+    target = assets / tree_digest(files)
+    if target.is_dir():
+        return target
+    assets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=assets))
+    try:
+        for file in files:
+            _place(file, blob_path(blobs, file.digest), building / file.path)
+        _publish(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def _check(file: AssetFile) -> None:
+    parts = PurePosixPath(file.path).parts
+    wrong = not parts or file.path.startswith("/") or ".." in parts or "\0" in file.path
+    if wrong or "\\" in file.path:
+        raise LaunchRefused(
+            f"asset file {file.path!r} leaves its folder: use a relative path without '..'",
+            target="path",
+        )
+    if not _DIGEST.fullmatch(file.digest):
+        raise LaunchRefused(f"asset file {file.path!r} has no SHA-256 digest", target="digest")
+
+
+def _place(file: AssetFile, source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with source.open("rb") as data, target.open("xb") as copy:
+            found = _copy(data.fileno(), copy.fileno())
+    except FileNotFoundError:
+        raise BlobNotFound(file.digest) from None
+    if found != file.digest:
+        raise DigestMismatch(file.digest, found)
+    target.chmod(0o400)
+
+
+def _copy(source: int, target: int) -> str:
+    """Copy and hash in one pass.
+
+    Not a hard link: a script that opens a model for writing must not reach the stored bytes.
+    """
+    digest = hashlib.sha256()
+    while data := os.read(source, READ_BYTES):
+        digest.update(data)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(target, left) :]
+    return digest.hexdigest()
+
+
+def _publish(building: Path, target: Path) -> None:
+    building.chmod(0o700)
+    # Another instance may have been first: its folder has the same files.
+    with contextlib.suppress(OSError):
+        building.rename(target)
+    if not target.is_dir():
+        building.rename(target)

@@ -1,0 +1,169 @@
+"""Conda files read as what uv can install: a Python version and PyPI requirements. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from headrace_scorer.errors import LaunchRefused
+
+MAX_TEXT_BYTES: Final = 256 * 1024
+KEYS: Final = frozenset(("name", "channels", "dependencies", "prefix", "variables", "platforms"))
+# Conda's names where PyPI has another one.
+NAMES: Final = {
+    "pytorch": "torch",
+    "pytorch-cpu": "torch",
+    "pytorch-gpu": "torch",
+    "py-xgboost": "xgboost",
+    "py-xgboost-cpu": "xgboost",
+    "tensorflow-gpu": "tensorflow",
+    "opencv": "opencv-python-headless",
+    "py-opencv": "opencv-python-headless",
+    "pytables": "tables",
+    "msgpack-python": "msgpack",
+    "pillow-simd": "pillow",
+    "matplotlib-base": "matplotlib",
+    "pyqt": "PyQt5",
+    "faiss": "faiss-cpu",
+    "python-flatbuffers": "flatbuffers",
+    "brotlipy": "brotli",
+    "ruamel_yaml": "ruamel.yaml",
+    "typing_extensions": "typing-extensions",
+    "importlib_metadata": "importlib-metadata",
+    "mysql-connector-python": "mysql-connector-python",
+    "sqlite": "",
+    "openssl": "",
+    "ca-certificates": "",
+    "libgcc-ng": "",
+    "libstdcxx-ng": "",
+    "libgomp": "",
+    "mkl": "",
+    "blas": "",
+    "openblas": "",
+    "nomkl": "",
+    "cudatoolkit": "",
+    "pytorch-cuda": "",
+    "cpuonly": "",
+    "pip": "",
+    "setuptools": "setuptools",
+    "wheel": "wheel",
+    "conda": "",
+}
+_SPEC: Final = re.compile(
+    r"(?:[\w.-]+(?:/[\w.-]+)?::)?(?P<name>[A-Za-z0-9][\w.-]*)(?P<extras>\[[\w.,-]+\])?"
+    r"\s*(?P<version>[^\s=<>!~][^\s]*|[=<>!~].*)?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What a virtual environment must hold."""
+
+    python: str = ""
+    """Conda's version text; empty when any will do."""
+    packages: tuple[str, ...] = ()
+    """Lines of a requirements file."""
+    dropped: tuple[str, ...] = ()
+    """Conda packages without a counterpart on PyPI, left out."""
+
+
+def read_conda(text: str) -> Requirements:
+    """Raises LaunchRefused, naming the key or entry that cannot be read."""
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise LaunchRefused(f"conda file is larger than {MAX_TEXT_BYTES} bytes", target="conda")
+    document = _document(text)
+    python, packages, dropped = "", [], []
+    for entry in document.get("dependencies") or []:
+        if isinstance(entry, dict):
+            packages += _pip(entry)
+            continue
+        name, line = read_spec(str(entry))
+        if name == "python":
+            python = line
+        elif line:
+            packages.append(line)
+        else:
+            dropped.append(name)
+    return Requirements(python=python, packages=tuple(packages), dropped=tuple(dropped))
+
+
+def read_requirements(text: str) -> Requirements:
+    """A requirements file; refused where it would read other files of this machine."""
+    lines = [line.strip() for line in text.splitlines()]
+    for line in lines:
+        _check_line(line)
+    return Requirements(packages=tuple(line for line in lines if line))
+
+
+def read_spec(entry: str) -> tuple[str, str]:
+    """Return the conda name, and its requirement: '' without one, for `python` the version."""
+    entry = entry.strip()
+    found = _SPEC.fullmatch(entry)
+    if found is None:
+        raise LaunchRefused(f"conda dependency {entry!r} cannot be read", target="dependencies")
+    name, version = found["name"].lower(), (found["version"] or "").strip()
+    if name == "python":
+        return name, version.split(" ")[0]
+    target = NAMES.get(name, found["name"])
+    if not target:
+        return name, ""
+    return name, target + (found["extras"] or "") + _version(version)
+
+
+def _version(text: str) -> str:
+    """Conda's version in PyPI's words: `=1.2` is `==1.2.*`, a third field is a build, left out."""
+    text = re.sub(r"\s*,\s*", ",", text)
+    text = re.sub(r"([=<>!~])\s+", r"\1", text)
+    fields = text.split()
+    if not fields or fields[0] == "*":
+        return ""
+    version = fields[0]
+    if version.startswith("==") or version[0] in "<>!~":
+        return version
+    number, _, build = version.lstrip("=").partition("=")
+    if build or len(fields) > 1:
+        return f"=={number}"
+    return f"=={number}" if number.endswith("*") else f"=={number}.*"
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise LaunchRefused(f"conda file is not YAML: {error}", target="conda") from error
+    if not isinstance(document, dict):
+        raise LaunchRefused("conda file is not a map with 'dependencies'", target="conda")
+    if unknown := sorted(str(key) for key in document if key not in KEYS):
+        raise LaunchRefused(
+            f"conda file has the unknown key {unknown[0]!r}: allowed are {', '.join(sorted(KEYS))}",
+            target=unknown[0],
+        )
+    if not isinstance(document.get("dependencies") or [], list):
+        raise LaunchRefused("'dependencies' of the conda file is not a list", target="dependencies")
+    return document
+
+
+def _pip(entry: dict[Any, Any]) -> list[str]:
+    if set(entry) != {"pip"} or not isinstance(entry["pip"] or [], list):
+        raise LaunchRefused(
+            f"conda dependency {entry!r}: only a list under 'pip' may be nested", target="pip"
+        )
+    lines = [str(line).strip() for line in entry["pip"] or []]
+    for line in lines:
+        _check_line(line)
+    return lines
+
+
+def _check_line(line: str) -> None:
+    """`-r file` and paths have nothing to point at: only the text came with the deployment."""
+    if re.match(r"(-r|--requirement|-c|--constraint|-e|--editable)\b", line) or re.match(
+        r"[./~]|file:", line
+    ):
+        raise LaunchRefused(
+            f"requirement {line!r} points at a file, and only the text of this one was uploaded",
+            hint="list the packages themselves",
+            target="pip",
+        )

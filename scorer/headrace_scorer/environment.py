@@ -1,0 +1,176 @@
+"""Virtual environments of deployments: one build per digest, shared by all instances.
+
+    <home>/environments/<digest>/          the environment, built where it stays
+    <home>/environments/<digest>.complete  written last; without it the folder is rubble
+    <home>/environments/<digest>.lock      held while building
+
+A virtual environment holds absolute paths, so it is built in its final place and not renamed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uv
+
+from headrace_bus.wire.launch import EnvironmentSpec
+from headrace_scorer import conda, interpreters
+from headrace_scorer.conda import Requirements
+from headrace_scorer.errors import EnvironmentFailed, LaunchRefused
+from headrace_scorer.interpreters import Interpreter
+
+RECIPE: Final = 1  # changes when equal specs must be built anew
+BUILD_TIMEOUT_S: Final = 3600.0
+WORDS_MAX: Final = 8_000  # characters of the resolver's output in an error
+_POLL_S: Final = 0.05
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is built, and under which name."""
+
+    digest: str
+    interpreter: Interpreter
+    requirements: Requirements
+    name: str
+
+
+def read(spec: EnvironmentSpec) -> tuple[Requirements, str]:
+    """Return requirements and a warning, or ''. Raises LaunchRefused."""
+    if spec.conda:
+        warning = f"image {spec.image} is not used beside a conda file by process compute"
+        return conda.read_conda(spec.conda), warning if spec.image else ""
+    if spec.requirements:
+        return conda.read_requirements(spec.requirements), ""
+    if spec.image:
+        raise LaunchRefused(
+            f"environment {spec.name or spec.image!r} is an image alone, and that needs containers",
+            hint="add a conda_file to the environment, or use docker compute",
+            target="environment.image",
+        )
+    return Requirements(), ""
+
+
+def plan(spec: EnvironmentSpec) -> tuple[Plan, str]:
+    """Choose an interpreter; blocking. Raises LaunchRefused, EnvironmentFailed."""
+    requirements, warning = read(spec)
+    interpreter: Interpreter | None = interpreters.own()
+    if requirements.python and not interpreters.matches(
+        interpreters.own().version, requirements.python
+    ):
+        found = interpreters.find()
+        interpreter = interpreters.choose(requirements.python, found)
+        if interpreter is None:
+            there = ", ".join(sorted({one.text for one in found}))
+            raise EnvironmentFailed(
+                spec.name,
+                f"needs Python {requirements.python}, and this machine has {there}",
+                hint="install that Python, or change the version in the conda file",
+            )
+    assert interpreter is not None
+    parts = [RECIPE, str(interpreter.path), interpreter.text, requirements.packages]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    planned = Plan(
+        digest=digest, interpreter=interpreter, requirements=requirements, name=spec.name
+    )
+    return planned, warning
+
+
+async def ensure(planned: Plan, root: Path, say: Say) -> Path:
+    """Return the environment's interpreter, building it unless it is there.
+
+    Raises EnvironmentFailed with the resolver's words. Cancelled, it leaves rubble that the next
+    builder clears.
+    """
+    folder = root / planned.digest
+    complete = root / f"{planned.digest}.complete"
+    python = folder / "bin" / "python"
+    if complete.exists() and python.exists():
+        say(f"environment {planned.digest[:12]} is cached")
+        return python
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with _locked(root / f"{planned.digest}.lock"):
+        if complete.exists() and python.exists():
+            say(f"environment {planned.digest[:12]} was built by another instance meanwhile")
+            return python
+        complete.unlink(missing_ok=True)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await _build(planned, folder, python, say)
+        complete.touch(mode=0o600)
+    return python
+
+
+async def _build(planned: Plan, folder: Path, python: Path, say: Say) -> None:
+    say(f"creating a virtual environment with Python {planned.interpreter.text}")
+    await _uv(
+        planned, say, "venv", "--quiet", "--python", str(planned.interpreter.path), str(folder)
+    )
+    if planned.requirements.dropped:
+        say(f"left out, not on PyPI: {', '.join(planned.requirements.dropped)}")
+    if not planned.requirements.packages:
+        return
+    listed = folder / "requirements.txt"
+    listed.write_text("\n".join(planned.requirements.packages) + "\n")
+    say(f"installing {len(planned.requirements.packages)} requirements")
+    await _uv(planned, say, "pip", "install", "--python", str(python), "-r", str(listed))
+
+
+async def _uv(planned: Plan, say: Say, *arguments: str) -> None:
+    """Run uv to its end, each line of its output a step. Raises EnvironmentFailed."""
+    process = await asyncio.create_subprocess_exec(
+        uv.find_uv_bin(),
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
+    )
+    words: list[str] = []
+    try:
+        async with asyncio.timeout(BUILD_TIMEOUT_S):
+            assert process.stdout is not None
+            async for line in process.stdout:
+                words.append(line.decode(errors="replace").rstrip())
+                say(words[-1])
+            code = await process.wait()
+    except TimeoutError:
+        raise EnvironmentFailed(planned.name, f"no end within {BUILD_TIMEOUT_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if code != 0:
+        raise EnvironmentFailed(planned.name, "\n".join(words)[-WORDS_MAX:])
+
+
+@contextlib.asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Hold an exclusive lock that ends with the process, whatever way it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # A lock of the system has no event to wait for.
+        while not _try_lock(descriptor):  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,80 @@
+"""Whether an instance is in rotation, and the heartbeat that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.launch import Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """Cores in use since the last look, and resident bytes, of scorer and workers."""
+
+    cpu: float
+    memory_bytes: int
+
+
+class Meter:
+    """Measures the scorer and its workers; a few system calls each time."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, psutil.Process] = {}
+
+    def read(self, pids: Iterable[int]) -> Vitals:
+        """Call it about once a second; the first look at a process counts as no use."""
+        cpu, memory = 0.0, 0
+        alive: dict[int, psutil.Process] = {}
+        for pid in pids:
+            try:
+                process = self._known.get(pid) or psutil.Process(pid)
+                cpu += process.cpu_percent() / 100
+                memory += process.memory_info().rss
+            except psutil.Error:
+                continue
+            alive[pid] = process
+        self._known = alive
+        return Vitals(cpu=cpu, memory_bytes=memory)
+
+
+def readiness_budget_s(probe: Probe) -> float:
+    """Seconds after which an instance that was never ready has failed (azure_behaviour.md 1.5)."""
+    return probe.initial_delay_s + probe.failure_threshold * probe.period_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the heartbeat is made of, beside constants of the instance."""
+
+    state: InstanceState
+    slots: int
+    in_flight: int
+    served: int
+    phases: Mapping[str, float]
+    workers: tuple[int, ...]
+    error_code: str
+    error: str
+
+
+def heartbeat(
+    iid: str, epoch: int, client: str, snapshot: Snapshot, vitals: Vitals
+) -> InstanceHeartbeat:
+    return InstanceHeartbeat(
+        iid=iid,
+        epoch=epoch,
+        client=client,
+        state=snapshot.state,
+        slots=snapshot.slots,
+        in_flight=snapshot.in_flight,
+        served=snapshot.served,
+        phases=dict(snapshot.phases),
+        workers=snapshot.workers,
+        error_code=snapshot.error_code,
+        error=snapshot.error,
+        cpu=vitals.cpu,
+        memory_bytes=vitals.memory_bytes,
+    )

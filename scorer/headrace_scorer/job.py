@@ -1,0 +1,29 @@
+"""One request at an instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace_bus.wire.envelope import Request
+from headrace_scorer.worker.frames import Call
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """From admission until its slot is free."""
+
+    number: int
+    """Its name on the worker's frames; never used twice in a scorer's life."""
+    request: Request
+    call: Call
+    reply: str
+    """Where answers go; empty for a mirror copy."""
+    deadline_s: float
+    """Monotonic; nobody starts it later."""
+    sent_s: float = 0.0
+    """When a worker got it; 0 while it waits."""
+    deaths: int = 0
+    """Workers that died with it after it had started."""
+    chunks: int = 0
+    """Pieces of a streamed answer that have left."""
+    cancelled: bool = False

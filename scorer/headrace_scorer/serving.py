@@ -1,0 +1,313 @@
+"""Requests from the bus to workers, and answers straight back to whoever asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.routing.admission import Admission, Admitted, Busy, Draining, Duplicate, Grant
+from headrace_bus.routing.look_ahead import base_slots, look_ahead
+from headrace_bus.wire.envelope import (
+    Answer,
+    AnswerKind,
+    Headers,
+    Request,
+    RequestFlag,
+    decode_request,
+    encode_answer,
+)
+from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control
+from headrace_bus.wire.launch import Launch
+from headrace_scorer.job import Job
+from headrace_scorer.pool import Pool
+from headrace_scorer.worker import frames
+from headrace_telemetry.clock import monotonic, unix_ms
+
+log = structlog.get_logger(__name__)
+
+KEPT_ANSWERS: Final = 256  # sent again when a request comes twice after a reconnect
+KEPT_BYTES: Final = 8 * 1024 * 1024
+SKEW_MS: Final = 30_000  # an absolute deadline this far from the relative one is a wrong clock
+OVERHEAD_S: Final = 30e-6  # what a worker spends on a request outside `run`
+SERVICE_WEIGHT: Final = 0.05  # of the newest sample in the mean service time
+FIRST_SAMPLES: Final = 8  # answers before the look-ahead is set for the first time
+
+
+class Publisher(Protocol):
+    """What serving needs of the bus."""
+
+    def publish(self, subject: str, data: bytes, reply: str = "") -> None: ...
+
+
+class Inbound(Protocol):
+    """A message as the bus hands it to handlers."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def reply(self) -> str: ...
+
+
+class Serving:
+    """The admission of one instance around its pool."""
+
+    def __init__(self, launch: Launch, bus: Publisher, epoch: int) -> None:
+        self._launch = launch
+        self._bus = bus
+        self._epoch = epoch
+        self._numbers = 0
+        self._jobs: dict[str, Job] = {}
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._service_s: float | None = None
+        self.pool: Pool | None = None
+        self.admission = Admission(0)
+        self.served = 0
+        self._idle = asyncio.Event()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when slots go from none to some or back."""
+
+    @property
+    def in_flight(self) -> int:
+        return self.admission.in_flight
+
+    @property
+    def slots(self) -> int:
+        return self.admission.slots
+
+    def on_request(self, message: Inbound) -> None:
+        """Handler of `inst.<ep>.<dep>.<iid>`."""
+        try:
+            request = decode_request(message.data)
+        except MalformedEnvelope as error:
+            log.warning("malformed request dropped", error=str(error))
+            return
+        self._admit(request, "" if request.flags & RequestFlag.MIRROR else message.reply)
+
+    def on_control(self, message: Inbound) -> None:
+        """Handler of `control.<ep>.<dep>.<iid>`."""
+        try:
+            control = decode_control(message.data)
+        except MalformedEnvelope as error:
+            log.warning("malformed control message dropped", error=str(error))
+            return
+        if isinstance(control, Want):
+            now = monotonic()
+            self._grant(self.admission.want(control.ingress_id, control.n, control.reply, now))
+            return
+        job = self._jobs.get(control.request_id)
+        if job is None or self.pool is None:
+            return
+        if isinstance(control, Cancel):
+            self.pool.cancel(job)
+        elif isinstance(control, Credit):
+            self.pool.credit(job, control.n)
+
+    def _admit(self, request: Request, reply: str) -> None:
+        now = monotonic()
+        verdict = self.admission.admit(request.request_id, request.ingress_id, request.flags, now)
+        if isinstance(verdict, Admitted):
+            if self.admission.wanted:
+                self._grant(self.admission.grants(now))
+            self._start(request, reply, now)
+        elif isinstance(verdict, Duplicate):
+            self._again(request, reply, verdict)
+        elif isinstance(verdict, Busy):
+            self._publish(reply, self._answer(AnswerKind.BUSY, request))
+        elif isinstance(verdict, Draining):
+            self._publish(reply, self._answer(AnswerKind.DRAINING, request))
+
+    def _start(self, request: Request, reply: str, now: float) -> None:
+        self._numbers += 1
+        call = frames.Call(
+            request.method, request.path, request.query, list(request.headers), request.body
+        )
+        job = Job(
+            number=self._numbers,
+            request=request,
+            call=call,
+            reply=reply,
+            deadline_s=deadline_s(request, now, unix_ms()),
+        )
+        self._jobs[request.request_id] = job
+        if job.deadline_s <= now:
+            self.expired(job)
+            return
+        assert self.pool is not None, "admission has no slot before there is a pool"
+        try:
+            self.pool.submit(job)
+        except frames.BrokenFrame:
+            self.lost(job, "malformed_request")
+
+    def _again(self, request: Request, reply: str, verdict: Duplicate) -> None:
+        """A request that came twice: its answer is on its way, or is sent once more."""
+        if not verdict.finished:
+            running = self._jobs.get(request.request_id)
+            if running is not None and reply:
+                running.reply = reply
+            return
+        kept = self._kept.get(request.request_id)
+        if kept is not None:
+            self._bus.publish(reply, kept)
+        elif self._launch.idempotent:
+            self._admit(request._replace(flags=request.flags & ~RequestFlag.RESENT), reply)
+        else:
+            self._publish(reply, self._answer(AnswerKind.FAILED, request, reason="answer_lost"))
+
+    def answered(self, job: Job, kind: int, payload: bytes) -> None:
+        """A frame of a worker about one of our requests."""
+        if kind == frames.CHUNK:
+            self._chunk(job, payload, 0, ())
+            return
+        try:
+            reply = frames.decode_reply(payload)
+        except frames.BrokenFrame as error:
+            log.warning("broken answer of a worker", error=str(error))
+            reply = frames.Reply(0, -1, "broken_answer", [], b"")
+        headers = tuple(reply.headers)
+        if kind == frames.STREAM:
+            self._chunk(job, b"", reply.status, headers)
+        elif kind == frames.END:
+            self._end_stream(job, reply)
+        elif reply.reason:
+            self.lost(job, reply.reason)
+        else:
+            self._measure(reply.exec_us)
+            self._finish(job, AnswerKind.DONE, reply.status, headers, reply.exec_us, reply.body)
+
+    def lost(self, job: Job, reason: str) -> None:
+        if job.chunks:
+            self._finish(job, AnswerKind.END, 0, (), -1, b"", reason)
+        else:
+            self._finish(job, AnswerKind.FAILED, 0, (), -1, b"", reason)
+
+    def expired(self, job: Job) -> None:
+        self._finish(job, AnswerKind.EXPIRED, 0, (), -1, b"", "deadline")
+
+    def capacity_changed(self) -> None:
+        """Set the slots anew by the workers there are and the measured service time."""
+        pool, limit = self.pool, self._launch.max_concurrent
+        slots = 0
+        if pool is not None and (workers := pool.open_workers):
+            base = base_slots(workers, limit, is_async=pool.asynchronous)
+            lanes = limit if pool.asynchronous else workers
+            more = look_ahead(self._service_s, lanes, limit)
+            pool.depth = 1 + -(-more // workers)
+            slots = base + more
+        before = self.admission.slots
+        if slots != before:
+            self._grant(self.admission.set_slots(slots, monotonic()))
+        if (slots > 0) != (before > 0):
+            self.on_change()
+
+    def tick(self, now: float) -> None:
+        """Look at slots, held grants and workers; twice a second."""
+        if self.pool is not None:
+            self.pool.check(now)
+        self.capacity_changed()
+        self._grant(self.admission.expire(now))
+
+    def expire_grants(self) -> None:
+        """Take back what was granted and not used."""
+        self._grant(self.admission.expire(monotonic()))
+
+    def drain(self) -> None:
+        """Admit nothing more; `idle` waits for what runs."""
+        self.admission.drain()
+
+    async def idle(self, timeout_s: float) -> None:
+        """Return when nothing is in flight, or after the time given."""
+        self._idle.clear()
+        if self.in_flight:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    def _measure(self, exec_us: int) -> None:
+        if exec_us < 0:
+            return
+        sample, mean = exec_us * 1e-6 + OVERHEAD_S, self._service_s
+        self._service_s = sample if mean is None else mean + SERVICE_WEIGHT * (sample - mean)
+        if self.served == FIRST_SAMPLES:
+            self.capacity_changed()
+
+    def _chunk(self, job: Job, body: bytes, status: int, headers: Headers) -> None:
+        request = job.request
+        answer = Answer(
+            AnswerKind.CHUNK, request.request_id, status, headers, -1, 0, job.chunks, "",
+            self._epoch, body,
+        )  # fmt: skip
+        job.chunks += 1
+        self._publish(job.reply, answer)
+
+    def _end_stream(self, job: Job, reply: frames.Reply) -> None:
+        if job.chunks:
+            self._finish(job, AnswerKind.END, reply.status, (), reply.exec_us, b"", reply.reason)
+        else:
+            self.lost(job, reply.reason or "broken_answer")
+
+    def _finish(
+        self,
+        job: Job,
+        kind: AnswerKind,
+        status: int,
+        headers: Headers,
+        exec_us: int,
+        body: bytes,
+        reason: str = "",
+    ) -> None:
+        """Free the slot, then answer: the answer says how many are free."""
+        request = job.request
+        self._jobs.pop(request.request_id, None)
+        grants = self.admission.finish(
+            request.request_id, monotonic(), answered=bool(job.reply) and not job.cancelled
+        )
+        self.served += 1
+        if job.reply:
+            answer = Answer(
+                kind, request.request_id, status, headers, exec_us,
+                self.admission.free_for(request.ingress_id), job.chunks, reason, self._epoch, body,
+            )  # fmt: skip
+            data = encode_answer(answer)
+            self._bus.publish(job.reply, data)
+            if kind is AnswerKind.DONE:
+                self._keep(request.request_id, data)
+        if grants:
+            self._grant(grants)
+        if self.admission.draining and not self.in_flight:
+            self._idle.set()
+
+    def _keep(self, request_id: str, data: bytes) -> None:
+        if len(data) > KEPT_BYTES // 8:
+            return
+        self._kept[request_id] = data
+        self._kept_bytes += len(data)
+        while len(self._kept) > KEPT_ANSWERS or self._kept_bytes > KEPT_BYTES:
+            _, old = self._kept.popitem(last=False)
+            self._kept_bytes -= len(old)
+
+    def _answer(self, kind: AnswerKind, request: Request, *, reason: str = "") -> Answer:
+        free = self.admission.free_for(request.ingress_id)
+        return Answer(kind, request.request_id, 0, (), -1, free, 0, reason, self._epoch, b"")
+
+    def _publish(self, reply: str, answer: Answer) -> None:
+        if reply:
+            self._bus.publish(reply, encode_answer(answer))
+
+    def _grant(self, grants: list[Grant]) -> None:
+        for one in grants:
+            answer = Answer(AnswerKind.GRANT, "", 0, (), -1, one.held, 0, "", self._epoch, b"")
+            self._publish(one.reply, answer)
+
+
+def deadline_s(request: Request, now: float, now_ms: int) -> float:
+    """Monotonic seconds: the absolute deadline, unless our clock and the sender's disagree."""
+    absolute_ms = request.deadline_ms - now_ms
+    if abs(absolute_ms - request.remaining_ms) > SKEW_MS:
+        return now + request.remaining_ms / 1e3
+    return now + min(absolute_ms, request.remaining_ms) / 1e3

@@ -1,0 +1,98 @@
+"""The life of a worker: console, script, init, then the loop until the scorer lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import inspect
+import json
+import os
+import socket
+import sys
+from typing import Final
+
+from . import aml_http, console, frames, lifetime, script
+from .control import Control
+from .serve_async import AsyncLoop
+from .serve_sync import SyncLoop
+from .service import Service
+from .swagger import Swagger
+
+DEFAULT_TIMEOUT_MS: Final = 3_600_000
+INIT_FAILED: Final = 3  # exit code, as the original server has it
+
+
+def main(data_fd: int, control_fd: int) -> None:
+    """Never returns. The two sockets are inherited from the scorer; the rest is environment."""
+    lifetime.follow_parent()
+    data, control_socket = _socket(data_fd), _socket(control_fd)
+    app_root = os.environ.get("AML_APP_ROOT") or os.getcwd()
+    console.capture(app_root)
+    faulthandler.enable(file=2)  # a segfault leaves its stack on the console
+    control = Control(control_socket)
+    control.start()
+    service = _load(control, app_root)
+    console.log.info("Scoring timeout is set to %d", int(service.timeout_s * 1e3))
+    console.log.info("Worker with pid %d ready for serving traffic", os.getpid())
+    ready = {"async": service.script.asynchronous, "python": sys.version.split()[0]}
+    control.send(frames.READY, json.dumps(ready).encode())
+    if service.script.asynchronous:
+        asyncio.get_event_loop().run_until_complete(_serve(service, control, data))
+    else:
+        SyncLoop(service, data, control).run()
+    lifetime.end_now()
+
+
+async def _serve(service: Service, control: Control, data: socket.socket) -> None:
+    await AsyncLoop(service, control).run(data)
+
+
+def _load(control: Control, app_root: str) -> Service:
+    """Load the script and call its init; a failure is reported and ends the process."""
+    phase = "import"
+    try:
+        aml_http.install()
+        loaded = script.load(app_root, os.environ.get("AZUREML_ENTRY_SCRIPT", ""))
+        phase = "init"
+        _init(loaded)
+        timeout_ms = int(os.environ.get("SCORING_TIMEOUT_MS") or DEFAULT_TIMEOUT_MS)
+        swagger = Swagger(app_root, loaded.run, loaded.decorated)
+        return Service(loaded, swagger, timeout_ms)
+    except BaseException as error:
+        _give_up(control, error, phase)
+        raise
+
+
+def _init(loaded: script.Script) -> None:
+    loop = asyncio.new_event_loop() if loaded.asynchronous else None
+    if loop is not None:
+        asyncio.set_event_loop(loop)  # what init makes on the loop must be on the one that serves
+    console.log.info("Invoking user's init function")
+    made = loaded.init()
+    if inspect.isawaitable(made):
+        (loop or asyncio.new_event_loop()).run_until_complete(_wait(made))
+    console.log.info("User's init has completed successfully")
+
+
+async def _wait(made: object) -> None:
+    await made  # type: ignore[misc]  # an awaitable, as the caller found
+
+
+def _give_up(control: Control, error: BaseException, phase: str) -> None:
+    told = script.report(error, phase, os.environ.get("AZUREML_MODEL_DIR", ""))
+    console.log.error(
+        "User's init function failed" if phase == "init" else "User's script cannot be loaded"
+    )
+    console.log.error("Encountered Exception: %s", told["traceback"])
+    if told["listing"]:
+        console.log.info("Model Directory Contents:")
+        for line in told["listing"]:
+            console.log.info("%s", line)
+    console.finish()
+    control.send(frames.FAILED, json.dumps(told).encode())
+    os._exit(INIT_FAILED)
+
+
+def _socket(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)

@@ -1,0 +1,162 @@
+"""The loop of a worker whose `run` is `async def`: as many at once as the scorer sends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import socket
+from typing import Any
+
+from . import answers, frames
+from .control import Control
+from .service import Running, Service
+
+
+class AsyncLoop(asyncio.Protocol):
+    """One task a request, on the event loop of the main thread."""
+
+    def __init__(self, service: Service, control: Control) -> None:
+        self._service = service
+        self._control = control
+        self._decoder = frames.Decoder()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._credit: dict[int, asyncio.Event] = {}
+        self._closed = asyncio.Event()
+        self._transport: Any = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    async def run(self, data: socket.socket) -> None:
+        """Return when the scorer has closed the socket."""
+        loop = asyncio.get_running_loop()
+        self._control.on_cancel = lambda number: _from_thread(loop, self._cancel, number)
+        self._control.on_credit = lambda number: _from_thread(loop, self._wake, number)
+        data.setblocking(False)
+        # A socketpair end is connected already, which is all that this wants of it.
+        await loop.create_connection(lambda: self, sock=data)
+        await self._closed.wait()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Any) -> None:
+        self._closed.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        for _, number, payload in self._decoder.feed(data):
+            task = asyncio.ensure_future(self._one(number, frames.decode_call(payload)))
+            self._tasks[number] = task
+
+    def _cancel(self, number: int) -> None:
+        task = self._tasks.get(number)
+        if task is not None:
+            task.cancel()
+
+    def _wake(self, number: int) -> None:
+        event = self._credit.get(number)
+        if event is not None:
+            event.set()
+
+    async def _one(self, number: int, call: frames.Call) -> None:
+        try:
+            await self._score(number, call)
+        except asyncio.CancelledError:
+            self._send(frames.END, number, frames.Reply(0, -1, "cancelled", [], b""))
+        finally:
+            self._tasks.pop(number, None)
+            self._credit.pop(number, None)
+            self._control.forget_one(number)
+
+    async def _score(self, number: int, call: frames.Call) -> None:
+        running, reply = self._service.begin(call)
+        if running is not None:
+            try:
+                value = self._service.script.run(**running.arguments)
+                if inspect.isawaitable(value):
+                    value = await asyncio.wait_for(value, self._service.timeout_s)
+                if inspect.isasyncgen(value) or inspect.isgenerator(value):
+                    await self._stream(number, running, value)
+                    return
+                reply = self._service.finish(running, value)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001  (the user's code)
+                reply = self._service.failed(running, error)
+        if reply is not None:
+            self._send(frames.ANSWER, number, reply)
+
+    async def _stream(self, number: int, running: Running, parts: Any) -> None:
+        size, reason, opened = 0, "", False
+        try:
+            async for value in _pieces(parts):
+                if not opened:
+                    self._open(number, running, value)
+                    opened = True
+                data = answers.piece(value)
+                size += len(data)
+                await self._chunks(number, data)
+        except asyncio.CancelledError:
+            await _close(parts)
+            raise
+        except BaseException as error:
+            await _close(parts)
+            if not opened:
+                raise
+            self._service.failed(running, error)
+            reason = "run_failed"
+        if not opened:
+            self._open(number, running, b"")
+        self._service.streamed(running, 200, size)
+        end = frames.Reply(200, running.exec_us(), reason, [], b"")
+        self._send(frames.END, number, end)
+
+    def _open(self, number: int, running: Running, first: Any) -> None:
+        self._credit[number] = asyncio.Event()
+        self._control.open_stream(number)
+        made = answers.Made(200, answers.stream_head(first), b"")
+        self._send(frames.STREAM, number, self._service.head(running, made))
+
+    async def _chunks(self, number: int, data: bytes) -> None:
+        event = self._credit[number]
+        for start in range(0, len(data), frames.CHUNK_BYTES):
+            while not self._control.try_chunk(number):
+                event.clear()
+                if self._control.try_chunk(number):
+                    break  # credit came between the two looks
+                await event.wait()
+            piece = data[start : start + frames.CHUNK_BYTES]
+            self._transport.write(frames.encode(frames.CHUNK, number, piece))
+            await self._writable.wait()
+
+    def _send(self, kind: int, number: int, reply: frames.Reply) -> None:
+        self._transport.write(frames.encode_reply(kind, number, reply))
+
+
+async def _pieces(parts: Any) -> Any:
+    if inspect.isgenerator(parts):
+        for value in parts:
+            yield value
+            await asyncio.sleep(0)  # a plain generator must not starve the other requests
+        return
+    async for value in parts:
+        yield value
+
+
+async def _close(parts: Any) -> None:
+    if inspect.isasyncgen(parts):
+        await parts.aclose()
+    else:
+        parts.close()
+
+
+def _from_thread(loop: asyncio.AbstractEventLoop, callback: Any, number: int) -> None:
+    # The loop may have ended, and the process is about to.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, number)

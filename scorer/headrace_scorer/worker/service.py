@@ -1,0 +1,138 @@
+"""Routes of one worker: /score, /swagger.json and /; a call in, an answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import answers, inputs
+from .console import AccessLog, log
+from .frames import Call, Pairs, Reply
+from .script import Script, user_traceback
+from .swagger import Swagger
+
+SCORE_METHODS: Final = ("POST", "GET", "OPTIONS")
+
+
+class ScoringTimeout(TimeoutError):
+    """`run` took longer than SCORING_TIMEOUT_MS."""
+
+
+class Running:
+    """One request between its arrival and its answer."""
+
+    __slots__ = ("arguments", "call", "ids", "started")
+
+    def __init__(self, call: Call, ids: Pairs, arguments: Any) -> None:
+        self.call = call
+        self.ids = ids
+        self.arguments = arguments
+        self.started = time.perf_counter()
+
+    def exec_us(self) -> int:
+        return int((time.perf_counter() - self.started) * 1e6)
+
+
+class Service:
+    """Everything between frames and `run` that does not depend on threads or an event loop."""
+
+    def __init__(self, script: Script, swagger: Swagger, timeout_ms: int) -> None:
+        self.script = script
+        self.timeout_s = timeout_ms / 1e3
+        self._timeout_ms = timeout_ms
+        self._swagger = swagger
+        self._access = AccessLog()
+
+    def begin(self, call: Call) -> tuple[Running | None, Reply | None]:
+        """Either a request that `run` must now answer, or its answer at once."""
+        ids = answers.ids(call)
+        if ids.refused:
+            return None, self._at_once(call, ids.headers, answers.error(431, ids.refused))
+        if call.path != "/score":
+            return None, self._other(call, ids.headers)
+        if call.method not in SCORE_METHODS:
+            return None, answers.reply(answers.error(405, answers.WRONG_METHOD), [], -1)
+        try:
+            arguments = self.script.read(call)
+        except inputs.Refused as refused:
+            made = answers.error(refused.status, refused.message)
+            if not refused.message:  # OPTIONS
+                made = answers.Made(200, [("content-type", "text/html; charset=utf-8")], b"")
+            return None, self._at_once(call, ids.headers, made)
+        if self.script.wants_headers:
+            arguments["request_headers"] = inputs.titled(call)
+        return Running(call, ids.headers, arguments), None
+
+    def finish(self, running: Running, value: Any) -> Reply:
+        """The answer for what `run` returned."""
+        exec_us = running.exec_us()
+        try:
+            made = answers.of_value(value)
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            return self.broken(running, error)
+        return self._done(running, made, exec_us)
+
+    def failed(self, running: Running, error: BaseException) -> Reply:
+        """The answer for what `run` raised."""
+        if isinstance(error, (ScoringTimeout, asyncio.TimeoutError)) and self._late(running):
+            made = answers.error(500, "Scoring timeout after %d ms" % self._timeout_ms, True)
+        else:
+            made = answers.error(500, answers.RUN_RAISED, True)
+        log.error("Encountered Exception: %s", user_traceback(error))
+        return self._done(running, made, -1)
+
+    def broken(self, running: Running, error: BaseException) -> Reply:
+        """The answer when what `run` returned cannot be sent."""
+        log.error("Encountered Exception: %s", user_traceback(error))
+        return self._done(running, answers.error(500, answers.INTERNAL), -1)
+
+    def head(self, running: Running, made: answers.Made) -> Reply:
+        return answers.reply(made, running.ids, -1)
+
+    def streamed(self, running: Running, status: int, size: int) -> None:
+        self._line(running, status, str(size))
+
+    def _late(self, running: Running) -> bool:
+        return time.perf_counter() - running.started >= self.timeout_s
+
+    def _done(self, running: Running, made: answers.Made, exec_us: int) -> Reply:
+        self._line(running, made.status, str(len(made.body)))
+        return answers.reply(made, running.ids, exec_us)
+
+    def _line(self, running: Running, status: int, size: str) -> None:
+        seconds = time.perf_counter() - running.started
+        call = running.call
+        target = call.path + "?" + call.query if call.query else call.path
+        self._access.write(call.method, target, status, seconds, size)
+
+    def _at_once(self, call: Call, ids: Pairs, made: answers.Made) -> Reply:
+        self._line(Running(call, ids, None), made.status, str(len(made.body)))
+        return answers.reply(made, ids, -1)
+
+    def _other(self, call: Call, ids: Pairs) -> Reply:
+        if call.path not in ("/", "/swagger.json"):
+            return answers.reply(answers.error(404, answers.UNKNOWN_PATH), [], -1)
+        if call.method not in ("GET", "HEAD"):
+            return answers.reply(answers.error(405, answers.WRONG_METHOD), [], -1)
+        if call.path == "/":
+            made = answers.Made(200, [("content-type", "text/html; charset=utf-8")], b"Healthy")
+        else:
+            made = self._swagger.answer(call.query)
+        return answers.reply(made, ids, -1)
+
+
+def arm_alarm() -> Callable[[float], None]:
+    """Return what sets the alarm of the main thread, seconds from now; 0 takes it off."""
+
+    def ring(signum: int, frame: Any) -> None:
+        raise ScoringTimeout("run() did not finish in time")
+
+    signal.signal(signal.SIGALRM, ring)
+    return _set_alarm
+
+
+def _set_alarm(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)

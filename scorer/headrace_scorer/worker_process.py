@@ -1,0 +1,260 @@
+"""One worker: its process, its two sockets and the frames on them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from headrace_scorer.job import Job
+from headrace_scorer.worker import frames, launcher
+from headrace_telemetry.clock import monotonic
+
+SOCKET_BUFFER_BYTES: Final = 1024 * 1024
+CONSOLE_READ_BYTES: Final = 64 * 1024
+END_OF_DATA_S: Final = 0.5  # at most, between the death of a worker and the end of its socket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """How workers of this instance are started."""
+
+    interpreter: str
+    environment: Mapping[str, str]
+    folder: Path
+    """Working directory: the app root."""
+
+
+class Owner(Protocol):
+    """Who hears of a worker; every call is on the event loop."""
+
+    def worker_ready(self, worker: Worker) -> None: ...
+    def worker_failed(self, worker: Worker, report: dict[str, Any]) -> None: ...
+    def worker_ended(self, worker: Worker) -> None: ...
+    def answered(self, worker: Worker, job: Job, kind: int, payload: bytes) -> None: ...
+
+
+class _Reader(asyncio.Protocol):
+    """Frames of one socket to a callback; broken bytes end the worker."""
+
+    def __init__(
+        self,
+        take: Callable[[int, int, bytes], None],
+        broken: Callable[[], None],
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._decoder = frames.Decoder()
+        self._take = take
+        self._broken = broken
+        self._lost = lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, number, payload in self._decoder.feed(data):
+                self._take(kind, number, payload)
+        except frames.BrokenFrame:
+            self._broken()
+
+
+@dataclass(slots=True)
+class _Sockets:
+    data: asyncio.WriteTransport
+    control: asyncio.WriteTransport
+    descriptors: list[int] = field(default_factory=list)
+
+
+class Worker:
+    """A user process that has loaded, or is loading, the script."""
+
+    def __init__(self, owner: Owner, console: Callable[[bytes], None]) -> None:
+        self._owner = owner
+        self._console = console
+        self._sockets: _Sockets | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = asyncio.Event()
+        self._data_ended = False
+        self.jobs: dict[int, Job] = {}
+        """In the order in which they were sent."""
+        self.ready = False
+        self.asynchronous = False
+        self.exclusive = False
+        """Takes one suspect at a time and nothing else."""
+        self.doomed = ""
+        """Why it was killed by us; empty when it was not."""
+        self.missed = 0
+        """Liveness checks in a row without an answer."""
+        self.pinged_at = self.pong_at = self.started_at = monotonic()
+        self.exit_code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self, plan: WorkerPlan) -> None:
+        """Start the process; the owner hears when it is ready. Raises OSError."""
+        ours_data, theirs_data = socket.socketpair()
+        ours_control, theirs_control = socket.socketpair()
+        console_read, console_write = os.pipe()
+        for one in (ours_data, theirs_data):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        try:
+            self._process = self._spawn(plan, theirs_data, theirs_control, console_write)
+        except OSError:
+            for one in (ours_data, ours_control):
+                one.close()
+            os.close(console_read)
+            raise
+        finally:
+            theirs_data.close()
+            theirs_control.close()
+            os.close(console_write)
+        await self._connect(ours_data, ours_control, console_read)
+
+    def _spawn(
+        self, plan: WorkerPlan, data: socket.socket, control: socket.socket, console: int
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            launcher.command(plan.interpreter, data.fileno(), control.fileno()),
+            cwd=plan.folder,
+            env=dict(plan.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            pass_fds=(data.fileno(), control.fileno()),
+            process_group=0,  # so that what the script forks ends with it
+        )
+
+    async def _connect(self, data: socket.socket, control: socket.socket, console: int) -> None:
+        loop = asyncio.get_running_loop()
+        for one in (data, control):
+            one.setblocking(False)
+        os.set_blocking(console, False)
+        data_transport, _ = await loop.create_unix_connection(
+            lambda: _Reader(self._on_data, self._broken, self._data_end), sock=data
+        )
+        control_transport, _ = await loop.create_unix_connection(
+            lambda: _Reader(self._on_control, self._broken), sock=control
+        )
+        descriptor = os.pidfd_open(self.pid)
+        loop.add_reader(console, self._on_console, console)
+        loop.add_reader(descriptor, self._on_exit)
+        self._sockets = _Sockets(data_transport, control_transport, [console, descriptor])
+
+    def send(self, job: Job) -> None:
+        """Hand a request over; it starts when those before it are done."""
+        self.jobs[job.number] = job
+        if self._sockets is not None:
+            self._sockets.data.write(frames.encode_call(job.number, job.call))
+
+    def tell(self, kind: int, number: int = 0, payload: bytes = b"") -> None:
+        if self._sockets is not None and not self._sockets.control.is_closing():
+            self._sockets.control.write(frames.encode(kind, number, payload))
+
+    def kill(self, reason: str) -> None:
+        """SIGKILL to the worker and all it forked; the owner hears of the end."""
+        self.doomed = self.doomed or reason
+        if self._process is not None and self.exit_code is None:
+            self._signal(signal.SIGKILL)
+
+    def release(self) -> None:
+        """Let a worker without requests go: it ends when its sockets do."""
+        self.doomed = self.doomed or "released"
+        if self._sockets is not None:
+            self._sockets.data.close()
+            self._sockets.control.close()
+
+    async def ended(self) -> None:
+        await self._ended.wait()
+
+    def _signal(self, number: int) -> None:
+        # Ended in this very moment: the exit is on its way to us.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _on_data(self, kind: int, number: int, payload: bytes) -> None:
+        job = self.jobs.get(number)
+        if job is not None:
+            self._owner.answered(self, job, kind, payload)
+
+    def _on_control(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == frames.PONG:
+            self.pong_at = monotonic()
+        elif kind == frames.READY:
+            self.ready, self.pong_at = True, monotonic()
+            self.asynchronous = bool(_report(payload).get("async"))
+            self._owner.worker_ready(self)
+        elif kind == frames.FAILED:
+            self._owner.worker_failed(self, _report(payload))
+
+    def _on_console(self, descriptor: int) -> None:
+        try:
+            data = os.read(descriptor, CONSOLE_READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._console(data)
+        else:
+            asyncio.get_running_loop().remove_reader(descriptor)
+
+    def _on_exit(self) -> None:
+        """The process is gone: read what it left in its sockets, then tell the owner."""
+        loop = asyncio.get_running_loop()
+        assert self._process is not None
+        assert self._sockets is not None
+        self.exit_code = self._process.wait()
+        self.ready = False
+        loop.remove_reader(self._sockets.descriptors[1])
+        self._signal(signal.SIGKILL)  # what it forked
+        # What it wrote before its end is still in the socket: wait for the end of that too.
+        loop.call_later(END_OF_DATA_S, self._finish)
+        if self._data_ended:
+            self._finish()
+
+    def _data_end(self) -> None:
+        self._data_ended = True
+        if self.exit_code is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._ended.is_set():
+            return
+        assert self._sockets is not None
+        self._ended.set()
+        console, pidfd = self._sockets.descriptors
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data = os.read(console, CONSOLE_READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                break
+            self._console(data)
+        loop.remove_reader(console)
+        os.close(console)
+        os.close(pidfd)
+        self._sockets.data.close()
+        self._sockets.control.close()
+        self._owner.worker_ended(self)
+
+    def _broken(self) -> None:
+        self.kill("broken frames")
+
+
+def _report(payload: bytes) -> dict[str, Any]:
+    try:
+        report = json.loads(payload)
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
