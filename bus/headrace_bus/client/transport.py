@@ -84,8 +84,9 @@ class WireTransport(Transport, asyncio.Protocol):
 
     async def wait_closed(self) -> None:
         """What is still to be sent gets a bounded time, as a frozen server would keep us."""
-        await asyncio.wait([self.lost], timeout=CLOSE_TIMEOUT_S)
-        self.abort()
+        if self._transport is not None:
+            await asyncio.wait([self.lost], timeout=CLOSE_TIMEOUT_S)
+            self._transport.abort()
 
     def close(self) -> None:
         if self._transport is not None:
