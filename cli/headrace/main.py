@@ -67,18 +67,23 @@ class VerbCommand(click.Command):
 
 
 def spread(args: list[str]) -> list[str]:
-    """Repeat an option that takes several values: `--set a=1 b=2` is `--set a=1 --set b=2`."""
-    spread_args: list[str] = []
+    """Give an option several values: `--set a=1 b=2` is `--set a=1 --set b=2`.
+
+    Values of --add and --remove belong together and become one.
+    """
+    given: list[str] = []
     repeated, values = "", 0
     for arg in args:
         if arg.startswith("-"):
-            repeated, values = (arg, 0) if arg in options.REPEATED else ("", 0)
+            repeated, values = (arg if arg in options.REPEATED else ""), 0
+        elif repeated and values and repeated in options.GROUPED:
+            given[-1] += options.GROUP_SEPARATOR + arg
+            continue
         elif repeated:
-            if values:
-                spread_args.append(repeated)
+            given += [repeated] if values else []
             values += 1
-        spread_args.append(arg)
-    return spread_args
+        given.append(arg)
+    return given
 
 
 class VerbGroup(click.Group):

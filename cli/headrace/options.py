@@ -33,6 +33,9 @@ FLAGS: Final = frozenset(
 REPEATED: Final = frozenset(
     {"--set", "--add", "--remove", "--tags", "--traffic", "--mirror-traffic"}
 )
+GROUPED: Final = frozenset({"--add", "--remove"})
+"""Their values on one line belong together: a path and what to do there."""
+GROUP_SEPARATOR: Final = "\x1f"
 LATER_OPTIONS: Final = frozenset(
     {
         "--local",

@@ -332,7 +332,7 @@ COMMANDS: Final = (
     Command(name="run", target="headrace.platform.commands:run", help="Run one service alone."),
     Command(
         name="demo",
-        target="headrace.platform.commands:demo",
+        target="headrace.demo.command:demo",
         help="A model, traffic and a rollout in under a minute.",
     ),
     Command(name="ca", target="headrace.own:ca", help="Print the path of the local CA."),

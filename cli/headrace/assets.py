@@ -1,0 +1,105 @@
+"""What models and environments have in common: versions, labels, lists, archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace import edit
+from headrace.call import Call
+from headrace.client import Client
+from headrace.errors import ApiError, BadUsage
+from headrace_api.names import check_asset_name
+
+View = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+def version_path(kind: str, name: str, version: str) -> str:
+    """Raises InvalidInput on names that no asset may bear."""
+    check_asset_name(name, kind="name")
+    check_asset_name(version, kind="version")
+    return f"{kind}/{name}/versions/{version}"
+
+
+def resolve(client: Client, kind: str, name: str, *, version: str = "", label: str = "") -> Any:
+    """The ARM resource of a version, of a label, or of the latest. Raises ApiError when missing."""
+    check_asset_name(name, kind="name")
+    if version:
+        return client.get(version_path(kind, name, version))
+    if label not in ("", "latest"):
+        raise BadUsage(f"label {label!r} is not known: only latest is")
+    query = {"$orderBy": "createdtime desc", "$top": "1"}
+    found = client.values(f"{kind}/{name}/versions", **query)
+    if not found:
+        raise ApiError(404, "ResourceNotFound", f"there is no {name!r} among {kind}")
+    return found[0]
+
+
+def next_version(client: Client, kind: str, name: str) -> str:
+    """1 for a new name, else what the container says."""
+    check_asset_name(name, kind="name")
+    container = client.find(f"{kind}/{name}")
+    if container is None:
+        return "1"
+    return str(container["properties"].get("nextVersion") or "1")
+
+
+def show(call: Call, kind: str, view: View) -> Any:
+    return view(_chosen(call, kind))
+
+
+def list_all(call: Call, kind: str, view: View) -> Any:
+    """Containers, or the versions of --name."""
+    if call.flag("archived_only") and call.flag("include_archived"):
+        raise BadUsage("--archived-only and --include-archived exclude one another")
+    shown = "ArchivedOnly" if call.flag("archived_only") else "ActiveOnly"
+    query = {"listViewType": "All" if call.flag("include_archived") else shown}
+    if count := call.text("max_results"):
+        query["$top"] = count
+    name = call.text("name")
+    path = f"{kind}/{check_asset_name(name, kind='name')}/versions" if name else kind
+    found = [view(one) for one in call.client.values(path, **query)]
+    if stage := call.text("stage"):
+        found = [one for one in found if one.get("stage") == stage]
+    return found[: int(count)] if count else found
+
+
+def archive(call: Call, kind: str, *, archived: bool) -> None:
+    """Of one version, or of the whole name when neither version nor label is given."""
+    name = call.text("name")
+    if call.text("version") or call.text("label"):
+        arm = _chosen(call, kind)
+        path = f"{kind}/{name}/versions/{str(arm['id']).rpartition('/')[2]}"
+    else:
+        path = f"{kind}/{check_asset_name(name, kind='name')}"
+        arm = call.client.get(path)
+    call.client.put(path, {"properties": arm["properties"] | {"isArchived": archived}})
+
+
+def update(call: Call, kind: str, view: View, allowed: frozenset[str]) -> Any:
+    """Change what may change of a version. Raises BadUsage on anything else."""
+    arm = _chosen(call, kind)
+    before = view(arm)
+    after = edit.edited(before, call)
+    if stage := call.text("stage"):
+        after["stage"] = stage
+    changed = {key for key in before | after if before.get(key) != after.get(key)}
+    if wrong := sorted(changed - allowed):
+        raise BadUsage(
+            f"{', '.join(wrong)} of a version cannot change; "
+            f"{', '.join(sorted(allowed))} can. Make a new version instead"
+        )
+    properties = arm["properties"] | {key: after.get(key) for key in changed}
+    version = str(arm["id"]).rpartition("/")[2]
+    path = version_path(kind, call.text("name"), version)
+    return view(call.client.put(path, {"properties": properties}).json())
+
+
+def _chosen(call: Call, kind: str) -> Any:
+    return resolve(
+        call.client,
+        kind,
+        call.text("name"),
+        version=call.text("version"),
+        label=call.text("label"),
+    )

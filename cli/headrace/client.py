@@ -1,0 +1,267 @@
+"""The client of the control API: `http.client` over TLS with the platform's own CA.
+
+The bearer token goes to the control address only; poll and blob addresses that answers carry are
+taken by their path, so that a wrong host in an answer never sees a credential.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, cast
+from urllib.parse import SplitResult, urlsplit
+
+import click
+
+from headrace import errors, masking
+from headrace.call import Settings
+from headrace_api import arm
+from headrace_api.home import Home
+from headrace_api.ids import ResourceId
+
+CONTROL_URL_VARIABLE: Final = "HEADRACE_CONTROL_URL"
+API_VERSION: Final = "2023-04-01"
+TIMEOUT_S: Final = 60.0
+MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
+MAX_TOKEN_BYTES: Final = 16 * 1024
+SEND_BLOCK_BYTES: Final = 256 * 1024
+_UP: Final = "headrace up --detach"
+
+Body = bytes | IO[bytes] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; an empty object when there is none. Raises CommandError."""
+        try:
+            return json.loads(self.body) if self.body else {}
+        except ValueError as error:
+            raise errors.CommandError(
+                "the answer is not JSON", hint="is this the control address of a platform?"
+            ) from error
+
+
+def read_token(home: Home) -> str:
+    """The admin's token. Raises Unreachable when the platform was never started here."""
+    try:
+        with home.token.open("rb") as file:
+            return file.read(MAX_TOKEN_BYTES).decode().strip()
+    except FileNotFoundError:
+        raise errors.Unreachable(
+            f"no platform was ever started in {home.root}", hint=f"{_UP}, or --home"
+        ) from None
+    except OSError as error:
+        raise errors.Unreachable(f"cannot read {home.token}: {error.strerror}") from error
+
+
+def control_url(home: Home) -> str:
+    """HEADRACE_CONTROL_URL > `<home>/run/status.json`. Raises Unreachable."""
+    if url := os.environ.get(CONTROL_URL_VARIABLE):
+        return url
+    try:
+        found = json.loads((home.run / "status.json").read_bytes())["control_url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise errors.Unreachable(f"no platform runs in {home.root}", hint=_UP) from None
+    return str(found)
+
+
+class Http:
+    """Kept-alive connections to one origin."""
+
+    def __init__(
+        self, url: str, *, ca: Path, trace: Callable[[str], None], timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._parts: SplitResult = urlsplit(url)
+        self._ca = ca
+        self._trace = trace
+        self._timeout_s = timeout_s
+        self._connection: http.client.HTTPConnection | None = None
+        if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
+            raise errors.BadUsage(f"{url!r} is not an http or https address")
+
+    @property
+    def origin(self) -> str:
+        return f"{self._parts.scheme}://{self._parts.netloc}"
+
+    def send(
+        self, method: str, target: str, *, headers: Mapping[str, str], body: Body = None
+    ) -> Answer:
+        """One exchange, tried once more when a kept-alive connection turns out to be closed.
+
+        Raises Unreachable.
+        """
+        self._trace(masking.request_text(method, self.origin + target, headers, body))
+        fresh = self._connection is None
+        try:
+            answer = self._exchange(method, target, headers, body)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+            self.close()
+            if fresh:
+                raise self._unreachable(error) from error
+            if body is not None and not isinstance(body, bytes):
+                body.seek(0)
+            answer = self._again(method, target, headers, body)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unreachable(error) from error
+        self._trace(masking.answer_text(answer.status, answer.headers, answer.body))
+        return answer
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _again(self, method: str, target: str, headers: Mapping[str, str], body: Body) -> Answer:
+        try:
+            return self._exchange(method, target, headers, body)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unreachable(error) from error
+
+    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: Body) -> Answer:
+        if self._connection is None:
+            self._connection = self._connect()
+        self._connection.request(method, target, body=body, headers=dict(headers))
+        response = self._connection.getresponse()
+        data = response.read(MAX_ANSWER_BYTES + 1)
+        if len(data) > MAX_ANSWER_BYTES:
+            self.close()
+            raise errors.CommandError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(status=response.status, headers=found, body=data)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        host, port = cast(str, self._parts.hostname), self._parts.port
+        if self._parts.scheme == "http":
+            return http.client.HTTPConnection(
+                host, port, timeout=self._timeout_s, blocksize=SEND_BLOCK_BYTES
+            )
+        known = str(self._ca) if self._ca.is_file() else None
+        context = ssl.create_default_context(cafile=known)
+        return http.client.HTTPSConnection(
+            host, port, timeout=self._timeout_s, context=context, blocksize=SEND_BLOCK_BYTES
+        )
+
+    def _unreachable(self, error: Exception) -> errors.Unreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return errors.Unreachable(
+                f"the certificate of {self.origin} is not signed by {self._ca}",
+                hint="does --home belong to the platform at this address?",
+            )
+        why = str(error) or type(error).__name__
+        return errors.Unreachable(
+            f"{self.origin} does not answer: {why}", hint=f"headrace status; {_UP}"
+        )
+
+
+class Client:
+    """The control API of one workspace."""
+
+    def __init__(self, http_client: Http, token: str, workspace: ResourceId) -> None:
+        self.http = http_client
+        self.workspace = workspace
+        self._token = token
+
+    @classmethod
+    def of(cls, settings: Settings) -> Client:
+        home = settings.home
+        token = read_token(home)
+        http_client = Http(control_url(home), ca=home.ca, trace=tracer(settings))
+        return cls(http_client, token, ResourceId())
+
+    def get(self, path: str, **query: str) -> Any:
+        """GET below the workspace. Raises ApiError, Unreachable."""
+        return self.call("GET", self._target(path, query)).json()
+
+    def find(self, path: str, **query: str) -> Any | None:
+        """As get, None when it does not exist."""
+        try:
+            return self.get(path, **query)
+        except errors.ApiError as error:
+            if error.status_code == 404:
+                return None
+            raise
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Answer:
+        return self.call("PUT", self._target(path, {}), body)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        return self.call("POST", self._target(path, {}), body)
+
+    def delete(self, path: str) -> Answer:
+        return self.call("DELETE", self._target(path, {}))
+
+    def values(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """All pages of a collection."""
+        body = self.get(path, **query)
+        found = list(body.get("value") or ())
+        while following := body.get("nextLink"):
+            body = self.call("GET", local_target(following)).json()
+            found += body.get("value") or ()
+        return found
+
+    def call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """One exchange with the token. Raises ApiError, Unreachable."""
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        elif method == "POST":
+            data = b""
+        answer = self.http.send(method, target, headers=headers, body=data)
+        if answer.status >= 400:
+            raise api_error(answer)
+        return answer
+
+    def _target(self, path: str, query: Mapping[str, str]) -> str:
+        from urllib.parse import quote, urlencode
+
+        asked = urlencode({**query, "api-version": API_VERSION}, safe="$")
+        below = quote(path.strip("/"))
+        return f"{self.workspace}/{below}?{asked}" if below else f"{self.workspace}?{asked}"
+
+
+def local_target(url: str) -> str:
+    """Path and query of an address that an answer carried."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def api_error(answer: Answer) -> errors.ApiError:
+    """The four parts of an error answer."""
+    try:
+        found = arm.read_error(json.loads(answer.body))
+    except (ValueError, RecursionError):
+        found = None
+    if found is None:
+        text = answer.body[:2_000].decode(errors="replace").strip()
+        return errors.ApiError(answer.status, "", f"HTTP {answer.status}", detail=text)
+    hints = [text for code, text in found.details if code == "Hint"]
+    details = [f"{code}: {text}" for code, text in found.details if code != "Hint"]
+    message, _, rest = found.message.partition("\n")
+    error = errors.ApiError(
+        answer.status, found.code, message, detail="\n".join(filter(None, [rest, *details]))
+    )
+    error.hint = "; ".join(hints) or error.hint
+    return error
+
+
+def tracer(settings: Settings) -> Callable[[str], None]:
+    """Writes the exchange to stderr with --debug."""
+    if not settings.debug:
+        return lambda _: None
+    return lambda text: click.echo(text, err=True)

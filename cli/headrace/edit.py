@@ -1,0 +1,118 @@
+"""`--set`, `--add`, `--remove` and `--force-string`: editing a resource in its YAML's shape."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from headrace.call import Call
+from headrace.errors import BadUsage
+from headrace.options import GROUP_SEPARATOR
+
+_PART: Final = re.compile(r"([^.\[\]]+)|\[(\d{1,6})\]")
+
+
+def edited(values: dict[str, Any], call: Call) -> dict[str, Any]:
+    """A copy with the generic options applied in the order set, add, remove. Raises BadUsage."""
+    result: dict[str, Any] = json.loads(json.dumps(values))
+    for text in call.many("set"):
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise BadUsage(f"--set {text!r}: use path.to.key=value")
+        _set(result, path, _value(value, as_text=call.flag("force_string")))
+    for text in call.many("add"):
+        _add(result, text.split(GROUP_SEPARATOR), as_text=call.flag("force_string"))
+    for text in call.many("remove"):
+        _remove(result, text.split(GROUP_SEPARATOR))
+    return result
+
+
+def overrides(call: Call) -> dict[str, object]:
+    """`--set` as values by dotted path, for a file that is not read yet. Raises BadUsage."""
+    found: dict[str, object] = {}
+    for text in call.many("set"):
+        path, equals, value = text.partition("=")
+        if not equals or "[" in path:
+            raise BadUsage(f"--set {text!r}: use path.to.key=value")
+        found[path] = _value(value, as_text=call.flag("force_string"))
+    return found
+
+
+def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """`a=1 b=2`, in one text or several. Raises BadUsage."""
+    found: dict[str, str] = {}
+    for pair in " ".join(texts).split():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise BadUsage(f"{option} {pair!r}: use name=value, as in blue=90")
+        found[key] = value
+    return found
+
+
+def _value(text: str, *, as_text: bool) -> Any:
+    if as_text:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _parts(path: str) -> list[str | int]:
+    found = [name or int(index) for name, index in _PART.findall(path)]
+    if not found:
+        raise BadUsage(f"{path!r} is not a path such as request_settings.request_timeout_ms")
+    return found
+
+
+def _walk(values: Any, parts: list[str | int], path: str) -> Any:
+    for part in parts:
+        if isinstance(part, str) and isinstance(values, dict):
+            values = values.setdefault(part, {})
+        elif isinstance(part, int) and isinstance(values, list) and part < len(values):
+            values = values[part]
+        else:
+            raise BadUsage(f"{path!r} leads nowhere: there is no {part!r}")
+    return values
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = _parts(path)
+    at = _walk(values, parents, path)
+    fits = isinstance(last, str) if isinstance(at, dict) else _is_index(at, last)
+    if not fits:
+        raise BadUsage(f"--set {path!r} leads nowhere: there is no {last!r}")
+    at[last] = value
+
+
+def _is_index(values: object, part: str | int) -> bool:
+    return isinstance(values, list) and isinstance(part, int) and part < len(values)
+
+
+def _add(values: dict[str, Any], words: list[str], *, as_text: bool) -> None:
+    path, *given = words
+    if not given:
+        raise BadUsage(f"--add {path!r}: say what to add")
+    *parents, last = _parts(path)
+    above = _walk(values, parents, path)
+    at = above.get(last) if isinstance(above, dict) else above[last]
+    if isinstance(at, list):
+        at += [_value(text, as_text=as_text) for text in given]
+    elif at is None or isinstance(at, dict):
+        # Tags and variables are text, so that --add tags count=1 does what it says.
+        above[last] = (at or {}) | pairs(tuple(given), "--add")
+    else:
+        raise BadUsage(f"--add {path!r}: it is neither a list nor a block")
+
+
+def _remove(values: dict[str, Any], words: list[str]) -> None:
+    path, *indexes = words
+    parts = _parts(path)
+    parts += [int(one) for one in indexes if one.isdigit()]
+    *parents, last = parts
+    at = _walk(values, parents, path)
+    try:
+        del at[last]
+    except (KeyError, IndexError, TypeError):
+        raise BadUsage(f"--remove {path!r}: there is no {last!r}") from None

@@ -1,0 +1,86 @@
+"""Verbs of `headrace environment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace import assets, edit
+from headrace.call import Call
+from headrace.errors import BadUsage, NotOffered
+from headrace_api.views import environment_view
+
+if TYPE_CHECKING:
+    from headrace_api.environment import Environment
+
+KIND: Final = "environments"
+_MAY_CHANGE: Final = frozenset({"description", "tags"})
+_FIELDS: Final = ("name", "version", "image", "conda_file", "os_type", "description")
+
+
+def create(call: Call) -> Any:
+    """Register an environment from a file, or from --name with --image and --conda-file."""
+    from headrace_api.environment import Environment
+
+    given = {key: call.text(key) or None for key in _FIELDS}
+    values: dict[str, object] = {key: value for key, value in given.items() if value}
+    if texts := call.many("tags"):
+        values["tags"] = edit.pairs(texts, "--tags")
+    if call.text("file"):
+        environment = Environment.from_yaml(Path(call.text("file")), values | edit.overrides(call))
+    else:
+        environment = Environment.from_values(edit.edited(values, call), base=Path.cwd())
+    if not environment.name:
+        raise BadUsage("an environment needs a name", hint="--file, or --name and --image")
+    return environment_view(register(call, environment))
+
+
+def register(call: Call, environment: Environment) -> dict[str, Any]:
+    """Put the version; returns its ARM resource. Without a name it is anonymous."""
+    if environment.build is not None:
+        raise NotOffered(
+            "environments with a build context are not offered yet",
+            hint="use image, conda_file or both",
+        )
+    if not environment.name:
+        return anonymous(call, environment)
+    version = environment.version
+    if version is None:
+        version = assets.next_version(call.client, KIND, environment.name)
+    path = assets.version_path(KIND, environment.name, version)
+    arm: dict[str, Any] = call.client.put(path, environment.to_arm()).json()
+    return arm
+
+
+def anonymous(call: Call, environment: Environment) -> dict[str, Any]:
+    """One that has no name of its own: its version is the digest of its definition."""
+    from headrace_api.environment import ANONYMOUS_NAME
+
+    if environment.build is not None:
+        raise NotOffered("environments with a build context are not offered yet")
+    path = assets.version_path(KIND, ANONYMOUS_NAME, environment.digest())
+    found: dict[str, Any] | None = call.client.find(path)
+    if found is not None:
+        return found
+    arm: dict[str, Any] = call.client.put(path, environment.to_arm(anonymous=True)).json()
+    return arm
+
+
+def show(call: Call) -> Any:
+    return assets.show(call, KIND, environment_view)
+
+
+def list_all(call: Call) -> Any:
+    return assets.list_all(call, KIND, environment_view)
+
+
+def archive(call: Call) -> None:
+    assets.archive(call, KIND, archived=True)
+
+
+def restore(call: Call) -> None:
+    assets.archive(call, KIND, archived=False)
+
+
+def update(call: Call) -> Any:
+    return assets.update(call, KIND, environment_view, _MAY_CHANGE)

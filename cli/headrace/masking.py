@@ -1,0 +1,54 @@
+"""What --debug shows of an HTTP exchange: everything but the secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import IO, Final
+
+MASK: Final = "***"
+MAX_SHOWN_BYTES: Final = 4_096
+_SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
+_SECRET_QUERY: Final = re.compile(r"\b(sig|token|code)=[^&\s\"']+", re.IGNORECASE)
+_SECRET_FIELD: Final = re.compile(
+    r'("(?:[a-z]*key|keyvalue|[a-z]*token|[a-z]*secret[a-z]*|password)"\s*:\s*")[^"]*(")',
+    re.IGNORECASE,
+)
+_VARIABLES: Final = re.compile(r'("environmentVariables"\s*:\s*)\{[^{}]*\}', re.IGNORECASE)
+
+
+def request_text(
+    method: str, url: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None
+) -> str:
+    """One request as text."""
+    shown = "(file)" if body is not None and not isinstance(body, bytes) else _body(body)
+    return f"> {method} {mask(url)}\n{_headers('>', headers)}{shown}".rstrip()
+
+
+def answer_text(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """One answer as text."""
+    return f"< {status}\n{_headers('<', headers)}{_body(body)}".rstrip()
+
+
+def mask(text: str) -> str:
+    """The text without keys, tokens, signatures and environment variables."""
+    text = _SECRET_QUERY.sub(lambda match: f"{match[1]}={MASK}", text)
+    text = _VARIABLES.sub(rf'\1"{MASK}"', text)
+    return _SECRET_FIELD.sub(rf"\g<1>{MASK}\g<2>", text)
+
+
+def _headers(sign: str, headers: Mapping[str, str]) -> str:
+    lines = [
+        f"{sign} {name}: {MASK if name.lower() in _SECRET_HEADERS else mask(value)}\n"
+        for name, value in headers.items()
+    ]
+    return "".join(lines)
+
+
+def _body(body: bytes | None) -> str:
+    if not body:
+        return ""
+    if len(body) > MAX_SHOWN_BYTES:
+        # Cutting first could split a secret from the name that marks it.
+        return f"({len(body)} bytes)"
+    return mask(body.decode(errors="replace"))

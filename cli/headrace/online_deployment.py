@@ -1,0 +1,277 @@
+"""Verbs of `headrace online-deployment`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from headrace import edit, online_endpoint, operations
+from headrace.call import Call
+from headrace.errors import BadUsage, OperationFailed
+from headrace_api.errors import Conflict
+from headrace_api.names import check_endpoint_name
+from headrace_api.views import deployment_view
+
+if TYPE_CHECKING:
+    from headrace_api.online_deployment import OnlineDeployment
+
+FOLLOW_PERIOD_S: Final = 0.5
+_OVERLAP_LINES: Final = 20
+_CONTAINERS: Final = {
+    "inference-server": "InferenceServer",
+    "storage-initializer": "StorageInitializer",
+}
+
+
+def path_of(endpoint: str, name: str) -> str:
+    """The deployment's path below the workspace. Raises InvalidInput on impossible names."""
+    below = check_endpoint_name(name, kind="deployment")
+    return f"{online_endpoint.path_of(endpoint)}/deployments/{below}"
+
+
+def create(call: Call) -> Any:
+    """Create a deployment; the same definition again changes nothing, a failed one is replaced."""
+    if call.flag("all_traffic") and call.flag("no_wait"):
+        raise BadUsage("--all-traffic needs the end of the operation; leave out --no-wait")
+    deployment = _from_file(call)
+    path = path_of(deployment.endpoint_name, deployment.name)
+    # Asked first, so that nothing is uploaded for an endpoint that is not there.
+    call.client.get(online_endpoint.path_of(deployment.endpoint_name))
+    existing = call.client.find(path)
+    body = _registered(call, deployment)
+    if existing is None or _state(existing) == "Failed":
+        result = _put(call, deployment, body)
+    else:
+        _require_same(existing, body, deployment)
+        call.say(f"deployment {deployment.name} is unchanged")
+        result = deployment_view(existing)
+    if call.flag("all_traffic"):
+        online_endpoint.put_traffic(call, deployment.endpoint_name, {deployment.name: 100})
+        call.say(f"  ✓ traffic {deployment.name} 100 %")
+    return result
+
+
+def update(call: Call) -> Any:
+    """Roll to a new definition: from a file, or the present one with changes."""
+    from headrace_api.online_deployment import OnlineDeployment
+
+    if call.text("file"):
+        deployment = _from_file(call)
+        call.client.get(path_of(deployment.endpoint_name, deployment.name))
+    else:
+        name, endpoint = call.text("name"), call.text("endpoint_name")
+        if not name or not endpoint:
+            raise BadUsage("say which deployment: --file, or --name and --endpoint-name")
+        current = OnlineDeployment.from_arm(call.client.get(path_of(endpoint, name)))
+        values = edit.edited(current.to_yaml(), call)
+        deployment = OnlineDeployment.from_values(values, base=Path.cwd())
+    return _put(call, deployment, _registered(call, deployment))
+
+
+def show(call: Call) -> Any:
+    return deployment_view(call.client.get(_named(call)))
+
+
+def list_all(call: Call) -> Any:
+    path = f"{online_endpoint.path_of(call.text('endpoint_name'))}/deployments"
+    return [deployment_view(one) for one in call.client.values(path)]
+
+
+def delete(call: Call) -> None:
+    """Drain a deployment and delete it."""
+    name, endpoint = call.text("name"), call.text("endpoint_name")
+    path = _named(call)
+    online_endpoint.confirm(call, f"Delete deployment {name} of endpoint {endpoint}?")
+    answer = call.client.delete(path)
+    online_endpoint.require_found(answer, f"deployment {name!r} of endpoint {endpoint!r}")
+    resume = f"headrace online-deployment wait -n {name} -e {endpoint} --for deleted"
+    operations.finish(call, answer, what=f"deleting deployment {name!r}", resume=resume)
+
+
+def wait(call: Call) -> Any:
+    """Wait for a state, and show the deployment when it still exists."""
+    path = _named(call)
+    found: list[Any] = [None]
+
+    def look() -> str | None:
+        found[0] = call.client.find(path)
+        return None if found[0] is None else _state(found[0])
+
+    what = f"deployment {call.text('name')!r}"
+    operations.wait_for(call, look, what=what, timeout_s=online_endpoint.timeout_s(call))
+    return None if found[0] is None else deployment_view(found[0])
+
+
+def get_logs(call: Call) -> None:
+    """Print the end of an instance's log; with --follow also what is added, until Ctrl-C."""
+    path = f"{_named(call)}/getLogs"
+    container = _CONTAINERS[call.text("container") or "inference-server"]
+    body = {"tail": int(call.text("lines")), "containerType": container}
+    seen: list[str] = []
+    while True:
+        content = str(call.client.post(path, body).json().get("content") or "")
+        lines = content.splitlines()
+        for line in added(seen, lines):
+            click.echo(line)
+        if not call.flag("follow"):
+            return
+        seen = lines
+        time.sleep(FOLLOW_PERIOD_S)
+
+
+def added(before: list[str], now: list[str]) -> list[str]:
+    """The lines of `now` that follow what `before` ended with; all when they do not meet."""
+    end = before[-_OVERLAP_LINES:]
+    for at in range(len(now), len(end) - 1, -1):
+        if now[at - len(end) : at] == end:
+            return now[at:]
+    return now
+
+
+def _named(call: Call) -> str:
+    return path_of(call.text("endpoint_name"), call.text("name"))
+
+
+def _state(arm: Mapping[str, Any]) -> str:
+    return str(arm["properties"].get("provisioningState"))
+
+
+def _from_file(call: Call) -> OnlineDeployment:
+    from headrace_api.online_deployment import OnlineDeployment
+
+    path = Path(call.text("file"))
+    given: dict[str, object] = {
+        "name": call.text("name") or None,
+        "endpoint_name": call.text("endpoint_name") or None,
+    }
+    deployment = OnlineDeployment.from_yaml(path, given | edit.overrides(call))
+    call.say(f"  ✓ validated {path.name}")
+    return deployment
+
+
+def _registered(call: Call, deployment: OnlineDeployment) -> dict[str, Any]:
+    """Upload and register what is local or inline; returns the body of the PUT."""
+    return deployment.to_arm(
+        call.client.workspace,
+        code_id=_code_id(call, deployment),
+        model_id=_model_id(call, deployment),
+        environment_id=_environment_id(call, deployment),
+    )
+
+
+def _code_id(call: Call, deployment: OnlineDeployment) -> str:
+    code = deployment.code_configuration
+    if code is None or not code.is_local:
+        return ""
+    folder = Path(str(code.code))
+    if not call.flag("skip_script_validation"):
+        from headrace.script_check import check_script
+
+        check_script(folder / str(code.scoring_script))
+    from headrace.upload import upload_code
+
+    done = upload_code(call.client, folder)
+    call.say(f"  ✓ code {folder.name}  {done.tree.describe(cached=done.cached)}")
+    return done.reference
+
+
+def _model_id(call: Call, deployment: OnlineDeployment) -> str:
+    from headrace_api.model import Model
+
+    model = deployment.model
+    if isinstance(model, str):
+        if "@" in model:
+            return _latest(call, model, "models")
+        if model.startswith("azureml:") and "/datastores/" not in model:
+            return ""
+        if model.startswith("/subscriptions/"):
+            return ""
+        model = Model(path=model)
+    if model is None:
+        return ""
+    from headrace.model import register
+
+    return str(register(call, model)["id"])
+
+
+def _environment_id(call: Call, deployment: OnlineDeployment) -> str:
+    environment = deployment.environment
+    if isinstance(environment, str):
+        return _latest(call, environment, "environments") if "@" in environment else ""
+    if environment is None:
+        return ""
+    if environment.name:
+        call.warn("the name of an environment inside a deployment is ignored")
+    from headrace.environment import anonymous
+
+    arm = anonymous(call, environment)
+    call.say("  ✓ environment")
+    return str(arm["id"])
+
+
+def _latest(call: Call, text: str, kind: str) -> str:
+    from headrace.assets import resolve
+    from headrace_api.references import parse_asset
+
+    reference = parse_asset(text, kind=kind)
+    return str(resolve(call.client, kind, reference.name, label=reference.label)["id"])
+
+
+def _put(call: Call, deployment: OnlineDeployment, body: Mapping[str, Any]) -> Any:
+    name, endpoint = deployment.name, deployment.endpoint_name
+    path = path_of(endpoint, name)
+    answer = call.client.put(path, body)
+    resume = f"headrace online-deployment wait -n {name} -e {endpoint}"
+    try:
+        operations.finish(call, answer, what=f"deployment {name!r}", resume=resume)
+    except OperationFailed as error:
+        _explain(call, error, deployment)
+        raise
+    return deployment_view(answer.json() if call.flag("no_wait") else call.client.get(path))
+
+
+def _explain(call: Call, error: OperationFailed, deployment: OnlineDeployment) -> None:
+    """Add what helps: what the model's folder holds, where the log is, what still serves."""
+    name, endpoint = deployment.name, deployment.endpoint_name
+    error.detail = "\n".join(filter(None, [error.detail, _model_hint(error, deployment)]))
+    where = f"headrace online-deployment get-logs -e {endpoint} -n {name}"
+    error.more = f"{where}\n  {_still_serves(call, endpoint)}"
+    error.hint = error.hint or "fix it and run the same command again"
+
+
+def _model_hint(error: OperationFailed, deployment: OnlineDeployment) -> str:
+    from headrace.model_folder import hint
+
+    model = deployment.model
+    path = model if isinstance(model, str) else model.path if model else None
+    return hint(f"{error.message}\n{error.detail}", Path(path)) if path else ""
+
+
+def _still_serves(call: Call, endpoint: str) -> str:
+    arm = call.client.find(online_endpoint.path_of(endpoint))
+    traffic: Mapping[str, int] = (arm or {}).get("properties", {}).get("traffic") or {}
+    live = [f"{name} {percent} %" for name, percent in traffic.items() if percent]
+    return f"traffic is unchanged: {', '.join(live) or 'no deployment has any'}"
+
+
+def _require_same(
+    existing: Mapping[str, Any], body: Mapping[str, Any], wanted: OnlineDeployment
+) -> None:
+    from headrace_api.online_deployment import OnlineDeployment
+
+    found = OnlineDeployment.from_arm(existing, endpoint=wanted.endpoint_name, name=wanted.name)
+    asked = OnlineDeployment.from_arm(body, endpoint=wanted.endpoint_name, name=wanted.name)
+    different = sorted(
+        key
+        for key in OnlineDeployment.model_fields
+        if key != "location" and getattr(found, key) != getattr(asked, key)
+    )
+    if different:
+        raise Conflict(
+            f"deployment {wanted.name!r} exists and differs in {', '.join(different)}",
+            hint="headrace online-deployment update -f with the same file",
+        )
