@@ -38,15 +38,17 @@ _JETSTREAM_API: Final = "$JS.API."
 class Subscription:
     """Interest in a subject, replayed after each reconnect."""
 
-    def __init__(self, link: Link, sid: int, subject: str) -> None:
+    def __init__(self, link: Link, sid: int, subject: str, siblings: set[Subscription]) -> None:
         self._link = link
         self._sid = sid
+        self._siblings = siblings
         self.subject: Final = subject
+        siblings.add(self)
 
     async def unsubscribe(self) -> None:
         """End the interest now; messages under way are dropped."""
         self._link.unsubscribe_fast(self._sid)
-        self._link.forget_fast(self._sid)
+        self._forget()
 
     async def drain(self, timeout_s: float = 10.0) -> None:
         """End the interest; return when the handler has had every message sent before.
@@ -56,13 +58,17 @@ class Subscription:
         self._link.unsubscribe_fast(self._sid)
         try:
             if self._link.is_connected:
-                await _barrier(self._link, timeout_s)
+                await self._link.flush(timeout_s)
         except nats.errors.FlushTimeoutError as error:
             raise BusDisconnected(f"no end of {self.subject!r} within {timeout_s:g} s") from error
         except BusDisconnected:
             pass  # what was under way went with the connection
         finally:
-            self._link.forget_fast(self._sid)
+            self._forget()
+
+    def _forget(self) -> None:
+        self._link.forget_fast(self._sid)
+        self._siblings.discard(self)
 
 
 class Bus:
@@ -72,7 +78,7 @@ class Bus:
         self._settings = settings
         self._closing = False
         self._nuid = NUID()
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: set[Subscription] = set()
         self._on_disconnect: list[Callback] = []
         self._on_reconnect: list[Callback] = []
         self._on_closed: list[Callback] = []
@@ -126,9 +132,7 @@ class Bus:
             handler(make_message(subject, reply, data, header))
 
         sid = self._link.add_fast(subject, queue, receive)
-        subscription = Subscription(self._link, sid, subject)
-        self._subscriptions.append(subscription)
-        return subscription
+        return Subscription(self._link, sid, subject, self._subscriptions)
 
     def request(
         self,
@@ -167,7 +171,7 @@ class Bus:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._link.wait_linked()
-                await _barrier(self._link, timeout_s)
+                await self._link.flush(timeout_s)
         except (TimeoutError, nats.errors.FlushTimeoutError) as error:
             raise BusDisconnected(f"no NATS server answered within {timeout_s:g} s") from error
 
@@ -223,8 +227,7 @@ class Bus:
 
         Answers may still be published, and requests answered, until `close`.
         """
-        subscriptions, self._subscriptions = self._subscriptions, []
-        await asyncio.gather(*(one.drain(timeout_s) for one in subscriptions))
+        await asyncio.gather(*(one.drain(timeout_s) for one in list(self._subscriptions)))
 
     async def close(self) -> None:
         """Send what waits, within a bound, and disconnect. A second call does nothing."""
@@ -233,7 +236,7 @@ class Bus:
         self._closing = True
         try:
             if self._link.is_connected:
-                await _barrier(self._link, CLOSE_FLUSH_S)
+                await self._link.flush(CLOSE_FLUSH_S)
         except (BusDisconnected, nats.errors.Error):
             log.warning("the bus closes with messages the server may not have")
         await self._link.close()
@@ -357,10 +360,6 @@ class Bus:
 
 def _sign(path: Path, nonce: str) -> bytes:
     return base64.b64encode(Credentials.read(path).sign(nonce.encode()))
-
-
-async def _barrier(link: Link, timeout_s: float) -> None:
-    await link.flush(timeout_s)
 
 
 def _wants_tls(settings: BusSettings) -> bool:
