@@ -1,0 +1,3 @@
+"""Measures Headrace beside other servers that do the same work on the same box."""
+
+from __future__ import annotations

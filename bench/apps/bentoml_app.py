@@ -1,0 +1,14 @@
+"""A BentoML service with one worker."""
+
+import bentoml
+import work
+
+
+@bentoml.service(workers=1, traffic={"max_concurrency": 256}, metrics={"enabled": False})
+class Score:
+    def __init__(self):
+        work.load()
+
+    @bentoml.api
+    def score(self, payload: dict) -> list | dict:
+        return work.answer_parsed(payload)

@@ -1,0 +1,149 @@
+"""The peers, each as its own documentation tunes it, with one worker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+from bench.servers import APPS, SCORING, Peer
+from bench.workloads import Workload
+
+_JSON_ONLY: Final = frozenset({"echo", "ridge"})
+
+
+class PlainAiohttp(Peer):
+    """The yardstick: a bare handler in one process."""
+
+    name = "aiohttp"
+    packages: ClassVar[tuple[str, ...]] = ("aiohttp", "uvloop")
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        return (str(APPS / "plain_aiohttp.py"), str(port))
+
+
+class Null(PlainAiohttp):
+    """Shows the load generator's own ceiling."""
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        return (str(APPS / "null.py"), str(port))
+
+
+class AzureServer(Peer):
+    """Azure's own inference server; a sync worker runs one request at a time."""
+
+    name = "azureml-inference-server-http"
+    packages: ClassVar[tuple[str, ...]] = ("azureml-inference-server-http",)
+    environment: ClassVar[dict[str, str]] = {"AZUREML_MODEL_DIR": "."}
+    workloads: ClassVar[frozenset[str]] = frozenset({"echo", "ridge", "bin"})
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        script = str(SCORING / workload.script)
+        module = ("-m", "azureml_inference_server_http")
+        return (*module, "--entry_script", script, "--port", str(port), "--worker_count", "1")
+
+
+class FastApi(Peer):
+    name = "fastapi"
+    packages: ClassVar[tuple[str, ...]] = ("fastapi", "uvicorn", "uvloop", "httptools")
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        return (str(APPS / "fastapi_app.py"), str(port))
+
+
+class Mosec(Peer):
+    name = "mosec"
+    packages: ClassVar[tuple[str, ...]] = ("mosec",)
+    path: ClassVar[str] = "/inference"
+    workloads: ClassVar[frozenset[str]] = frozenset({"echo", "ridge", "bin"})
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        where = ("--address", "127.0.0.1", "--port", str(port), "--log-level", "warning")
+        return (str(APPS / "mosec_app.py"), *where)
+
+
+class MlServer(Peer):
+    """Bodies are the open inference protocol's, with a native tensor for ridge."""
+
+    name = "mlserver"
+    packages: ClassVar[tuple[str, ...]] = ("mlserver",)
+    path: ClassVar[str] = "/v2/models/score/infer"
+    workloads: ClassVar[frozenset[str]] = _JSON_ONLY
+
+    def body(self, workload: Workload) -> bytes:
+        if workload.name == "ridge":
+            data = workload.parsed["data"]
+            flat = [value for row in data for value in row]
+            tensor = {"name": "x", "shape": [2, 10], "datatype": "FP64", "data": flat}
+        else:
+            text = workload.body.decode()
+            tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "data": [text]}
+        return json.dumps({"inputs": [tensor]}).encode()
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        self._folder = Path(tempfile.mkdtemp(prefix="bench-mlserver-"))
+        settings = {
+            "http_port": port,
+            "grpc_port": 0,
+            "metrics_port": 0,
+            "metrics_endpoint": None,
+            "parallel_workers": 0,
+            "debug": False,
+        }
+        model = {"name": "score", "implementation": "mlserver_app.Score"}
+        (self._folder / "settings.json").write_text(json.dumps(settings))
+        (self._folder / "model-settings.json").write_text(json.dumps(model))
+        return ("-m", "mlserver.cli.main", "start", str(self._folder))
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class BentoMl(Peer):
+    name = "bentoml"
+    packages: ClassVar[tuple[str, ...]] = ("bentoml",)
+    workloads: ClassVar[frozenset[str]] = _JSON_ONLY
+    environment: ClassVar[dict[str, str]] = {"BENTOML_DO_NOT_TRACK": "True"}
+
+    def body(self, workload: Workload) -> bytes:
+        return json.dumps({"payload": workload.parsed}).encode()
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        words = ("-m", "bentoml", "serve", "bentoml_app:Score", "--working-dir", str(APPS))
+        return (*words, "--host", "127.0.0.1", "--port", str(port))
+
+
+class LitServe(Peer):
+    name = "litserve"
+    packages: ClassVar[tuple[str, ...]] = ("litserve",)
+    path: ClassVar[str] = "/predict"
+    workloads: ClassVar[frozenset[str]] = _JSON_ONLY
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        return (str(APPS / "litserve_app.py"), str(port))
+
+
+class RayServe(Peer):
+    """Tuned: requests are not serialised one by one to the replica's loop."""
+
+    name = "ray-serve"
+    packages: ClassVar[tuple[str, ...]] = ("ray[serve]",)
+    workloads: ClassVar[frozenset[str]] = _JSON_ONLY
+    environment: ClassVar[dict[str, str]] = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+    def command(self, port: int, workload: Workload) -> Sequence[str]:
+        return (str(APPS / "ray_app.py"), str(port))
+
+    def stop(self) -> None:
+        super().stop()  # its daemons inherit the mark, so they are found without `ray stop`
+
+
+DEFAULT: Final[tuple[type[Peer], ...]] = (PlainAiohttp, AzureServer)
+OTHERS: Final[tuple[type[Peer], ...]] = (Mosec, FastApi, MlServer, BentoMl, LitServe, RayServe)

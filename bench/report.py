@@ -1,0 +1,165 @@
+"""bench/RESULTS.md and bench/results.json: medians, spreads, ratios, and what does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from bench import generator
+from bench.measure import Results
+from bench.servers import BENCH
+
+BASE: Final = "aiohttp"
+TOLERANCE: Final = 0.2
+REFERENCE: Final[Mapping[tuple[str, str], tuple[float, float]]] = {
+    ("mosec", "echo"): (0.38, 0.51),
+    ("fastapi", "echo"): (0.34, 0.34),
+    ("ray-serve", "echo"): (0.30, 0.30),
+    ("mlserver", "echo"): (0.15, 0.15),
+    ("azureml-inference-server-http", "echo"): (0.09, 0.09),
+    ("litserve", "echo"): (0.06, 0.06),
+    ("bentoml", "echo"): (0.05, 0.05),
+    ("mosec", "ridge"): (0.62, 0.62),
+    ("fastapi", "ridge"): (0.59, 0.59),
+    ("mlserver", "ridge"): (0.30, 0.30),
+    ("azureml-inference-server-http", "ridge"): (0.21, 0.21),
+    ("litserve", "ridge"): (0.22, 0.22),
+    ("bentoml", "ridge"): (0.14, 0.14),
+}
+"""Rate against plain aiohttp with 64 clients, from the measurement the targets were set by."""
+_CLIENTS: Final = 64
+
+
+def write(results: Results, folder: Path = BENCH) -> None:
+    """Both files, into `folder`."""
+    text = "\n".join([*_head(results), *_tables(results), *_notes(results)]) + "\n"
+    (folder / "RESULTS.md").write_text(text)
+    (folder / "results.json").write_text(
+        json.dumps(results.as_json() | {"box": box(), "generator": generator.name()}, indent=1)
+    )
+
+
+def box() -> dict[str, str | int]:
+    """The machine, without its name."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "processor": model[1] if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def _head(results: Results) -> Iterator[str]:
+    facts = box()
+    yield "# Results"
+    yield ""
+    yield (
+        f"{facts['date']}, {facts['cores']} cores of {facts['processor']}, "
+        f"{facts['memory_gb']} GB, {facts['system']}, Python {facts['python']}. "
+        f"Closed loops by {generator.name()}, "
+        "on the same cores as the servers: read ratios and CPU per request, not absolute rates. "
+        "Servers alternate within a round; figures are medians over rounds, ± is half the range."
+    )
+    yield ""
+    for server, versions in results.versions.items():
+        listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+        yield f"* {server}: {listed}"
+    if ceiling := results.extra.get("generator_ceiling"):
+        yield f"* the generator reaches {ceiling:,.0f}/s with {_CLIENTS} clients on a null server"
+    yield ""
+
+
+def _tables(results: Results) -> Iterator[str]:
+    points = {(s.workload, s.connections) for s in results.samples}
+    for workload, connections in sorted(points):
+        yield f"## {workload}, {connections} client{'s' if connections > 1 else ''}"
+        yield ""
+        yield f"| server | per second | x {BASE} | p50 ms | p99 ms | CPU us/req | PSS MB | errors |"
+        yield "|---|---|---|---|---|---|---|---|"
+        servers = {s.server: None for s in results.samples if s.workload == workload}
+        for server in servers:
+            yield from _row(results, server, workload, connections)
+        yield ""
+    if results.cold_start_s:
+        yield "## Cold start: process start to first right answer"
+        yield ""
+        yield "| server | s |"
+        yield "|---|---|"
+        for server, values in results.cold_start_s.items():
+            yield f"| {server} | {statistics.median(values):.2f} |"
+        yield ""
+    yield from _extra(results)
+
+
+def _row(results: Results, server: str, workload: str, connections: int) -> Iterator[str]:
+    samples = results.of(server, workload, connections)
+    if not samples:
+        return
+    ratios = results.ratios(server, BASE, workload, connections)
+    cells = [
+        server,
+        _spread([s.rate for s in samples], ",.0f"),
+        _spread(ratios, ".2f"),
+        _spread([s.p50_ms for s in samples], ".2f"),
+        _spread([s.p99_ms for s in samples], ".2f"),
+        _spread([s.cpu_us for s in samples], ".0f"),
+        f"{statistics.median(s.pss_mb for s in samples):.0f}",
+        str(sum(s.errors for s in samples)),
+    ]
+    yield f"| {' | '.join(cells)} |"
+
+
+def _extra(results: Results) -> Iterator[str]:
+    for name, value in results.extra.items():
+        if name != "generator_ceiling":
+            yield f"## {name.replace('_', ' ')}"
+            yield ""
+            yield f"```json\n{json.dumps(value, indent=1)}\n```"
+            yield ""
+
+
+def _notes(results: Results) -> Iterator[str]:
+    off = list(deviations(results))
+    if off or results.failures:
+        yield "## Notes"
+        yield ""
+    for server, workload, measured, low, high in off:
+        expected = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+        why = EXPLANATIONS.get((server, workload), "not explained yet")
+        yield f"* {server}, {workload}: {measured:.2f} x {BASE}; before it was {expected}. {why}"
+    for failure in results.failures:
+        yield f"* left out of {failure.splitlines()[0]}"
+
+
+EXPLANATIONS: Final[Mapping[tuple[str, str], str]] = {}
+"""Why a ratio differs from REFERENCE, where it was looked into."""
+
+
+def deviations(results: Results) -> Iterator[tuple[str, str, float, float, float]]:
+    """Server, workload, ratio and the expected range, where it is missed by over a fifth."""
+    for (server, workload), (low, high) in REFERENCE.items():
+        ratios = results.ratios(server, BASE, workload, _CLIENTS)
+        if not ratios:
+            continue
+        ratio = statistics.median(ratios)
+        if not low * (1 - TOLERANCE) <= ratio <= high * (1 + TOLERANCE):
+            yield server, workload, ratio, low, high
+
+
+def _spread(values: list[float], form: str) -> str:
+    if not values:
+        return "-"
+    half = (max(values) - min(values)) / 2
+    return f"{statistics.median(values):{form}} ± {half:{form}}"

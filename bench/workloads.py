@@ -1,0 +1,73 @@
+"""What is asked of every server: bodies, and how to tell a right answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+MEGABYTE: Final = 1 << 20
+ECHO: Final = {
+    "id": 12345,
+    "text": "a hundred bytes of JSON, give or take a few ",
+    "flags": [1, 0, 1, 1],
+}
+ROWS: Final = [[0.1 * (row + 1) * column for column in range(10)] for row in range(2)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One kind of request."""
+
+    name: str
+    body: bytes
+    content_type: str = "application/json"
+    script: str = "score.py"
+    """Of bench/apps/scoring, for servers that run a score.py."""
+    connections: tuple[int, ...] = (1, 16, 64)
+    """Closed-loop clients, one measurement each."""
+    capacity: int = 1
+    """Requests one instance runs at once, where the server can."""
+    service_s: float = 0.0
+    """Time `run` waits, when that is what the workload is about."""
+
+    @property
+    def parsed(self) -> Any:
+        return json.loads(self.body)
+
+    def is_right(self, answer: bytes) -> bool:
+        """Whether the answer holds what was asked for, in any server's wrapping."""
+        if self.name == "bin":
+            return answer == self.body
+        if self.name == "ridge":
+            return b"29.5" in answer or b"29.499" in answer
+        if self.name == "echo":
+            return b"give or take a few" in answer
+        return answer.startswith(b"{")
+
+
+WORKLOADS: Final[Mapping[str, Workload]] = {
+    workload.name: workload
+    for workload in (
+        Workload(name="echo", body=json.dumps(ECHO).encode()),
+        Workload(name="ridge", body=json.dumps({"data": ROWS}).encode()),
+        Workload(
+            name="bin",
+            body=os.urandom(MEGABYTE),
+            content_type="application/octet-stream",
+            script="score_raw.py",
+            connections=(1,),
+        ),
+        Workload(
+            name="sleep20",
+            body=b'{"sleep_s": 0.02}',
+            script="score_async.py",
+            connections=(16,),
+            capacity=16,
+            service_s=0.02,
+        ),
+        Workload(name="heavy", body=b'{"sleep_s": 0.005}', connections=()),
+    )
+}

@@ -1,0 +1,200 @@
+"""The harness tells the truth: about queues, about stalls, about what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bench import generator, load, measure, report
+from bench.generator import Target
+from bench.load import ClosedLoop, OpenLoop, Plan
+from bench.measure import Results, Sample
+from bench.simulate import central_queue
+from bench.workloads import WORKLOADS
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+BUSY = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+Answer = Callable[[int], Awaitable[bytes]]
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[int]:
+    """A server that gives `answer(n)` to its n-th request; yields its port."""
+    served = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            served += 1
+            writer.write(await answer(served))
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(handle(reader, writer))
+        tasks.append(task)
+        task.add_done_callback(lambda _: writer.close())
+
+    tasks: list[asyncio.Future[None]] = []
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def plan(port: int, **more: float) -> Plan:
+    return Plan(host="127.0.0.1", port=port, path="/", body="{}", headers={}, **more)  # type: ignore[arg-type]
+
+
+async def run(loop: ClosedLoop | OpenLoop) -> load.Outcome:
+    outcome = await loop.run()
+    for connection in loop.all:
+        connection.close()
+    return outcome
+
+
+@pytest.mark.parametrize("body", [OK, CHUNKED], ids=["length", "chunked"])
+async def test_a_closed_loop_has_as_many_requests_open_as_clients(body: bytes) -> None:
+    open_now, most = 0, 0
+
+    async def answer(number: int) -> bytes:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.005)
+        open_now -= 1
+        return body
+
+    async with serving(answer) as port:
+        outcome = await run(ClosedLoop(plan(port, connections=8, seconds=0.2)))
+
+    assert most == 8
+    assert outcome.errors == 0
+    assert len(outcome.latencies_s) > 8
+
+
+async def test_an_answer_that_is_not_200_is_an_error() -> None:
+    async def answer(number: int) -> bytes:
+        return OK if number % 2 else BUSY
+
+    async with serving(answer) as port:
+        outcome = await run(ClosedLoop(plan(port, connections=1, seconds=0.1)))
+
+    assert abs(outcome.errors - len(outcome.latencies_s)) <= 1
+    assert outcome.first_error.startswith("HTTP/1.1 429")
+
+
+async def test_an_open_loop_counts_the_wait_that_a_stall_imposes_on_later_requests() -> None:
+    """A closed loop would see one slow request; those that were due meanwhile waited as well."""
+    resumed = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.4, resumed.set)
+
+    async def answer(number: int) -> bytes:
+        await resumed.wait()
+        return OK
+
+    async with serving(answer) as port:
+        outcome = await run(OpenLoop(plan(port, rate=200.0, seconds=0.4, seed=3)))
+
+    assert outcome.errors == 0
+    assert len(outcome.latencies_s) == len(load.arrivals(200.0, 0.4, 3))
+    assert statistics.median(outcome.latencies_s) > 0.1
+
+
+def test_arrivals_keep_the_rate_and_repeat_for_a_seed() -> None:
+    offsets = load.arrivals(1_000.0, 10.0, seed=5)
+
+    assert offsets == load.arrivals(1_000.0, 10.0, seed=5)
+    assert len(offsets) == pytest.approx(10_000, rel=0.05)
+    assert offsets == sorted(offsets)
+
+
+def test_heavy_services_have_the_mean_that_the_rate_is_set_by() -> None:
+    services = measure.heavy_services(5_000)
+
+    assert statistics.fmean(services) == pytest.approx(measure.HEAVY_MEAN_S)
+    assert max(services) > 20 * statistics.median(services)
+
+
+def test_a_central_queue_starts_the_first_waiting_request_on_the_first_free_server() -> None:
+    assert central_queue([0.0, 0.0, 0.0, 5.0], [3.0, 1.0, 1.0, 1.0], 2) == [3.0, 1.0, 2.0, 1.0]
+
+
+def test_wrk_and_our_own_generator_agree_on_a_server_of_known_speed() -> None:
+    if generator.name() != "wrk":
+        pytest.skip("wrk is not installed: closed loops use our own generator")
+
+    async def both() -> list[float]:
+        async def answer(number: int) -> bytes:
+            await asyncio.sleep(0.01)
+            return OK
+
+        async with serving(answer) as port:
+            target = Target(url=f"http://127.0.0.1:{port}/", body=b"{}", headers={"X-Key": "a b"})
+            wrk = await asyncio.to_thread(generator.closed, target, 4, 1.0)
+            own = await asyncio.to_thread(lambda: generator.own(target, connections=4, seconds=1.0))
+            return [wrk.rate, len(own.latencies_s) / own.seconds]
+
+    rates = asyncio.run(both())
+
+    assert rates[0] == pytest.approx(rates[1], rel=0.3)
+
+
+def sample(server: str, number: int, rate: float) -> Sample:
+    return Sample(
+        server=server,
+        workload="echo",
+        connections=64,
+        round=number,
+        rate=rate,
+        p50_ms=1.0,
+        p99_ms=2.0,
+        errors=0,
+        cpu_us=10.0,
+        pss_mb=30.0,
+    )
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """Both servers slow down together on a busy box; their ratio stays."""
+    results = Results()
+    for number, speed in enumerate((1.0, 0.5, 0.8)):
+        results.samples += [
+            sample("aiohttp", number, 1000 * speed),
+            sample("x", number, 400 * speed),
+        ]
+
+    assert results.ratios("x", "aiohttp", "echo", 64) == pytest.approx([0.4, 0.4, 0.4])
+
+
+def test_a_ratio_that_is_over_a_fifth_off_the_reference_is_noted(tmp_path: Path) -> None:
+    results = Results()
+    results.samples = [
+        sample("aiohttp", 0, 1000),
+        sample("fastapi", 0, 340),
+        sample("mosec", 0, 200),
+    ]
+
+    report.write(results, tmp_path)
+
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "* mosec, echo: 0.20 x aiohttp" in text
+    assert "* fastapi" not in text
+    assert len(json.loads((tmp_path / "results.json").read_text())["samples"]) == 3
+
+
+def test_a_wrong_answer_is_not_taken_for_a_right_one() -> None:
+    assert WORKLOADS["echo"].is_right(WORKLOADS["echo"].body)
+    assert not WORKLOADS["echo"].is_right(b"{}")
+    assert WORKLOADS["ridge"].is_right(b"[29.5, 58.0]")
+    assert not WORKLOADS["ridge"].is_right(b"[1.0, 2.0]")
+    assert not WORKLOADS["bin"].is_right(b"cut off")
