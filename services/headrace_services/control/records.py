@@ -5,6 +5,7 @@
             asset.<kind>.<name>.<version>   Spec (names and versions as tokens)
     state   status.endpoint.<ep>            Status
             status.deployment.<ep>.<dep>    Status
+            applied.deployment.<ep>.<dep>   Spec, the last that became ready in full
             operation.<id>                  Operation
             instance.<ep>.<dep>.<iid>       Instance
             route.<ep>                      headrace_bus.wire.route_record.Route
@@ -115,6 +116,8 @@ class Instance(_Record):
     deployment: str
     revision: int
     """Of the deployment spec it serves."""
+    template: str = ""
+    """Digest of what it was made from: a new revision that changes none of it keeps it."""
     phase: InstancePhase = InstancePhase.RUNNING
     created_at: str = ""
     restarts: int = 0
@@ -139,6 +142,11 @@ def endpoint_status_key(endpoint: str) -> str:
 
 def deployment_status_key(endpoint: str, deployment: str) -> str:
     return f"status.{deployment_key(endpoint, deployment)}"
+
+
+def applied_key(endpoint: str, deployment: str) -> str:
+    """Key of what a failed update falls back to."""
+    return f"applied.{deployment_key(endpoint, deployment)}"
 
 
 def operation_key(operation_id: str) -> str:

@@ -1,0 +1,113 @@
+"""One endpoint a round: its route, and the end of operations that wait for ingresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire import subjects
+from headrace_bus.wire.route_record import route_key
+from headrace_services.control.keys import EndpointKeys
+from headrace_services.control.ledger import Ledger, is_open
+from headrace_services.control.observe import Observations
+from headrace_services.control.records import (
+    Operation,
+    ProvisioningState,
+    Spec,
+    Status,
+    endpoint_key,
+    endpoint_status_key,
+)
+from headrace_services.control.route_compiler import compile_route
+from headrace_services.control.world import Versioned, World
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class EndpointReconciler:
+    """Compiles routes and takes endpoints away."""
+
+    bus: Bus
+    specs: Bucket
+    state: Bucket
+    ledger: Ledger
+    keys: EndpointKeys
+    observations: Observations
+    token_public_key: str
+    written: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    """The route that stands in the bucket and its revision, by endpoint."""
+
+    async def route(self, world: World, endpoint: str) -> int:
+        """Write the route if it changed and tell ingresses; returns its revision.
+
+        Raises LeaseLost, BusDisconnected.
+        """
+        stored = world.endpoints[endpoint]
+        serving = [] if stored.spec.deleting else await self._serving(world, endpoint)
+        digests = await self.keys.digests(endpoint)
+        route = compile_route(stored.spec, serving, digests, self.token_public_key).encode()
+        known = self.written.get(endpoint) or await self._read(endpoint)
+        if known is None or known[0] != route:
+            await self.ledger.write({route_key(endpoint): route})
+            known = await self._read(endpoint)
+            self.bus.publish(subjects.changed(endpoint), b"")
+        if known is None:
+            return 0
+        self.written[endpoint] = known
+        return known[1]
+
+    async def step(self, world: World, endpoint: str, revision: int) -> None:
+        """Close what every live ingress has applied; remove an endpoint that is empty.
+
+        Raises LeaseLost, BusDisconnected.
+        """
+        stored = world.endpoints[endpoint]
+        operation = await self.ledger.operation(stored.spec)
+        if stored.spec.deleting:
+            if not world.deployments_of(endpoint):
+                await self._remove(world, endpoint, stored, operation)
+            return
+        key = endpoint_status_key(endpoint)
+        if is_open(operation):
+            if self.observations.applied_everywhere(endpoint, revision):
+                status = _settled(revision=stored.revision)
+                await self.ledger.close(operation, {key: status.encode()})
+            return
+        before = world.statuses.get(key)
+        if before is None or before.provisioning_state is not ProvisioningState.SUCCEEDED:
+            await self.ledger.show(world, key, _settled(revision=stored.revision))
+
+    async def _serving(self, world: World, endpoint: str) -> list[Spec]:
+        """The specs to route by: for a failed update those of the instances that still serve."""
+        found = []
+        for name, stored in world.deployments_of(endpoint).items():
+            operation = await self.ledger.operation(stored.spec)
+            failed = operation is not None and operation.status not in ("InProgress", "Succeeded")
+            spec = world.applied.get(name, stored.spec) if failed else stored.spec
+            found.append(stored.spec if stored.spec.deleting else spec)
+        return found
+
+    async def _remove(
+        self, world: World, endpoint: str, stored: Versioned, operation: Operation | None
+    ) -> None:
+        await self.keys.forget(endpoint)
+        await self.specs.delete(endpoint_key(endpoint), stored.revision)
+        del world.endpoints[endpoint]
+        self.written.pop(endpoint, None)
+        await self.ledger.close(
+            operation, {endpoint_status_key(endpoint): None, route_key(endpoint): None}
+        )
+        self.bus.publish(subjects.changed(endpoint), b"")
+        log.info("endpoint is gone", endpoint=endpoint)
+
+    async def _read(self, endpoint: str) -> tuple[bytes, int] | None:
+        record = await self.state.get(route_key(endpoint))
+        return None if record is None else (record.value, record.revision)
+
+
+def _settled(*, revision: int) -> Status:
+    return Status(provisioning_state=ProvisioningState.SUCCEEDED, applied_revision=revision)
