@@ -17,9 +17,11 @@ from headrace.call import settings
 from headrace.platform import card as cards
 from headrace.platform.card import Card
 from headrace.platform.lock import HomeLock
+from headrace.platform.run import run
 from headrace_api.errors import HeadraceError
 from headrace_api.home import Home
 
+__all__ = ["down", "run", "status", "up"]
 PORT: Final = click.IntRange(0, 65535)
 _WAIT_READY_S: Final = 35.0  # for an `up` of somebody else that has not finished
 _WAIT_DOWN_S: Final = 120.0  # three drains one after the other, and a margin

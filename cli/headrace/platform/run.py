@@ -61,6 +61,12 @@ def _nats(home: Home, url: str | None) -> str:
     return card.nats_url
 
 
+def _credentials(home: Home, role: str, given: Path | None) -> Path | None:
+    """The file that was given, else the role's own where the embedded server made one."""
+    own = home.credentials / f"{role}.creds"
+    return given or (own if own.exists() else None)
+
+
 @_service("control", port=9443, console_port=0)
 def control(
     home_flag: str | None,
@@ -78,7 +84,68 @@ def control(
         Settings.from_environment(
             home=home,
             nats_url=_nats(home, nats_url),
-            nats_credentials=nats_creds,
+            nats_credentials=_credentials(home, "control", nats_creds),
             port=port,
         )
     )
+
+
+@_service("ingress", port=8443, http_port=8080)
+def ingress(
+    home_flag: str | None,
+    nats_url: str | None,
+    nats_creds: Path | None,
+    port: int,
+    http_port: int,
+) -> None:
+    """The HTTP edge: TLS on --port, loopback on --http-port."""
+    from headrace_services.ingress import app
+    from headrace_services.ingress.settings import IngressSettings
+
+    home = _home(home_flag)
+    app.main(
+        IngressSettings.load(
+            home=home,
+            nats_url=_nats(home, nats_url),
+            nats_credentials=_credentials(home, "ingress", nats_creds),
+            port=port,
+            http_port=http_port,
+        )
+    )
+
+
+@_service("router")
+def router(home_flag: str | None, nats_url: str | None, nats_creds: Path | None) -> None:
+    """The NATS edge: scoring for callers that publish to `score.<endpoint>`."""
+    from headrace_services.router import app
+    from headrace_services.router.settings import Settings
+
+    home = _home(home_flag)
+    app.main(
+        Settings.from_environment(
+            home=home,
+            nats_url=_nats(home, nats_url),
+            nats_credentials=_credentials(home, "router", nats_creds),
+        )
+    )
+
+
+@click.command("scorer")
+@click.option("--home", "home_flag", metavar="DIR", help="Data directory.")
+@click.option("--iid", required=True, help="The instance whose launch record the home holds.")
+@click.pass_context
+def scorer(context: click.Context, /, home_flag: str | None, iid: str) -> None:
+    """One instance, by its launch record below the home."""
+    import sys
+
+    from headrace_scorer import __main__ as entry
+
+    sys.argv = ["headrace_scorer", "--home", str(_home(home_flag).root), "--iid", iid]
+    context.exit(entry.main())
+
+
+run = click.Group(
+    "run",
+    commands=[control, ingress, router, scorer],
+    help="Run one service of the platform alone.",
+)

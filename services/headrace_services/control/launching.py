@@ -13,7 +13,7 @@ from headrace_api.environment import Environment
 from headrace_api.errors import InvalidInput, NotFound
 from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.references import parse_asset
-from headrace_bus.store.blobs import BlobIndex
+from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.wire.launch import AssetFile, EnvironmentSpec, Launch, Probe
 from headrace_services.control.blob_location import BlobLocation, locate
 from headrace_services.control.records import Instance, Spec, asset_key
@@ -99,18 +99,28 @@ class LaunchBuilder:
         if single is not None:
             return (AssetFile(path=name, digest=single.digest, size_bytes=single.size_bytes),)
         prefix = f"{place.path}/" if place.path else ""
-        found = await self.blobs.list(place.container, prefix)
+        found = await self._below(place.container, prefix)
         if not found:
             raise NotFound(f"{what} has no bytes: {place.container}/{place.path} is empty")
         above = f"{name}/" if keep_name and name else ""
         return tuple(
             AssetFile(
-                path=above + one.name.removeprefix(prefix),
-                digest=one.digest,
-                size_bytes=one.size_bytes,
+                path=above + blob.removeprefix(prefix),
+                digest=entry.digest,
+                size_bytes=entry.size_bytes,
             )
-            for one in found
+            for blob, entry in found
         )
+
+    async def _below(self, container: str, prefix: str) -> list[tuple[str, BlobEntry]]:
+        found: list[tuple[str, BlobEntry]] = []
+        marker = ""
+        while True:
+            page = await self.blobs.list(container, prefix, marker=marker)
+            found += page.entries
+            if not page.next:
+                return found
+            marker = page.next
 
 
 def read_deployment(endpoint: str, spec: Spec) -> OnlineDeployment:

@@ -17,7 +17,7 @@ import structlog
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
 from headrace_bus.errors import BusError, LeaseLost, RevisionConflict
-from headrace_bus.store.blobs import BlobIndex
+from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.lease import Lease
 from headrace_bus.wire.subjects import InstanceAddress
