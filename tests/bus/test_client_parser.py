@@ -46,6 +46,24 @@ def parse(pieces: list[bytes]) -> list[Event]:
     return recorder.events
 
 
+def parse_into_room(pieces: list[bytes]) -> list[Event]:
+    """As a socket does that writes the rest of an open body where the parser wants it."""
+    recorder = Recorder()
+    parser = StreamParser(recorder)
+    for piece in pieces:
+        rest = piece
+        while rest:
+            room = parser.room()
+            if room is None:
+                parser.feed(rest)
+                break
+            count = min(len(room), len(rest))
+            room[:count] = rest[:count]
+            parser.wrote(count)
+            rest = rest[count:]
+    return recorder.events
+
+
 def message(
     sid: int, subject: bytes, reply: bytes, data: bytes, header: bytes | None
 ) -> tuple[bytes, Event]:
@@ -99,6 +117,7 @@ def test_any_split_gives_the_messages_of_the_unsplit_stream(
 
     assert parse([whole]) == expected
     assert parse(pieces) == expected
+    assert parse_into_room(pieces) == expected
 
 
 def test_a_stream_that_comes_byte_by_byte_is_understood() -> None:

@@ -137,15 +137,12 @@ class Link(Client):
         transport = self._transport
         assert isinstance(transport, WireTransport)
 
-        def feed(data: bytes) -> None:
-            try:
-                self._parser.feed(data)
-            except ProtocolError as error:
-                log.warning("the server's bytes make no sense", error=str(error))
-                transport.abort()
+        def refuse(error: ProtocolError) -> None:
+            log.warning("the server's bytes make no sense", error=str(error))
+            transport.abort()
 
         self._parser.reset()
-        transport.receive(feed)
+        transport.receive(self._parser, refuse)
         error = await asyncio.shield(transport.lost)
         if self._transport is transport:
             await self._process_op_err(error or nats.errors.UnexpectedEOF())
@@ -249,8 +246,12 @@ class Link(Client):
             log.error("the NATS server keeps refusing our credentials, giving up")
             self._close_task = self._loop.create_task(self._close(Client.CLOSED), name="bus:close")
 
+    async def _process_op_err(self, e: Exception) -> None:
+        if not self.is_closed:
+            self._linked.clear()  # at once: a flush must wait for the next connection
+        await super()._process_op_err(e)
+
     async def _attempt_reconnect(self) -> None:
-        self._linked.clear()
         if isinstance(self._transport, WireTransport):
             self._transport.abort()  # a frozen server would keep a polite close waiting
         self._drop_pings()
@@ -281,6 +282,8 @@ class Link(Client):
 
     async def flush(self, timeout: float = 10) -> None:
         """Raises nats.errors.FlushTimeoutError, or BusDisconnected when the connection breaks."""
+        if not self.is_connected:
+            raise BusDisconnected("no NATS server to flush to")
         future: asyncio.Future[bool] = self._loop.create_future()
         await self._send_ping(future)
         try:

@@ -1,7 +1,7 @@
 """The server's half of the NATS protocol: bytes in any pieces in, calls on a sink out.
 
-One pass over each piece without a regular expression or an await; a body that comes in many pieces
-is joined once, so its cost is linear.
+One pass over each piece without a regular expression or an await. A body that is not all there is
+gathered in one buffer, into which the socket may write (`room`), and copied out once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final, Protocol
 MAX_LINE_BYTES: Final = 1024 * 1024  # an INFO that lists a large cluster
 MAX_BODY_BYTES: Final = 65 * 1024 * 1024  # nats-server refuses a max_payload above 64 MiB
 
+_BODY_BYTES: Final = 64 * 1024
 _M, _H, _P, _I, _PLUS, _MINUS = b"MHPI+-"
 _O: Final = ord("O")
 
@@ -41,28 +42,33 @@ class StreamParser:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._deliver = sink.on_message
+        self._body = memoryview(bytearray(_BODY_BYTES))  # grows to the largest message seen
         self.reset()
 
     def reset(self) -> None:
         self._tail = b""  # an incomplete line
-        self._open: tuple[int, bytes, bytes, int] | None = None  # a message whose body still comes
-        self._pieces: list[bytes | memoryview] = []
-        self._missing = 0  # bytes of that body
-        self._skip = 0  # bytes of the line end after a body
+        self._open: tuple[int, bytes, bytes, int, int] | None = None  # a message still to come
+        self._have = 0  # bytes of its body and line end that are gathered
+        self._end = 0  # how many there will be
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes of the stream belong, when a body is open; tell `wrote`."""
+        return None if self._open is None else self._body[self._have : self._end]
+
+    def wrote(self, count: int) -> None:
+        """The first bytes of `room` are there."""
+        self._have += count
+        if self._have == self._end:
+            self._finish()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream; raises ProtocolError."""
+        position = 0
         if self._open is not None:
-            position = self._continue(data)
-            if position < 0:
-                return
-        else:
-            position = 0
-            if self._tail:
-                data = self._tail + data
-                self._tail = b""
-        if self._skip:
-            position = self._skip_line_end(data, position)
+            position = self._gather(data, 0)
+        elif self._tail:
+            data = self._tail + data
+            self._tail = b""
         self._scan(data, position)
 
     def _scan(self, data: bytes, position: int) -> None:
@@ -116,41 +122,27 @@ class StreamParser:
             raise ProtocolError(f"a line of more than {MAX_LINE_BYTES} bytes")
 
     def _begin(self, words: list[bytes], header: int, size: int, data: bytes, start: int) -> None:
-        """Remember a message whose body is not all here; what is here is not copied yet."""
+        """Open a message whose body or line end is not all here."""
         reply = words[2] if len(words) == 4 else b""
-        self._open = (int(words[1]), words[0], reply, header)
-        here = memoryview(data)[start : start + size]
-        self._pieces = [here]
-        self._missing = size - len(here)
-        self._skip = 2
-        if self._missing == 0:
-            self._finish()
-            self._skip -= len(data) - start - size
+        self._open = (int(words[1]), words[0], reply, header, size)
+        self._have, self._end = 0, size + 2
+        if len(self._body) < self._end:
+            self._body = memoryview(bytearray(self._end))
+        self._gather(data, start)
 
-    def _continue(self, data: bytes) -> int:
-        """Add to the open body; the position after it, or -1 when it is still incomplete."""
-        taken = min(self._missing, len(data))
-        self._pieces.append(data if taken == len(data) else memoryview(data)[:taken])
-        self._missing -= taken
-        if self._missing:
-            return -1
-        self._finish()
-        return taken
+    def _gather(self, data: bytes, start: int) -> int:
+        """Copy what `data` holds of the open body, and return the position after it."""
+        count = min(self._end - self._have, len(data) - start)
+        self._body[self._have : self._have + count] = memoryview(data)[start : start + count]
+        self.wrote(count)
+        return start + count
 
     def _finish(self) -> None:
         assert self._open is not None
-        sid, subject, reply, header = self._open
-        body = b"".join(self._pieces)
-        self._open, self._pieces = None, []
-        if header:
-            self._deliver(sid, subject, reply, body[header:], body[:header])
-        else:
-            self._deliver(sid, subject, reply, body, None)
-
-    def _skip_line_end(self, data: bytes, position: int) -> int:
-        step = min(self._skip, len(data) - position)
-        self._skip -= step
-        return position + step
+        sid, subject, reply, header, size = self._open
+        self._open = None
+        head = bytes(self._body[:header]) if header else None
+        self._deliver(sid, subject, reply, bytes(self._body[header:size]), head)
 
 
 def _size(words: list[bytes], least: int) -> int:

@@ -10,23 +10,30 @@ from urllib.parse import ParseResult
 
 from nats.aio.transport import Transport
 
+from headrace_bus.client.parser import ProtocolError, StreamParser
+
 WRITE_HIGH_BYTES: Final = 1024 * 1024  # past this the socket is behind and writes wait
+READ_BYTES: Final = 256 * 1024
+DIRECT_BYTES: Final = 32 * 1024  # a smaller rest of a body comes along with what follows it
 CLOSE_TIMEOUT_S: Final = 2.0
 _GREETING_BYTES: Final = 1024 * 1024
 _PORT: Final = 4222
 
 
-class WireTransport(Transport, asyncio.Protocol):
+class WireTransport(Transport, asyncio.BufferedProtocol):
     """nats-py's transport on one asyncio protocol, without a stream reader in between.
 
-    `receive(feed)` starts the data path; `lost` is done once the connection is gone.
+    `receive(parser)` starts the data path; `lost` is done once the connection is gone.
     """
 
     def __init__(self, on_writable: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
-        self._feed: Callable[[bytes], None] | None = None
+        self._parser: StreamParser | None = None
+        self._refuse: Callable[[ProtocolError], None] | None = None
+        self._pieces = memoryview(bytearray(READ_BYTES))
+        self._direct = False  # the socket writes into a body's room, not into `_pieces`
         self._on_writable = on_writable
         self._news = asyncio.Event()  # bytes or the end came, while lines are read
         self._flowing = asyncio.Event()
@@ -109,13 +116,21 @@ class WireTransport(Transport, asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def receive(self, feed: Callable[[bytes], None]) -> None:
-        """From now on `feed` gets every piece as it comes; it must not raise."""
-        self._feed = feed
+    def receive(self, parser: StreamParser, refuse: Callable[[ProtocolError], None]) -> None:
+        """From now on the parser gets every byte as it comes; `refuse` hears of nonsense."""
+        self._parser, self._refuse = parser, refuse
         if self._buffer:
             here = bytes(self._buffer)
             self._buffer.clear()
-            feed(here)
+            self._feed(here)
+
+    def _feed(self, data: bytes) -> None:
+        assert self._parser is not None
+        assert self._refuse is not None
+        try:
+            self._parser.feed(data)
+        except ProtocolError as error:
+            self._refuse(error)
 
     # asyncio's side
 
@@ -123,12 +138,19 @@ class WireTransport(Transport, asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's derives from neither
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
-    def data_received(self, data: bytes) -> None:
-        if self._feed is not None:
-            self._feed(data)
-        else:
-            self._buffer += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        room = self._parser.room() if self._parser is not None else None
+        self._direct = room is not None and len(room) > DIRECT_BYTES
+        return room if self._direct and room is not None else self._pieces
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._parser is None:
+            self._buffer += self._pieces[:nbytes]
             self._news.set()
+        elif self._direct:
+            self._parser.wrote(nbytes)
+        else:
+            self._feed(bytes(self._pieces[:nbytes]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
