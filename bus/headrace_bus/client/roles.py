@@ -1,9 +1,9 @@
 """What each role may do on the bus: least rights, in the terms of design 4.
 
 An instance answers by a fixed right to the edges' inboxes. `allow_responses` would be narrower, but
-the server then walks every reply it remembers on each delivery once there are 4,096 of them, which
-long and streamed answers need; what keeps answers apart instead is that nobody but the edge can
-subscribe there and that a reply subject holds a random part only its instance has seen.
+the server then walks every reply it remembers on each delivery once there are 4,096 of them, and
+answers that stream for minutes need them remembered. Nobody but an edge can listen there; an edge
+takes an answer only under the request id it sent, which only the request's instance has seen.
 """
 
 from __future__ import annotations

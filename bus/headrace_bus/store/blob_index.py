@@ -1,0 +1,201 @@
+"""What is called what: `(container, name)` to digest, size and metadata, by compare-and-set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from headrace_api.errors import Conflict, InvalidInput, NotFound
+from headrace_api.names import token, untoken
+from headrace_bus.errors import RevisionConflict
+from headrace_bus.store.bucket import MAX_KEY_CHARS, Bucket, Record
+from headrace_telemetry.clock import timestamp
+
+MAX_CONTAINER_CHARS: Final = 255
+MAX_METADATA_BYTES: Final = 8 * 1024  # Azure's bound
+MAX_PAGE: Final = 5_000
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobEntry:
+    """One named blob."""
+
+    digest: str
+    size_bytes: int
+    content_type: str = "application/octet-stream"
+    md5: str = ""
+    """Base64, as the wire's Content-MD5 carries it."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    """ISO-8601; set by the index, as is `modified`."""
+    modified: str = ""
+    revision: int = 0
+    """Of the index; not kept in the value."""
+
+    @property
+    def etag(self) -> str:
+        return f'"0x{self.revision:X}"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobPage:
+    """Names in order; `prefixes` are what a delimiter folded; `next` is the marker to go on."""
+
+    entries: tuple[tuple[str, BlobEntry], ...]
+    prefixes: tuple[str, ...]
+    next: str
+    """Empty at the end."""
+
+
+class BlobIndex:
+    """Names may hold anything; they are encoded as one token of the key."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    async def put(
+        self, container: str, name: str, entry: BlobEntry, *, if_none_match: bool = False
+    ) -> BlobEntry:
+        """Name the bytes, and return the entry as it is now.
+
+        Raises Conflict when `if_none_match` and the name is taken, InvalidInput for a name too long
+        or metadata too large, BusDisconnected.
+        """
+        key = _key(container, name)
+        _check_metadata(entry.metadata)
+        for _ in range(_ATTEMPTS):
+            found = await self._bucket.get(key)
+            if found is not None and if_none_match:
+                break
+            try:
+                return await self._write(key, entry, found)
+            except RevisionConflict:
+                continue
+        raise Conflict(f"blob {name[:80]!r} in {container!r} exists or changes all the time")
+
+    async def get(self, container: str, name: str) -> BlobEntry | None:
+        """Raises InvalidInput for a name too long, BusDisconnected."""
+        found = await self._bucket.get(_key(container, name))
+        return None if found is None else _entry(found)
+
+    async def delete(self, container: str, name: str) -> bool:
+        """Whether there was such a name; the bytes stay until they are collected."""
+        for _ in range(_ATTEMPTS):
+            found = await self._bucket.get(_key(container, name))
+            if found is None:
+                return False
+            try:
+                await self._bucket.delete(found.key, found.revision)
+                return True
+            except RevisionConflict:
+                continue
+        raise Conflict(f"blob {name[:80]!r} in {container!r} changes all the time")
+
+    async def set_metadata(
+        self, container: str, name: str, metadata: Mapping[str, str]
+    ) -> BlobEntry:
+        """Replace the metadata. Raises NotFound, Conflict, InvalidInput, BusDisconnected."""
+        _check_metadata(metadata)
+        for _ in range(_ATTEMPTS):
+            found = await self._bucket.get(_key(container, name))
+            if found is None:
+                raise NotFound(f"no blob {name[:80]!r} in {container!r}", target=name)
+            try:
+                return await self._write(
+                    found.key, replace(_entry(found), metadata=dict(metadata)), found
+                )
+            except RevisionConflict:
+                continue
+        raise Conflict(f"blob {name[:80]!r} in {container!r} changes all the time")
+
+    async def list(
+        self,
+        container: str,
+        prefix: str = "",
+        *,
+        delimiter: str = "",
+        marker: str = "",
+        limit: int = MAX_PAGE,
+    ) -> BlobPage:
+        """One page of names from `marker` on, up to `limit` of them, folded prefixes included."""
+        records = await self._bucket.list(_container(container))
+        named = {untoken(key.rpartition(".")[2]): record for key, record in records.items()}
+        limit = max(1, min(limit, MAX_PAGE))
+        entries: list[tuple[str, BlobEntry]] = []
+        prefixes: list[str] = []
+        for name in sorted(named):
+            folded = _fold(name, prefix, delimiter)
+            shown = folded or name
+            if not name.startswith(prefix) or shown < marker or shown in prefixes[-1:]:
+                continue
+            if len(entries) + len(prefixes) == limit:
+                return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next=shown)
+            if folded:
+                prefixes.append(folded)
+            else:
+                entries.append((name, _entry(named[name])))
+        return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next="")
+
+    async def digests(self) -> set[str]:
+        """Every digest that has a name: what a collection must keep."""
+        return {_entry(record).digest for record in (await self._bucket.list("blob")).values()}
+
+    async def _write(self, key: str, entry: BlobEntry, found: Record | None) -> BlobEntry:
+        now = timestamp()
+        created = now if found is None else _entry(found).created
+        entry = replace(entry, created=created, modified=now, revision=0)
+        value = json.dumps(_fields(entry)).encode()
+        if found is None:
+            return replace(entry, revision=await self._bucket.create(key, value))
+        return replace(entry, revision=await self._bucket.update(key, value, found.revision))
+
+
+def _fold(name: str, prefix: str, delimiter: str) -> str:
+    """The name up to its first delimiter after the prefix, or nothing."""
+    head, found, _ = name[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+    return prefix + head + found if found else ""
+
+
+def _container(container: str) -> str:
+    if not 0 < len(container) <= MAX_CONTAINER_CHARS:
+        raise InvalidInput(
+            f"a container's name has 1 to {MAX_CONTAINER_CHARS} characters", target="container"
+        )
+    return f"blob.{token(container)}"
+
+
+def _key(container: str, name: str) -> str:
+    if not name:
+        raise InvalidInput("a blob's name must not be empty", target="name")
+    try:
+        key = f"{_container(container)}.{token(name)}"
+    except UnicodeEncodeError:
+        raise InvalidInput("a blob's name must be text", target="name") from None
+    if len(key) > MAX_KEY_CHARS:
+        raise InvalidInput(
+            f"the name {name[:80]!r}... needs {len(key)} characters as a key, at most "
+            f"{MAX_KEY_CHARS} are possible: use a shorter one",
+            target="name",
+        )
+    return key
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
+    if size_bytes > MAX_METADATA_BYTES:
+        raise InvalidInput(
+            f"metadata of {size_bytes} bytes, at most {MAX_METADATA_BYTES}", target="metadata"
+        )
+
+
+def _fields(entry: BlobEntry) -> dict[str, Any]:
+    fields = asdict(entry)
+    del fields["revision"]
+    return fields
+
+
+def _entry(record: Record) -> BlobEntry:
+    return BlobEntry(**json.loads(record.value), revision=record.revision)
