@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import socket
 from typing import Any
 
 from . import answers, frames
+from .console import log
 from .control import Control
 from .service import Running, Service
 
@@ -23,6 +25,7 @@ class AsyncLoop(asyncio.Protocol):
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._credit: dict[int, asyncio.Event] = {}
         self._closed = asyncio.Event()
+        self._newest = 0
         self._transport: Any = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -51,28 +54,35 @@ class AsyncLoop(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for _, number, payload in self._decoder.feed(data):
-            task = asyncio.ensure_future(self._one(number, frames.decode_call(payload)))
+            task = asyncio.ensure_future(self._score(number, frames.decode_call(payload)))
             self._tasks[number] = task
+            self._newest = number
+            task.add_done_callback(functools.partial(self._done, number))
+            if self._control.cancelled(number):
+                task.cancel()  # the other socket was faster
 
     def _cancel(self, number: int) -> None:
         task = self._tasks.get(number)
         if task is not None:
             task.cancel()
+        elif number <= self._newest:
+            self._control.forget_one(number)  # answered before the cancel came
 
     def _wake(self, number: int) -> None:
         event = self._credit.get(number)
         if event is not None:
             event.set()
 
-    async def _one(self, number: int, call: frames.Call) -> None:
-        try:
-            await self._score(number, call)
-        except asyncio.CancelledError:
+    def _done(self, number: int, task: asyncio.Task[None]) -> None:
+        """A callback, because a task cancelled before its first step runs no `finally`."""
+        if task.cancelled():
             self._send(frames.END, number, frames.Reply(0, -1, "cancelled", [], b""))
-        finally:
-            self._tasks.pop(number, None)
-            self._credit.pop(number, None)
-            self._control.forget_one(number)
+        elif task.exception() is not None:
+            log.error("Encountered Exception: %r", task.exception())
+            self._send(frames.END, number, frames.Reply(0, -1, "internal", [], b""))
+        self._tasks.pop(number, None)
+        self._credit.pop(number, None)
+        self._control.forget_one(number)
 
     async def _score(self, number: int, call: frames.Call) -> None:
         running, reply = self._service.begin(call)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import answers, frames
 from .control import Control
-from .service import Running, ScoringTimeout, Service, arm_alarm
+from .service import Running, Service, arm_alarm
 
 READ_BYTES: Final = 256 * 1024
 
@@ -87,7 +87,7 @@ class SyncLoop:
                     break
         except BaseException as error:  # noqa: BLE001  (the user's generator)
             self._service.failed(running, error)
-            reason = "timeout" if isinstance(error, ScoringTimeout) else "run_failed"
+            reason = "timeout" if isinstance(error, TimeoutError) else "run_failed"
         finally:
             self._alarm(0)
             close = getattr(made.parts, "close", None)

@@ -17,10 +17,6 @@ from .swagger import Swagger
 SCORE_METHODS: Final = ("POST", "GET", "OPTIONS")
 
 
-class ScoringTimeout(TimeoutError):
-    """`run` took longer than SCORING_TIMEOUT_MS."""
-
-
 class Running:
     """One request between its arrival and its answer."""
 
@@ -77,7 +73,7 @@ class Service:
 
     def failed(self, running: Running, error: BaseException) -> Reply:
         """The answer for what `run` raised."""
-        if isinstance(error, (ScoringTimeout, asyncio.TimeoutError)) and self._late(running):
+        if isinstance(error, (TimeoutError, asyncio.TimeoutError)) and self._late(running):
             made = answers.error(500, "Scoring timeout after %d ms" % self._timeout_ms, True)
         else:
             made = answers.error(500, answers.RUN_RAISED, True)
@@ -128,7 +124,7 @@ def arm_alarm() -> Callable[[float], None]:
     """Return what sets the alarm of the main thread, seconds from now; 0 takes it off."""
 
     def ring(signum: int, frame: Any) -> None:
-        raise ScoringTimeout("run() did not finish in time")
+        raise TimeoutError("run() did not finish in time")
 
     signal.signal(signal.SIGALRM, ring)
     return _set_alarm
