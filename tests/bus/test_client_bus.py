@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from headrace_api.errors import InvalidInput
+from headrace_api.errors import InvalidInput, Unauthorized
 from headrace_bus.client.connection import Bus, Message
 from headrace_bus.client.inbox import ReplyMux
 from headrace_bus.client.settings import BusSettings
@@ -338,6 +338,18 @@ async def test_no_server_at_the_first_connect_is_a_bounded_error() -> None:
         await Bus.connect(nowhere)
 
     assert "secret" not in str(caught.value)
+
+
+async def test_any_server_of_a_list_will_do(nats_server: NatsServer) -> None:
+    cluster = BusSettings(url=f"nats://127.0.0.1:1, {nats_server.url}", name="t")
+    async with await Bus.connect(cluster) as bus:
+        assert await bus.healthy()
+
+
+async def test_refused_credentials_fail_the_first_connect_at_once(tmp_path: Path) -> None:
+    extra = "authorization { user: somebody, password: wrong-guess }"
+    with NatsServer(tmp_path / "server", extra=extra) as server, pytest.raises(Unauthorized):
+        await Bus.connect(BusSettings(url=server.url, name="t", connect_timeout_s=30))
 
 
 async def test_an_asked_for_encryption_is_never_given_up(nats_server: NatsServer) -> None:

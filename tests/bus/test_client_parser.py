@@ -158,17 +158,6 @@ def test_what_no_server_sends_is_a_protocol_error(line: bytes) -> None:
         parse([line])
 
 
-def test_nothing_of_a_lost_connection_is_read_into_the_next_one() -> None:
-    recorder = Recorder()
-    parser = StreamParser(recorder)
-    for half in (b"MSG a 1 100000\r\nabc", b"MSG a 1"):
-        parser.feed(half)
-        parser.reset()
-    parser.feed(b"PING\r\n")
-
-    assert recorder.events == [("ping",)]
-
-
 def test_headers_survive_the_wire_and_cannot_inject_a_line() -> None:
     raw = encode_headers({"A": "1", "Nats-Msg-Id": " x:y\r\nB: 2 "})
 

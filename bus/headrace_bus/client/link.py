@@ -48,8 +48,7 @@ class Link(Client):
 
     def __init__(self, *, secure: bool, refused_grace_s: float, pending_bytes: int) -> None:
         super().__init__()
-        self._parser = StreamParser(self)
-        self._ps = cast("Any", self._parser)  # nats-py resets it at each disconnect
+        self._ps = cast("Any", _NoParser())
         self._loop = asyncio.get_running_loop()
         self._fast: dict[int, RawHandler] = {}
         self._lane: deque[Callable[[], Awaitable[None]]] = deque()
@@ -141,8 +140,8 @@ class Link(Client):
             log.warning("the server's bytes make no sense", error=str(error))
             transport.abort()
 
-        self._parser.reset()
-        transport.receive(self._parser, refuse)
+        # Its own parser, so that bytes a dying connection still brings cannot be misread.
+        transport.receive(StreamParser(self), refuse)
         error = await asyncio.shield(transport.lost)
         if self._transport is transport:
             await self._process_op_err(error or nats.errors.UnexpectedEOF())
@@ -373,6 +372,13 @@ class Link(Client):
             data=message.data,
             headers=dict(found) if found else None,
         )
+
+
+class _NoParser:
+    """Stands where nats-py resets its parser; ours belongs to one transport."""
+
+    def reset(self) -> None:
+        pass
 
 
 def _check_subject(subject: str, queue: str) -> None:

@@ -37,15 +37,12 @@ class Sink(Protocol):
 
 
 class StreamParser:
-    """State of one connection's stream; `reset` before the next connection."""
+    """State of one connection's stream; the next connection takes a new one."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._deliver = sink.on_message
         self._body = memoryview(bytearray(_BODY_BYTES))  # grows to the largest message seen
-        self.reset()
-
-    def reset(self) -> None:
         self._tail = b""  # an incomplete line
         self._open: tuple[int, bytes, bytes, int, int] | None = None  # a message still to come
         self._have = 0  # bytes of its body and line end that are gathered
