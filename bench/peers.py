@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from bench.servers import APPS, SCORING, Peer
+from bench.servers import APPS, SCORING, Peer, free_port
 from bench.workloads import Workload
 
 _JSON_ONLY: Final = frozenset({"echo", "ridge"})
@@ -128,7 +128,7 @@ class LitServe(Peer):
 
 
 class RayServe(Peer):
-    """Tuned: requests are not serialised one by one to the replica's loop."""
+    """Tuned: optimised for throughput, and asked at the replica's own port, past its proxy."""
 
     name = "ray-serve"
     packages: ClassVar[tuple[str, ...]] = ("ray[serve]",)
@@ -139,10 +139,7 @@ class RayServe(Peer):
     }
 
     def command(self, port: int, workload: Workload) -> Sequence[str]:
-        return (str(APPS / "ray_app.py"), str(port))
-
-    def stop(self) -> None:
-        super().stop()  # its daemons inherit the mark, so they are found without `ray stop`
+        return (str(APPS / "ray_app.py"), str(port), str(free_port()))
 
 
 DEFAULT: Final[tuple[type[Peer], ...]] = (PlainAiohttp, AzureServer)

@@ -1,7 +1,11 @@
-"""Ray Serve with one replica, set for throughput. Usage: PORT"""
+"""Ray Serve with one replica, set for throughput. Usage: REPLICA_PORT PROXY_PORT"""
 
+import os
 import signal
 import sys
+
+os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"] = sys.argv[1]
+os.environ["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"] = str(int(sys.argv[1]) + 1)
 
 import ray
 import work
@@ -19,6 +23,6 @@ class Score:
 
 
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
 serve.run(Score.bind(), route_prefix="/score")
 signal.pause()
