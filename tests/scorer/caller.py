@@ -161,6 +161,10 @@ class Caller:
         self.bus.publish(subjects.instance(self.address), encode_request(request), reply=self.reply)
         return queue
 
+    def grants(self) -> asyncio.Queue[Answer]:
+        """GRANT answers, which belong to no request."""
+        return self._waiting.setdefault("", asyncio.Queue())
+
     def control(self, message: InstanceControl) -> None:
         self.bus.publish(subjects.instance_control(self.address), encode_control(message))
 

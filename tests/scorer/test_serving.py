@@ -1,10 +1,22 @@
-"""An instance answers over the bus, from a worker of its own."""
+"""An instance answers over the bus, from workers of its own, whatever becomes of them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+from pathlib import Path
 
-from headrace_bus.wire.envelope import AnswerKind
+import psutil
+import pytest
+
+from headrace_bus.wire.envelope import CHUNK_WINDOW, AnswerKind, RequestFlag
+from headrace_bus.wire.heartbeat import InstanceState
+from headrace_bus.wire.instance_control import Cancel, Credit, Want
+from headrace_bus.wire.launch import Probe
+from headrace_telemetry.clock import unix_ms
+from scorer.caller import Instance
 from scorer.conftest import Serve
 
 ECHO = """
@@ -30,3 +42,236 @@ async def test_echo_comes_back_from_an_isolated_worker(serve: Serve) -> None:
     assert found["pid"] in instance.last.workers
     assert found["pid"] != instance.pid
     assert set(instance.last.phases) == {"fetch", "environment", "load", "ready"}
+
+
+FAULTY = """
+import asyncio, ctypes, json, os, signal, time
+def init():
+    pass
+def die():
+    os.kill(os.getpid(), 11)
+def run(raw):
+    asked = json.loads(raw)
+    what = asked.get("do")
+    if what == "die":
+        die()
+    if what == "die once" and not os.path.exists(asked["marker"]):
+        open(asked["marker"], "w").close()
+        die()
+    if what == "hang":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        ctypes.PyDLL(None).sleep(3600)  # holds the interpreter's lock
+    if what == "sleep":
+        time.sleep(asked["s"])
+    if what == "stream":
+        return (asked["text"] for _ in range(asked["n"]))
+    if what == "object":
+        return object()
+    return os.getpid()
+"""
+ASYNC = FAULTY.replace("def run(", "async def run(").replace("time.sleep", "await asyncio.sleep")
+
+
+def kill_soon(instance: Instance) -> int:
+    """Kill the only worker from outside; return its pid."""
+    assert instance.last is not None
+    (pid,) = instance.last.workers
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+async def test_a_request_that_kills_its_worker_twice_is_lost_and_nothing_else(
+    serve: Serve,
+) -> None:
+    instance, caller = await serve(FAULTY)
+    before = json.loads((await caller.ask({})).body)
+
+    poison = await caller.ask({"do": "die"})
+    after = await caller.ask({})
+
+    assert (poison.kind, poison.reason) == (AnswerKind.FAILED, "worker_died")
+    assert after.status == 200
+    assert json.loads(after.body) != before
+    assert "Segmentation fault" in instance.log(), "the stack of the crash is on the console"
+
+
+async def test_a_worker_that_dies_once_costs_no_answer(serve: Serve, tmp_path: Path) -> None:
+    _, caller = await serve(FAULTY)
+    answer = await caller.ask({"do": "die once", "marker": str(tmp_path / "died")})
+    assert (answer.kind, answer.status) == (AnswerKind.DONE, 200)
+
+
+async def test_of_many_requests_in_a_dead_worker_only_the_poison_is_lost(serve: Serve) -> None:
+    _, caller = await serve(ASYNC, max_concurrent=20)
+    innocent = [asyncio.create_task(caller.ask({"do": "sleep", "s": 0.05})) for _ in range(10)]
+    poison = await caller.ask({"do": "die"})
+
+    answers = await asyncio.gather(*innocent)
+
+    assert poison.kind == AnswerKind.FAILED
+    assert {answer.kind for answer in answers} == {AnswerKind.DONE}
+
+
+async def test_what_must_not_run_twice_is_lost_with_its_worker(
+    serve: Serve, tmp_path: Path
+) -> None:
+    _, caller = await serve(FAULTY, idempotent=False)
+    answer = await caller.ask({"do": "die once", "marker": str(tmp_path / "died")})
+    assert (answer.kind, answer.reason) == (AnswerKind.FAILED, "worker_died")
+
+
+async def test_out_of_rotation_while_the_only_worker_is_replaced(serve: Serve) -> None:
+    instance, caller = await serve(FAULTY)
+
+    pid = kill_soon(instance)
+    await instance.when(lambda beat: pid not in beat.workers and beat.state == InstanceState.READY)
+
+    assert InstanceState.UNREADY in instance.states
+    assert (await caller.ask({})).status == 200
+
+
+async def test_a_hang_past_the_scoring_timeout_is_killed(serve: Serve) -> None:
+    """A run that Python cannot interrupt: the alarm rings, nobody hears it."""
+    patience = Probe(period_s=1, timeout_s=1, failure_threshold=2)
+    _, caller = await serve(
+        FAULTY, environment_variables={"SCORING_TIMEOUT_MS": "200"}, liveness=patience
+    )
+    answer = await caller.ask({"do": "hang"})
+    assert answer.kind == AnswerKind.FAILED
+    assert answer.reason in ("timeout", "liveness")
+    assert (await caller.ask({})).status == 200
+
+
+async def test_a_slow_run_past_the_scoring_timeout_answers_500(serve: Serve) -> None:
+    _, caller = await serve(FAULTY, environment_variables={"SCORING_TIMEOUT_MS": "200"})
+    before = await caller.ask({})
+    answer = await caller.ask({"do": "sleep", "s": 30})
+    assert answer.status == 500
+    assert json.loads(answer.body) == {"message": "Scoring timeout after 200 ms"}
+    assert (await caller.ask({})).body == before.body, "the worker lives on"
+
+
+async def test_a_full_instance_says_busy_and_grants_the_freed_slot(serve: Serve) -> None:
+    _, caller = await serve(FAULTY)
+    running = asyncio.create_task(caller.ask({"do": "sleep", "s": 0.3}))
+    await asyncio.sleep(0)
+    busy = await caller.send(caller.request(b"{}")).get()
+    grants = caller.grants()
+
+    caller.control(Want(ingress_id=caller.id, n=1, reply=caller.reply))
+    done = await running
+
+    assert (busy.kind, busy.free) == (AnswerKind.BUSY, 0)
+    assert done.free == 1, "the answer itself says that its slot is free again"
+    assert grants.empty()
+
+
+async def test_a_stream_comes_in_numbered_chunks_with_credit(serve: Serve) -> None:
+    _, caller = await serve(FAULTY)
+    request = caller.request(json.dumps({"do": "stream", "n": 30, "text": "ab"}).encode())
+    answers = caller.send(request)
+    got = [await answers.get() for _ in range(CHUNK_WINDOW)]
+    caller.control(Credit(request_id=request.request_id, n=100))
+    while got[-1].kind == AnswerKind.CHUNK:
+        got.append(await answers.get())
+
+    assert got[0].status == 200
+    assert ("content-type", "text/plain; charset=utf-8") in got[0].headers
+    assert [one.seq for one in got] == list(range(len(got)))
+    assert b"".join(one.body for one in got) == b"ab" * 30
+    assert (got[-1].kind, got[-1].reason) == (AnswerKind.END, "")
+
+
+@pytest.mark.parametrize("script", [FAULTY, ASYNC], ids=["sync", "async"])
+async def test_cancel_stops_a_stream_or_an_async_run(serve: Serve, script: str) -> None:
+    _, caller = await serve(script)
+    request = caller.request(json.dumps({"do": "stream", "n": 10**9, "text": "ab"}).encode())
+    answers = caller.send(request)
+    for _ in range(CHUNK_WINDOW):
+        await answers.get()
+    caller.control(Cancel(request_id=request.request_id))
+    last = await answers.get()
+    assert (last.kind, last.reason) == (AnswerKind.END, "cancelled")
+    assert (await caller.ask({})).status == 200
+
+
+async def test_expired_work_is_not_started(serve: Serve) -> None:
+    _, caller = await serve(FAULTY)
+    answer = await caller.ask({"do": "die"}, deadline_ms=unix_ms() - 1, remaining_ms=10)
+    assert answer.kind == AnswerKind.EXPIRED
+
+
+async def test_a_resent_request_is_answered_once_more_and_not_run_again(serve: Serve) -> None:
+    script = "n = 0\ndef init(): pass\ndef run(raw):\n    global n\n    n += 1\n    return n\n"
+    _, caller = await serve(script, idempotent=False)
+    request = caller.request(b"{}")
+    first = await caller.send(request).get()
+    second = await caller.send(request._replace(flags=int(RequestFlag.RESENT))).get()
+    assert first.body == second.body == b"1"
+
+
+async def test_drain_finishes_what_runs_and_takes_nothing_more(serve: Serve) -> None:
+    instance, caller = await serve(FAULTY)
+    request = caller.request(b'{"do": "sleep", "s": 0.5}')
+    running = caller.send(request)
+    await instance.when(lambda beat: beat.in_flight == 1)
+
+    instance.signal(signal.SIGTERM)
+    await instance.until(InstanceState.DRAINING)
+    refused = await caller.ask({})
+
+    assert refused.kind == AnswerKind.DRAINING
+    assert (await running.get()).status == 200
+    assert await instance.exit_code() == 0
+
+
+async def test_a_killed_scorer_leaves_no_worker(serve: Serve) -> None:
+    instance, caller = await serve(FAULTY)
+    assert instance.last is not None
+    (pid,) = instance.last.workers
+    caller.send(caller.request(b'{"do": "hang"}'))
+    await instance.when(lambda beat: beat.in_flight == 1)
+
+    instance.signal(signal.SIGKILL)
+    await instance.exit_code()
+
+    left = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
+    await asyncio.to_thread(psutil.wait_procs, left, 10)
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("def init(): raise RuntimeError('no weights')\ndef run(a): pass", "no weights"),
+     ("import nothing_like\ndef init(): pass\ndef run(a): pass", "nothing_like")],
+)  # fmt: skip
+async def test_a_script_that_cannot_start_fails_with_the_users_traceback(
+    serve: Serve, script: str, words: str
+) -> None:
+    instance, _ = await serve(script, wait=False)
+    beat = await instance.until(InstanceState.FAILED)
+    assert beat.error_code == "ResourceNotReady"
+    assert words in beat.error
+    assert 'score.py", line 1' in beat.error
+    assert await instance.exit_code() == 3
+    assert words in instance.log()
+
+
+async def test_a_crash_while_loading_is_tried_again(serve: Serve, tmp_path: Path) -> None:
+    marker = tmp_path / "tried"
+    script = (
+        f"import os, pathlib\ndef init():\n    p = pathlib.Path({str(marker)!r})\n"
+        "    if not p.exists():\n        p.touch(); os.kill(os.getpid(), 9)\ndef run(a): return 1\n"
+    )
+    _, caller = await serve(script)
+    assert (await caller.ask({})).status == 200
+
+
+async def test_two_workers_serve_two_at_once(serve: Serve) -> None:
+    instance, caller = await serve(
+        FAULTY, max_concurrent=2, environment_variables={"WORKER_COUNT": "2"}
+    )
+    asked = [caller.ask({"do": "sleep", "s": 0.2}) for _ in range(2)]
+    pids = {json.loads(one.body) for one in await asyncio.gather(*asked)}
+    assert instance.last is not None
+    assert pids == set(instance.last.workers)
