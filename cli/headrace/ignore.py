@@ -62,7 +62,9 @@ def parse_rules(text: str) -> list[Rule]:
 
 
 def _walk(root: Path, folder: Path, rules: list[Rule]) -> Iterator[Path]:
-    for entry in os.scandir(folder):
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
         path = Path(entry.path)
         relative = path.relative_to(root).as_posix()
         # A link to a folder is not followed: it may lead to itself.

@@ -125,6 +125,8 @@ def get_logs(call: Call) -> None:
 
 def added(before: list[str], now: list[str]) -> list[str]:
     """The lines of `now` that follow what `before` ended with; all when they do not meet."""
+    if now[: len(before)] == before:
+        return now[len(before) :]
     end = before[-_OVERLAP_LINES:]
     for at in range(len(now), len(end) - 1, -1):
         if now[at - len(end) : at] == end:
