@@ -168,6 +168,18 @@ async def test_a_watcher_of_nothing_says_so_first(bus: Bus) -> None:
     await watch.aclose()
 
 
+async def test_a_watcher_may_begin_before_the_bucket_is_made(bus: Bus) -> None:
+    watch = Bucket(bus, "state").watch("route")
+    begun = asyncio.create_task(anext(watch))
+    await bus.flush()
+    bucket = await Bucket.open(bus, "state")
+    await bucket.create("route.a", b"1")
+    async with asyncio.timeout(10):
+        seen = await begun
+    assert seen or await until(watch, "route.a") == {"route.a"}
+    await watch.aclose()
+
+
 async def test_a_watcher_sees_a_write_soon_after_the_server_came_back(
     nats: PlatformNats, bus: Bus
 ) -> None:

@@ -63,12 +63,7 @@ class Watcher:
         """Yields until it is closed; the first set is complete and may be empty."""
         first = True
         while True:
-            try:
-                feed = await self._begin()
-            except BusError as error:
-                log.warning("cannot watch, trying again", stream=self._stream, error=str(error))
-                await asyncio.sleep(_RETRY_S)
-                continue
+            feed = await self._connected()
             try:
                 if first or self._dirty:
                     first = False
@@ -78,6 +73,18 @@ class Watcher:
                         yield dirty
             finally:
                 await feed.close()
+
+    async def _connected(self) -> Feed:
+        """Try until there is a feed; the bucket may not have been made yet."""
+        said = False
+        while True:
+            try:
+                return await self._begin()
+            except BusError as error:
+                if not said:
+                    log.warning("cannot watch yet", stream=self._stream, error=str(error))
+                said = True
+                await asyncio.sleep(_RETRY_S)
 
     async def _begin(self) -> Feed:
         """Open a feed and note which subjects differ from what was seen before it."""
