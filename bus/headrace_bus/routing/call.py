@@ -1,10 +1,10 @@
-"""One request inside a gateway: what came in, where its answer goes, and the chunks of a stream."""
+"""One request inside a gateway: what came in, who gets its result, and the chunks of a stream."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headrace_bus.client.inbox import Inbox
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CREDIT_CHUNKS: Final = 4  # chunks read by the client before the instance gets credit for as many
 
 Result = Answer | Refusal
+Deliver = Callable[["Call", Result], None]
+"""Called once, synchronously, perhaps before `submit` has returned; an Answer of kind CHUNK means
+that the body comes from `chunks()`."""
 
 
 class Incoming(NamedTuple):
@@ -37,13 +40,14 @@ class Incoming(NamedTuple):
 
 
 class Call(Ticket):
-    """A ticket with its request and the future of its result."""
+    """A ticket with its request and where its result goes."""
 
     __slots__ = (
         "_chunks",
         "_more",
         "_unread",
-        "future",
+        "deliver",
+        "done",
         "inbox",
         "incoming",
         "lane",
@@ -54,7 +58,7 @@ class Call(Ticket):
         self,
         incoming: Incoming,
         lane: Lane,
-        future: asyncio.Future[Result] | None,
+        deliver: Deliver | None,
         *,
         arrived: float,
         queue_wait_s: float,
@@ -73,8 +77,9 @@ class Call(Ticket):
         )
         self.incoming = incoming
         self.lane = lane
-        self.future = future
+        self.deliver = deliver
         """None for a mirror's copy: nobody reads what it gives."""
+        self.done = False
         self.inbox: Inbox | None = None
         self.streaming = False
         """A byte of the answer may have left: nothing is retried any more."""
@@ -87,10 +92,11 @@ class Call(Ticket):
 
     def resolve(self, result: Result) -> None:
         """Give the result, once; a stream that had begun is broken by a refusal."""
-        if self.future is None:
+        if self.deliver is None:
             return
-        if not self.future.done():
-            self.future.set_result(result)
+        if not self.done:
+            self.done = True
+            self.deliver(self, result)
         elif self.streaming and isinstance(result, Refusal):
             self._chunks.append(_broken(self.request_id, result.reason))
             self._wake()
@@ -104,11 +110,10 @@ class Call(Ticket):
     def add_chunk(self, answer: Answer) -> None:
         """Take the next CHUNK or the END of a streamed answer."""
         self.streaming = True
-        if self.future is not None:
+        if self.deliver is not None:
             self._chunks.append(answer)
             self._wake()
-            if not self.future.done():
-                self.future.set_result(answer)
+            self.resolve(answer)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body of a streamed answer as it comes.

@@ -17,7 +17,7 @@ import structlog
 
 from headrace_bus.client.connection import Bus, Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope
-from headrace_bus.routing.call import Call, Incoming
+from headrace_bus.routing.call import Call, Deliver, Incoming
 from headrace_bus.routing.lane import Lane, MakeDispatch, plain_dispatch
 from headrace_bus.routing.limits import Peers
 from headrace_bus.routing.liveness import Judge, Verdict
@@ -115,15 +115,20 @@ class Gateway:
         """The routing state of an endpoint; None when there is no such endpoint."""
         return self.routes.routers.get(endpoint)
 
-    def submit(self, endpoint: str, decision: RouteDecision, incoming: Incoming) -> Call | Refusal:
-        """Take a request for the deployment a router chose; its result comes in `call.future`."""
+    def submit(
+        self, endpoint: str, decision: RouteDecision, incoming: Incoming, deliver: Deliver
+    ) -> Call | Refusal:
+        """Take a request for the deployment a router chose; `deliver` gets its result, once.
+
+        A Refusal that is returned is not delivered as well.
+        """
         lane = self._lane(endpoint, decision.deployment)
         pending = lane.dispatch.pending + self._peers.pending(lane.name)
         if pending >= lane.limit:
             refusal = too_many_pending(lane.limit)
             lane.metrics.rejected(refusal.reason)
             return refusal
-        call = lane.start(incoming)
+        call = lane.start(incoming, deliver)
         if decision.mirror is not None:
             self._lane(endpoint, decision.mirror).mirror(incoming)
         if self._sweeper is None:

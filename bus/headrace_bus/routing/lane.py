@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -15,7 +14,7 @@ from headrace_bus.client.inbox import Inbox
 from headrace_bus.client.message import Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import WANT_SHIFT
-from headrace_bus.routing.call import Call, Incoming, Result
+from headrace_bus.routing.call import Call, Deliver, Incoming
 from headrace_bus.routing.dispatch import Dispatch, Ticket
 from headrace_bus.routing.limits import pending_limit
 from headrace_bus.routing.metrics import LaneMetrics
@@ -77,7 +76,6 @@ class Lane:
         self.metrics = metrics
         self._bus = bus
         self._ingress_id = ingress_id
-        self._loop = asyncio.get_running_loop()
         self._subjects: dict[str, str] = {}
         self._grants: dict[str, Inbox] = {}
 
@@ -85,9 +83,9 @@ class Lane:
     def limit(self) -> int:
         return pending_limit(self.route)
 
-    def start(self, incoming: Incoming) -> Call:
-        """Take a request; its result comes in `call.future`."""
-        call = self._call(incoming, self._loop.create_future())
+    def start(self, incoming: Incoming, deliver: Deliver) -> Call:
+        """Take a request; `deliver` gets its result."""
+        call = self._call(incoming, deliver)
         self._submit(call)
         return call
 
@@ -156,7 +154,7 @@ class Lane:
         for ticket, why in late:
             call = cast("Call", ticket)
             refusal = overdue(why, attempt=call.attempt, kubernetes=self.kubernetes)
-            if call.future is None:
+            if call.deliver is None:
                 self.metrics.mirror_dropped.inc()
             else:
                 self.metrics.rejected(refusal.reason)
@@ -196,13 +194,13 @@ class Lane:
             inbox.close()
         self.metrics.remove()
 
-    def _call(self, incoming: Incoming, future: asyncio.Future[Result] | None) -> Call:
+    def _call(self, incoming: Incoming, deliver: Deliver | None) -> Call:
         route = self.route
         wait_ms = route.max_queue_wait_ms if route.desired_instances else route.wake_timeout_ms
         return Call(
             incoming,
             self,
-            future,
+            deliver,
             arrived=monotonic(),
             queue_wait_s=wait_ms / 1000,
             run_timeout_s=route.request_timeout_ms / 1000,
@@ -239,7 +237,7 @@ class Lane:
     def _request(self, call: Call, flags: int) -> Request:
         incoming = call.incoming
         remaining_ms = int((call.deadline - call.sent) * 1000)
-        if call.future is None:
+        if call.deliver is None:
             flags |= RequestFlag.MIRROR
         if call.attempt > 1:
             flags |= RequestFlag.RETRY

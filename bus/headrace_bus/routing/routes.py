@@ -10,8 +10,10 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from headrace_api.errors import HeadraceError
+from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.routing.route import Router
-from headrace_bus.wire.route_record import Route
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire.route_record import KEY_PREFIX, Route, route_key
 from headrace_telemetry.clock import monotonic
 
 log = structlog.get_logger(__name__)
@@ -32,6 +34,31 @@ class RouteReader(Protocol):
     async def read(self, endpoint: str) -> StoredRoute | None: ...
 
     async def read_all(self) -> Mapping[str, StoredRoute]: ...
+
+
+class BucketRoutes:
+    """Routes in the `state` bucket, as control writes them."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    async def read(self, endpoint: str) -> StoredRoute | None:
+        record = await self._bucket.get(route_key(endpoint))
+        if record is None:
+            return None
+        return StoredRoute(Route.decode(record.value), record.revision)
+
+    async def read_all(self) -> dict[str, StoredRoute]:
+        """Every readable route; one that is malformed is left out and logged."""
+        found = {}
+        for key, record in (await self._bucket.list(KEY_PREFIX.rstrip("."))).items():
+            try:
+                stored = StoredRoute(Route.decode(record.value), record.revision)
+            except MalformedEnvelope as error:
+                log.warning("a route could not be read", key=key, error=str(error))
+                continue
+            found[key.removeprefix(KEY_PREFIX)] = stored
+        return found
 
 
 class RouteTable:

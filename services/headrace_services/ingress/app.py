@@ -1,0 +1,214 @@
+"""The ingress: HTTPS for callers, plain HTTP on loopback, one gateway behind both.
+
+run(settings, stop): connect -> listen -> ready -> stop -> drain -> close
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+import uvloop
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.routing.gateway import Gateway, GatewaySettings
+from headrace_bus.routing.routes import BucketRoutes
+from headrace_bus.store.bucket import Bucket
+from headrace_services.ingress.connection import Connection
+from headrace_services.ingress.exchange import Reply
+from headrace_services.ingress.metrics import EdgeMetrics
+from headrace_services.ingress.replies import text
+from headrace_services.ingress.scoring import ScoringEdge
+from headrace_services.ingress.settings import IngressSettings
+from headrace_telemetry import logs
+from headrace_telemetry.metrics import CONTENT_TYPE, Registry
+from headrace_telemetry.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+LOOPBACK: Final = "127.0.0.1"
+TICK_S: Final = 1.0
+BACKLOG: Final = 1024  # connections the kernel keeps while the loop is busy
+HANDSHAKE_S: Final = 10.0
+_JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a running ingress answers."""
+
+    https_port: int | None
+    http_port: int | None
+
+
+class Ingress:
+    """One running ingress; made by `start`, ended by `stop`."""
+
+    def __init__(self, settings: IngressSettings, bus: Bus, *, gateway: GatewaySettings) -> None:
+        registry = Registry()
+        self._settings = settings
+        self._bus = bus
+        self._registry = registry
+        self.gateway = Gateway(bus, BucketRoutes(Bucket(bus, "state")), registry, gateway)
+        make_edge = partial(
+            ScoringEdge,
+            self.gateway,
+            EdgeMetrics(registry),
+            max_body_bytes=settings.max_body_bytes,
+            max_connections=settings.max_connections,
+            domain=settings.domain,
+        )
+        self._public: ScoringEdge = make_edge()
+        self._loopback: ScoringEdge = make_edge(
+            pages={"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}
+        )
+        self._servers: list[asyncio.Server] = []
+        self._tasks = Tasks("ingress")
+        self._draining = False
+
+    async def start(self) -> Listening:
+        """Listen on both ports. Raises OSError for one that is taken, BusDisconnected."""
+        settings = self._settings
+        await self.gateway.start()
+        listening = Listening(
+            https_port=await self._listen(settings.port, settings.host, self._public, tls=True),
+            http_port=await self._listen(settings.http_port, LOOPBACK, self._loopback, tls=False),
+        )
+        self._tasks.forever(self._tick(), "tick")
+        return listening
+
+    async def stop(self) -> None:
+        """Readiness off, take nothing more, let open requests end, close."""
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        log.info("the ingress drains", open_requests=self.gateway.pending)
+        for edge in (self._public, self._loopback):
+            for connection in list(edge.connections):
+                connection.drain()
+        await self._drained()
+        for edge in (self._public, self._loopback):
+            for connection in list(edge.connections):
+                connection.abort()
+            await edge.stop()
+        await self._tasks.stop()
+        await self.gateway.stop()
+
+    async def _listen(
+        self, port: int | None, host: str, edge: ScoringEdge, *, tls: bool
+    ) -> int | None:
+        if port is None:
+            return None
+        loop = asyncio.get_running_loop()
+        context = self._tls() if tls else None
+        server = await loop.create_server(
+            partial(Connection, edge),
+            host,
+            port,
+            ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+            backlog=BACKLOG,
+            family=socket.AF_UNSPEC if tls else socket.AF_INET,
+        )
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        tls = self._settings.home.tls
+        context.load_cert_chain(tls / "server.pem", tls / "server.key")
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    async def _tick(self) -> None:
+        while True:
+            self._public.tick()
+            self._loopback.tick()
+            await asyncio.sleep(TICK_S)
+
+    async def _drained(self) -> None:
+        """Wait until every connection has ended, as `drain` makes each do after its answer."""
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._public.empty.wait()
+                await self._loopback.empty.wait()
+        except TimeoutError:
+            log.warning("open requests were cut off", open_requests=self.gateway.pending)
+
+    def _health(self) -> Reply:
+        return _json(200, {"healthy": True})
+
+    def _readiness(self) -> Reply:
+        ready = self.gateway.ready and not self._draining
+        return _json(200 if ready else 503, {"ready": ready})
+
+    def _metrics(self) -> Reply:
+        return text(200, self._registry.render(), CONTENT_TYPE)
+
+
+async def run(
+    settings: IngressSettings,
+    stop: asyncio.Event,
+    *,
+    on_ready: asyncio.Future[Listening] | None = None,
+    gateway: GatewaySettings | None = None,
+) -> None:
+    """Serve until `stop`; drained and closed when it returns.
+
+    Raises BusDisconnected, Unauthorized (NATS), OSError (a port is taken, no certificate).
+    """
+    gateway = gateway or GatewaySettings(ingress_id=f"in-{secrets.token_hex(8)}")
+    async with AsyncExitStack() as stack:
+        bus = await Bus.connect(
+            BusSettings(
+                url=settings.nats_url,
+                name=f"ingress:{gateway.ingress_id}",
+                credentials=settings.nats_credentials,
+            )
+        )
+        stack.push_async_callback(bus.close)
+        bus.on_closed(stop.set)
+        ingress = Ingress(settings, bus, gateway=gateway)
+        stack.push_async_callback(ingress.stop)
+        listening = await ingress.start()
+        log.info(
+            "the ingress serves",
+            ingress_id=gateway.ingress_id,
+            https_port=listening.https_port,
+            http_port=listening.http_port,
+        )
+        if on_ready is not None:
+            on_ready.set_result(listening)
+        await stop.wait()
+
+
+def main(settings: IngressSettings) -> int:
+    """Run the process until SIGTERM or SIGINT; returns its exit code."""
+    logs.configure("ingress")
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await run(settings, stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    return os.EX_OK
+
+
+def _json(status: int, value: dict[str, bool]) -> Reply:
+    return text(status, json.dumps(value).encode(), _JSON)

@@ -1,0 +1,350 @@
+"""One HTTP/1.1 connection: bytes to requests and back, with every input bounded.
+
+    bytes -> llhttp -> head -> Edge.check (may refuse before the body) -> body -> Edge.handle
+    Edge -> reply | begin_stream, write_chunk, end_stream -> bytes
+
+One request is handled at a time, without a task; pipelined ones wait in order. llhttp refuses what
+smuggling needs: a length beside chunks, two lengths, chunks that are not last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import IntEnum
+from typing import Final, Protocol, cast
+
+import httptools
+
+from headrace_services.ingress.exchange import Exchange, Reply
+from headrace_services.ingress.replies import (
+    CONTINUE,
+    bad_request,
+    head,
+    headers_too_large,
+    slow_client,
+    stream_head,
+    too_large,
+)
+
+MAX_HEAD_BYTES: Final = 32 * 1024
+MAX_HEADERS: Final = 128
+MAX_PIPELINED: Final = 64  # requests read ahead of the one being answered
+SLOW_S: Final = 10.0  # for a whole head, and between two pieces of a body
+BODY_S: Final = 300.0  # for a whole body
+KEEP_ALIVE_S: Final = 75.0
+STALLED_S: Final = 30.0  # a client that does not read its answer
+LINGER_S: Final = 2.0  # after a refusal in mid-body, so that the client can read it
+LINGER_BYTES: Final = 16 * 1024 * 1024
+SWALLOWED_BYTES: Final = 64 * 1024  # a refused body up to this size is read, and the client stays
+_KNOWN_NAMES: Final = 512
+
+_names: dict[bytes, str] = {}
+
+
+class Phase(IntEnum):
+    """What the connection waits for."""
+
+    IDLE = 0
+    HEAD = 1
+    BODY = 2
+    BUSY = 3
+    LINGER = 4
+
+
+_QUIET_S: Final = {Phase.IDLE: KEEP_ALIVE_S, Phase.LINGER: LINGER_S}
+
+
+class Edge(Protocol):
+    """Who decides what a request is answered."""
+
+    now: float
+    """The loop's time, to a second or so."""
+
+    def check(self, exchange: Exchange) -> Reply | None:
+        """Judge a head; set `limit_bytes` of the body. A Reply refuses it before the body."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer the whole request, now or later, by its connection."""
+
+    def gone(self, exchange: Exchange) -> None:
+        """The client hung up before the answer."""
+
+    def opened(self, connection: Connection) -> bool:
+        """Whether one more connection may stay."""
+
+    def closed(self, connection: Connection) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one socket."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.phase = Phase.IDLE
+        self.draining = False
+        self._edge = edge
+        self._parser = httptools.HttpRequestParser(self)
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", None)
+        self._parsing: Exchange | None = None
+        self._current: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._since = edge.now
+        self._began = edge.now
+        self._discarded = 0
+        self._stalled_since: float | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._paused = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._edge.opened(self):
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._edge.closed(self)
+        exchange, self._current = self._current, None
+        self._queue.clear()
+        self.resume_writing()
+        if exchange is not None:
+            self._edge.gone(exchange)
+
+    def data_received(self, data: bytes) -> None:
+        phase = self.phase
+        if phase is Phase.LINGER:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self._transport.abort()
+            return
+        self._since = self._edge.now
+        if phase is Phase.IDLE:
+            self.phase, self._began = Phase.HEAD, self._since
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(bad_request("Upgrades of the protocol are not supported."))
+        except httptools.HttpParserError:
+            self._refuse(bad_request("The request is not valid HTTP/1.1."))
+        if self.phase is Phase.HEAD and self._parsing is not None:
+            self._count_head(len(data))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self._edge.now
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    # llhttp's side
+
+    def on_message_begin(self) -> None:
+        self._parsing = Exchange(self)
+
+    def on_url(self, url: bytes) -> None:
+        exchange = self._parsing
+        if exchange is not None:
+            exchange.target += url
+            exchange.head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        exchange = self._parsing
+        if exchange is None:
+            return
+        exchange.head_bytes += len(name) + len(value)
+        key = _names.get(name) or _name(name)
+        if exchange.head_bytes <= MAX_HEAD_BYTES and key:
+            text = value.decode("latin-1")
+            exchange.headers.append((key, text))
+            exchange.fields[key] = text
+
+    def on_headers_complete(self) -> None:
+        exchange = self._parsing
+        if exchange is None or self.phase is Phase.LINGER:
+            return
+        exchange.method = self._parser.get_method().decode("latin-1")
+        self._discarded = 0
+        if self.phase is not Phase.BUSY:
+            self.phase = Phase.BODY
+        if exchange.head_bytes > MAX_HEAD_BYTES or len(exchange.headers) > MAX_HEADERS:
+            self._refuse(headers_too_large())
+            return
+        exchange.refusal = self._edge.check(exchange)
+        announced = exchange.fields.get("content-length", "0")
+        size = int(announced) if announced.isdigit() else 0
+        if exchange.refusal is None and size > exchange.limit_bytes:
+            exchange.refusal = too_large(exchange.limit_bytes)
+        if exchange.refusal is not None:
+            if size > SWALLOWED_BYTES or "expect" in exchange.fields:
+                self._refuse(exchange.refusal)
+        elif "expect" in exchange.fields and self._current is None:
+            self._transport.write(CONTINUE)
+
+    def on_body(self, part: bytes) -> None:
+        exchange = self._parsing
+        if exchange is None or self.phase is Phase.LINGER:
+            return
+        exchange.size_bytes += len(part)
+        if exchange.refusal is not None:
+            if exchange.size_bytes > SWALLOWED_BYTES:
+                self._refuse(exchange.refusal)
+        elif exchange.size_bytes > exchange.limit_bytes:
+            self._refuse(too_large(exchange.limit_bytes))
+        else:
+            exchange.add_body(part)
+
+    def on_message_complete(self) -> None:
+        exchange, self._parsing = self._parsing, None
+        if exchange is None or self.phase is Phase.LINGER:
+            return
+        exchange.complete()
+        exchange.chunked = self._parser.get_http_version() != "1.0"
+        exchange.keep_alive = self._parser.should_keep_alive()
+        if self._current is None and not self._queue:
+            self._start(exchange)
+            return
+        self._queue.append(exchange)
+        if len(self._queue) > MAX_PIPELINED:
+            self._transport.abort()
+        elif not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    # the edge's side
+
+    def reply(self, exchange: Exchange, reply: Reply) -> None:
+        """Answer the current request; ignored when the client has gone."""
+        if exchange is not self._current:
+            return
+        keep = exchange.keep_alive and not reply.close and not self.draining
+        body = reply.body if exchange.method != "HEAD" else b""
+        self._transport.write(head(reply, keep_alive=keep) + body)
+        self._finished(keep=keep)
+
+    def begin_stream(self, exchange: Exchange, reply: Reply) -> None:
+        """Answer with a body that comes in pieces; HTTP/1.0 gets it up to the end of the line."""
+        if exchange is self._current:
+            exchange.keep_alive = exchange.keep_alive and exchange.chunked and not self.draining
+            self._transport.write(
+                stream_head(reply, keep_alive=exchange.keep_alive, chunked=exchange.chunked)
+            )
+
+    async def write_chunk(self, exchange: Exchange, data: bytes) -> bool:
+        """Send a piece, wait until the client reads; False when it has gone."""
+        if exchange is not self._current:
+            return False
+        if data:
+            framed = b"%x\r\n%b\r\n" % (len(data), data) if exchange.chunked else data
+            self._transport.write(framed)
+        if self._writable is not None:
+            await self._writable
+        return exchange is self._current
+
+    def end_stream(self, exchange: Exchange) -> None:
+        """The body is whole."""
+        if exchange is self._current:
+            if exchange.chunked:
+                self._transport.write(b"0\r\n\r\n")
+            self._finished(keep=exchange.keep_alive)
+
+    def break_stream(self, exchange: Exchange) -> None:
+        """The body ended early: the only way to say so is to drop the connection."""
+        if exchange is self._current:
+            self._transport.abort()
+
+    def drain(self) -> None:
+        """Take no further request; an idle connection ends now."""
+        self.draining = True
+        if self.phase is Phase.IDLE:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def watch(self, now: float) -> None:
+        """Called each second: end what is slow or idle for too long."""
+        if self._stalled_since is not None and now - self._stalled_since > STALLED_S:
+            self._transport.abort()
+        elif self._is_slow(now):
+            self._refuse(slow_client())
+        elif now - self._since > _QUIET_S.get(self.phase, now):
+            self._transport.close()
+
+    def _is_slow(self, now: float) -> bool:
+        if self.phase is Phase.HEAD:
+            return now - self._began > SLOW_S
+        if self.phase is Phase.BODY:
+            return now - self._since > SLOW_S or now - self._began > BODY_S
+        return False
+
+    def _start(self, exchange: Exchange) -> None:
+        self._current = exchange
+        self.phase = Phase.BUSY
+        if exchange.refusal is not None:
+            self.reply(exchange, exchange.refusal)
+        else:
+            self._edge.handle(exchange)
+
+    def _finished(self, *, keep: bool) -> None:
+        self._current = None
+        self._since = self._edge.now
+        if not keep:
+            self.phase = Phase.LINGER
+            self._queue.clear()
+            self._transport.close()
+            return
+        if self._queue:
+            self._loop.call_soon(self._next)
+            return
+        self.phase = Phase.IDLE if self._parsing is None else Phase.HEAD
+        self._began = self._since
+
+    def _next(self) -> None:
+        if self._queue and self._current is None:
+            self._start(self._queue.popleft())
+        if self._paused and not self._queue and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _count_head(self, size_bytes: int) -> None:
+        """A head that is not complete holds bytes no callback has told of yet."""
+        exchange = self._parsing
+        if exchange is not None and exchange.head_bytes <= MAX_HEAD_BYTES:
+            self._discarded += size_bytes
+            if self._discarded > 2 * MAX_HEAD_BYTES:
+                self._refuse(headers_too_large())
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer what cannot be read to its end, and close once the client had time to read it.
+
+        Closing with unread bytes would reset the connection and take the answer with it.
+        """
+        exchange, self._parsing = self._parsing, None
+        if self.phase is Phase.LINGER or self._transport.is_closing():
+            return
+        if self._current is not None:
+            self._transport.abort()  # an answer before this one is still owed
+            return
+        without_body = exchange is not None and exchange.method == "HEAD"
+        body = b"" if without_body else reply.body
+        self.phase, self._since, self._discarded = Phase.LINGER, self._edge.now, 0
+        self._transport.write(head(reply, keep_alive=False) + body)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+
+def _name(raw: bytes) -> str:
+    """A header's name in lower case; empty for one no caller may send (design 8)."""
+    name = raw.lower().decode("latin-1")
+    if name.startswith(("nats-", "hr-")) or name == "status":
+        return ""
+    if len(_names) < _KNOWN_NAMES:
+        _names[raw] = name
+    return name

@@ -1,0 +1,251 @@
+"""The scoring edge: judges heads, hands requests to the gateway, gives answers their HTTP form."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from headrace_api.errors import Unauthorized
+from headrace_bus.errors import StreamBroken
+from headrace_bus.routing.call import Call, Incoming, Result
+from headrace_bus.routing.gateway import Gateway
+from headrace_bus.routing.outcome import Refusal
+from headrace_bus.routing.route import Router, RouteRefused
+from headrace_bus.wire.envelope import Answer, AnswerKind
+from headrace_services.ingress import replies
+from headrace_services.ingress.connection import Connection
+from headrace_services.ingress.credentials import Credentials
+from headrace_services.ingress.exchange import Exchange, Reply
+from headrace_services.ingress.fields import (
+    CLIENT_ID,
+    DEPLOYMENT,
+    TIMEOUT_MS,
+    TRACEPARENT,
+    client_id,
+    inward,
+    new_request_id,
+    outward,
+    timeout_ms,
+)
+from headrace_services.ingress.metrics import EdgeMetrics
+from headrace_telemetry.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+PREFIX: Final = b"/endpoints/"
+PATHS: Final = frozenset({"/score", "/swagger.json"})
+KEYS_WITHOUT_NATS_S: Final = 60.0  # cut off for longer, a revoked key might still be let in
+
+Page = Callable[[], Reply]
+
+
+class ScoringEdge:
+    """`connection.Edge` for scoring requests, and for the pages of the loopback port."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        metrics: EdgeMetrics,
+        *,
+        max_body_bytes: int,
+        max_connections: int,
+        domain: str = "",
+        pages: dict[str, Page] | None = None,
+    ) -> None:
+        self.connections: set[Connection] = set()
+        self.empty = asyncio.Event()
+        """Set while no connection is open."""
+        self.empty.set()
+        self._gateway = gateway
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._max_connections = max_connections
+        self._suffix = f".{domain.lower()}" if domain else ""
+        self._pages = pages or {}
+        self._credentials = Credentials()
+        self._loop = asyncio.get_running_loop()
+        self._tasks = Tasks("ingress")
+        self.now = self._loop.time()
+        replies.set_date(time.time())
+
+    def tick(self) -> None:
+        """Called each second: the clock of connections, the date field, slow clients."""
+        self.now = self._loop.time()
+        replies.set_date(time.time())
+        for connection in list(self.connections):
+            connection.watch(self.now)
+
+    async def stop(self) -> None:
+        """End the streams that still run."""
+        await self._tasks.stop()
+
+    # connection.Edge
+
+    def opened(self, connection: Connection) -> bool:
+        self.connections.add(connection)
+        self.empty.clear()
+        self._metrics.connections.inc()
+        return len(self.connections) <= self._max_connections
+
+    def closed(self, connection: Connection) -> None:
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self._metrics.connections.dec()
+        if not self.connections:
+            self.empty.set()
+
+    def gone(self, exchange: Exchange) -> None:
+        self._metrics.cancelled.inc()
+        if exchange.call is not None:
+            self._gateway.cancel(exchange.call)
+
+    def check(self, exchange: Exchange) -> Reply | None:
+        exchange.started = self._loop.time()
+        exchange.limit_bytes = self._max_body_bytes
+        self._locate(exchange)
+        if not exchange.endpoint:
+            if exchange.path in self._pages:
+                exchange.limit_bytes = 0
+                return None
+            return self._refused(exchange, replies.not_found("There is nothing at this path."))
+        exchange.request_id = new_request_id()
+        router = self._gateway.router(exchange.endpoint)
+        if router is None:
+            exchange.endpoint = ""
+            message = "There is no endpoint of this name."
+            return self._refused(exchange, replies.not_found(message, "EndpointNotFound"))
+        refusal = self._unauthorized(exchange, router) or self._unroutable(exchange, router)
+        return None if refusal is None else self._refused(exchange, refusal)
+
+    def handle(self, exchange: Exchange) -> None:
+        decision = exchange.decision
+        if decision is None:
+            exchange.connection.reply(exchange, self._pages[exchange.path]())
+            return
+        fields = exchange.fields
+        caller = client_id(fields.get(CLIENT_ID))
+        named = fields.get("connection", "")
+        incoming = Incoming(
+            exchange.request_id,
+            exchange.method,
+            exchange.path,
+            exchange.query,
+            inward(exchange.headers, exchange.request_id, caller, named),
+            exchange.body,
+            fields.get(TRACEPARENT, ""),
+            timeout_ms(fields.get(TIMEOUT_MS)),
+        )
+        deliver = partial(self._deliver, exchange, caller)
+        call = self._gateway.submit(exchange.endpoint, decision, incoming, deliver)
+        if isinstance(call, Refusal):
+            self._deliver(exchange, caller, None, call)
+        elif not call.done:
+            exchange.call = call
+
+    # inside
+
+    def _locate(self, exchange: Exchange) -> None:
+        """Split the target into endpoint, path below it and query; an absolute target is cut."""
+        target = exchange.target
+        if not target.startswith(b"/"):
+            target = _relative(target)
+        path, _, query = target.partition(b"?")
+        exchange.query = query.decode("latin-1")
+        if path.startswith(PREFIX):
+            name, slash, rest = path[len(PREFIX) :].partition(b"/")
+            endpoint, below = name.decode("latin-1").lower(), (slash + rest).decode("latin-1")
+        else:
+            endpoint, below = self._host_endpoint(exchange), path.decode("latin-1")
+        exchange.path = below
+        exchange.endpoint = endpoint if below in PATHS else ""
+
+    def _host_endpoint(self, exchange: Exchange) -> str:
+        """`<ep>` of the host name `<ep>.<domain>`, or nothing."""
+        host = exchange.fields.get("host", "").lower().partition(":")[0]
+        if self._suffix and host.endswith(self._suffix):
+            return host.removesuffix(self._suffix)
+        return ""
+
+    def _unauthorized(self, exchange: Exchange, router: Router) -> Reply | None:
+        if self._gateway.cut_off_s > KEYS_WITHOUT_NATS_S:
+            message = "The platform's bus does not answer, so credentials cannot be checked."
+            return replies.error(503, "ServiceUnavailable", message)
+        try:
+            authorization = exchange.fields.get("authorization")
+            self._credentials.check(router.route, authorization, time.time())
+        except Unauthorized as error:
+            return replies.unauthorized(error.message)
+        return None
+
+    def _unroutable(self, exchange: Exchange, router: Router) -> Reply | None:
+        decision = router.choose(exchange.fields.get(DEPLOYMENT))
+        if isinstance(decision, RouteRefused):
+            return replies.not_found(decision.message, decision.code)
+        exchange.decision = decision
+        exchange.limit_bytes = min(self._max_body_bytes, decision.deployment.max_body_bytes)
+        return None
+
+    def _refused(self, exchange: Exchange, reply: Reply) -> Reply:
+        self._metrics.answered(exchange.endpoint, "", reply.status, 0.0)
+        fields = outward((), exchange.request_id or new_request_id(), "")
+        return Reply(reply.status, reply.fields + fields, reply.body, reply.close)
+
+    def _deliver(self, exchange: Exchange, caller: str, call: Call | None, result: Result) -> None:
+        """The gateway has the result of a request."""
+        exchange.call = None
+        connection = exchange.connection
+        if isinstance(result, Refusal):
+            reply = replies.refusal(result, fields=outward((), exchange.request_id, caller))
+        else:
+            reply = self._model_reply(exchange, caller, result)
+            if result.kind == AnswerKind.CHUNK and call is not None:
+                exchange.call = call  # a client that hangs up cancels the stream
+                self._tasks.start(self._stream(exchange, call, reply), "stream")
+                return
+        connection.reply(exchange, reply)
+        self._count(exchange, reply.status)
+
+    def _model_reply(self, exchange: Exchange, caller: str, answer: Answer) -> Reply:
+        fields = outward(answer.headers, exchange.request_id, caller)
+        if answer.status == 200:
+            return Reply(200, fields, answer.body)
+        router = self._gateway.router(exchange.endpoint)
+        if router is not None and router.route.kubernetes:
+            return Reply(502 if answer.status >= 500 else answer.status, fields, answer.body)
+        fields += f"{replies.MODEL_STATUS}: {answer.status}\r\n"
+        fields += f"{replies.MODEL_REASON}: model_error\r\n"
+        return Reply(424, fields, answer.body)
+
+    async def _stream(self, exchange: Exchange, call: Call, reply: Reply) -> None:
+        connection = exchange.connection
+        connection.begin_stream(exchange, reply)
+        try:
+            async for chunk in call.chunks():
+                if not await connection.write_chunk(exchange, chunk):
+                    return
+            connection.end_stream(exchange)
+            self._count(exchange, reply.status)
+        except StreamBroken as error:
+            log.info("a streamed answer broke off", endpoint=exchange.endpoint, error=str(error))
+            connection.break_stream(exchange)
+
+    def _count(self, exchange: Exchange, status: int) -> None:
+        decision = exchange.decision
+        deployment = decision.deployment.name if decision is not None else ""
+        seconds = self._loop.time() - exchange.started
+        self._metrics.answered(exchange.endpoint, deployment, status, seconds)
+
+
+def _relative(target: bytes) -> bytes:
+    """`http://host/path?query` as proxies send it, without scheme and host."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return b"/"
+    return (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")

@@ -1,0 +1,130 @@
+"""An ingress on a real server, with small instances behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from headrace_api.home import Home
+from headrace_bus.client.connection import Bus
+from headrace_bus.routing.gateway import GatewaySettings
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire.heartbeat import IngressHeartbeat
+from headrace_bus.wire.route_record import DeploymentRoute, Route, route_key
+from headrace_bus.wire.subjects import InstanceAddress, changed
+from headrace_services.ingress.app import Listening, run
+from headrace_services.ingress.settings import IngressSettings
+from support.echo_instance import EchoInstance
+from support.nats_server import NatsServer
+
+KEY = "a key for tests"
+DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+AUTH = {"authorization": f"Bearer {KEY}"}
+BOUND_S = 15.0
+
+
+def make_route(
+    traffic: dict[str, int] | None = None,
+    *,
+    auth_mode: str = "key",
+    token_public_key: str = "",
+    mirror: dict[str, int] | None = None,
+    kubernetes: bool = False,
+    **deployment: int,
+) -> Route:
+    """Endpoint `houses` with `blue` and `green`; `deployment` are fields of both."""
+    settings = {"max_concurrent": 4} | deployment
+    names = ("blue", "green")
+    return Route(
+        endpoint="houses",
+        auth_mode=auth_mode,
+        key_digests=(DIGEST,),
+        token_public_key=token_public_key,
+        traffic={"blue": 100} if traffic is None else traffic,
+        mirror=mirror or {},
+        deployments={name: DeploymentRoute(name=name, **settings) for name in names},  # type: ignore[arg-type]  # all given are numbers
+        kubernetes=kubernetes,
+    )
+
+
+@dataclass
+class World:
+    """What a test works with."""
+
+    server: NatsServer
+    bus: Bus
+    state: Bucket
+    home: Home
+    http: aiohttp.ClientSession
+    applied: dict[str, dict[str, int]] = field(default_factory=dict)
+    live: dict[str, dict[str, int]] = field(default_factory=dict)
+    instances: list[EchoInstance] = field(default_factory=list)
+    stops: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, data: bytes) -> None:
+        beat = IngressHeartbeat.decode(data)
+        self.applied[beat.ingress_id] = beat.applied
+        self.live[beat.ingress_id] = beat.live
+        self._heard.set()
+
+    async def route(self, route: Route) -> int:
+        """Store a route and wait until every ingress has applied it."""
+        key = route_key(route.endpoint)
+        known = await self.state.get(key)
+        if known is None:
+            revision = await self.state.create(key, route.encode())
+        else:
+            revision = await self.state.update(key, route.encode(), known.revision)
+        self.bus.publish(changed(route.endpoint), b"")
+        await self.until(
+            lambda: all(one.get(route.endpoint) == revision for one in self.applied.values())
+        )
+        return revision
+
+    async def instance(
+        self, deployment: str = "blue", iid: str = "one", slots: int = 4
+    ) -> EchoInstance:
+        """Start an instance and wait until every ingress sees it."""
+        address = InstanceAddress("houses", deployment, iid)
+        one = EchoInstance(self.server.url, address, slots)
+        await one.start()
+        self.instances.append(one)
+        count = sum(each.address.deployment == deployment for each in self.instances)
+        name = f"houses.{deployment}"
+        await self.until(lambda: all(each.get(name) == count for each in self.live.values()))
+        return one
+
+    async def ingress(self, name: str = "in-one", **settings: object) -> Listening:
+        stop = asyncio.Event()
+        ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
+        options = {"nats_url": self.server.url, "home": self.home, "port": None, "http_port": 0}
+        task = asyncio.create_task(
+            run(
+                IngressSettings(**options | settings),  # type: ignore[arg-type]  # a test's own choice
+                stop,
+                on_ready=ready,
+                gateway=GatewaySettings(ingress_id=name),
+            )
+        )
+        self.stops.append((stop, task))
+        done, _ = await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            await task
+        await self.until(lambda: name in self.applied)
+        return await ready
+
+    async def until(self, condition: object) -> None:
+        """Wait for a condition that heartbeats of ingresses bring about."""
+        assert callable(condition)
+        async with asyncio.timeout(BOUND_S):
+            while not condition():
+                self._heard.clear()
+                await self._heard.wait()
+
+
+def url(listening: Listening, path: str = "/endpoints/houses/score") -> str:
+    return f"http://127.0.0.1:{listening.http_port}{path}"
