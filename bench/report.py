@@ -20,6 +20,8 @@ from bench.servers import BENCH
 
 BASE: Final = "aiohttp"
 TOLERANCE: Final = 0.2
+MAX_BACKGROUND_PERCENT: Final = 10.0
+"""Of all cores, by other work before the run; above it the report says so."""
 REFERENCE: Final[Mapping[tuple[str, str], tuple[float, float]]] = {
     ("mosec", "echo"): (0.38, 0.51),
     ("fastapi", "echo"): (0.34, 0.34),
@@ -76,6 +78,8 @@ def _head(results: Results) -> Iterator[str]:
     for server, versions in results.versions.items():
         listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
         yield f"* {server}: {listed}"
+    if (busy := results.extra.get("background_percent", 0.0)) > MAX_BACKGROUND_PERCENT:
+        yield f"* **other work took {busy:.0f} % of the box before the run: measure again**"
     if ceiling := results.extra.get("generator_ceiling"):
         yield f"* the generator reaches {ceiling:,.0f}/s with {_CLIENTS} clients on a null server"
     yield ""
@@ -123,7 +127,7 @@ def _row(results: Results, server: str, workload: str, connections: int) -> Iter
 
 def _extra(results: Results) -> Iterator[str]:
     for name, value in results.extra.items():
-        if name != "generator_ceiling":
+        if name not in ("generator_ceiling", "background_percent"):
             yield f"## {name.replace('_', ' ')}"
             yield ""
             yield f"```json\n{json.dumps(value, indent=1)}\n```"
