@@ -187,6 +187,29 @@ async def test_a_batch_sent_while_the_server_is_away_is_whole(
     }
 
 
+async def test_a_count_under_the_lease_neither_skips_nor_doubles_over_kills(
+    nats: PlatformNats, state: Bucket
+) -> None:
+    async def kill_often() -> None:
+        for _ in range(4):
+            await asyncio.sleep(0.2)  # some writes in between
+            await nats.kill()
+            await nats.restart()
+
+    lease = Lease(state, "r")
+    await lease.acquire()
+    revision = await lease.write({"count": b"0"}, {"count": None})
+    kills = asyncio.create_task(kill_often())
+    done = 0
+    while not kills.done():
+        revision = await lease.write({"count": str(done + 1).encode()}, revision)
+        done += 1
+
+    await kills
+    assert done > 4
+    assert (await state.get("count") or pytest.fail("gone")).value == str(done).encode()
+
+
 async def test_hold_keeps_the_lease_past_its_ttl_and_releases_it(state: Bucket) -> None:
     lease, other = Lease(state, "r", ttl_s=1), Lease(state, "r", ttl_s=1)
     lost = asyncio.Event()

@@ -39,6 +39,8 @@ HELD_SHARE: Final = 0.66  # of the ttl: a holder stops acting well before the se
 MAX_BATCH: Final = 999  # the server takes 1,000 messages, the lease's own included
 _ACQUIRE_SHARE: Final = 1 / 10  # of the ttl; an expiry makes no event
 _RETRY_S: Final = 0.25
+_ATTEMPTS: Final = 3
+_ANSWER_S: Final = 2.0  # an answer lost with its server is asked for again
 _INCOMPLETE: Final = 10176  # the server has not every message of a batch
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
@@ -124,20 +126,17 @@ class Lease:
             raise InvalidInput(f"a batch holds up to {MAX_BATCH} keys, never the lease's own")
         expected = dict(expected or {})
         async with self._turn:
-            if not self.held:
-                raise LeaseLost(self.name)
-            for attempt in range(2):
+            for attempt in range(_ATTEMPTS):
+                if not self.held:
+                    break
                 try:
                     return await self._commit(values, expected)
+                except BusDisconnected:
+                    # A look at the lease told that nothing was written, so it may be sent again.
+                    if attempt == _ATTEMPTS - 1:
+                        raise
                 except JetStreamRefused as error:
-                    if error.err_code == _INCOMPLETE and not attempt:
-                        continue  # a reconnect tore it: nothing was written
-                    if error.err_code not in jetstream.WRONG_LAST_SEQUENCE:
-                        raise
-                    # Once more when what stood in the way was only the mark of a dead key.
-                    if attempt or not await self._marks_only(expected):
-                        await self._explain(expected)
-                        raise
+                    await self._may_try_again(error, expected, attempt)
         raise LeaseLost(self.name)
 
     @asynccontextmanager
@@ -233,7 +232,7 @@ class Lease:
         self._valid_until = asked + self._ttl_s * HELD_SHARE
 
     async def _ask(self, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
-        timeout_s = self._ttl_s * RENEW_SHARE
+        timeout_s = min(_ANSWER_S, self._ttl_s * RENEW_SHARE)
         answer = await self._bus.request(subject, data, timeout_s, headers)
         return jetstream.acknowledgement(subject, answer.data)
 
@@ -241,6 +240,18 @@ class Lease:
         """The revision of a claim whose answer was lost, if it was stored."""
         last = await jetstream.last(self._bus, self._bucket.stream, self._subject)
         return last.sequence if last is not None and last.data == value else None
+
+    async def _may_try_again(
+        self, error: JetStreamRefused, expected: dict[str, int | None], attempt: int
+    ) -> None:
+        """Raises what a refused batch means, unless it was torn by a reconnect or met a mark."""
+        if error.err_code == _INCOMPLETE and attempt < _ATTEMPTS - 1:
+            return
+        if error.err_code not in jetstream.WRONG_LAST_SEQUENCE:
+            raise error
+        if attempt or not await self._marks_only(expected):
+            await self._explain(expected)
+            raise error
 
     async def _marks_only(self, expected: dict[str, int | None]) -> bool:
         """Expect the marks of dead keys where a key must not exist; say whether there were any."""
