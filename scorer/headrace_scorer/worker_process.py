@@ -84,6 +84,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = asyncio.Event()
         self._data_ended = False
+        self._out: list[bytes] = []
         self.jobs: dict[int, Job] = {}
         """In the order in which they were sent."""
         self.ready = False
@@ -152,10 +153,20 @@ class Worker:
         self._sockets = _Sockets(data_transport, control_transport, [console, descriptor])
 
     def send(self, job: Job) -> None:
-        """Hand a request over; it starts when those before it are done."""
+        """Hand a request over; it starts when those before it are done.
+
+        All of one turn of the loop leave in one write. Raises BrokenFrame.
+        """
+        frame = frames.encode_call(job.number, job.call)
         self.jobs[job.number] = job
-        if self._sockets is not None:
-            self._sockets.data.write(frames.encode_call(job.number, job.call))
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._sockets is not None and not self._sockets.data.is_closing():
+            self._sockets.data.write(out[0] if len(out) == 1 else b"".join(out))
 
     def tell(self, kind: int, number: int = 0, payload: bytes = b"") -> None:
         if self._sockets is not None and not self._sockets.control.is_closing():
