@@ -17,6 +17,7 @@ from headrace_services.control.auth import Principal
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_SEGMENT_CHARS: Final = 1024
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -84,7 +85,7 @@ def _decoded(part: str) -> str:
         text = unquote_to_bytes(part).decode()
     except UnicodeError:
         raise InvalidInput(f"{part!r} in the path is not UTF-8", target="path") from None
-    if text in (".", "..") or "/" in text or "\\" in text or not text.isprintable():
+    if text in (".", "..") or "/" in text or "\\" in text or _CONTROL.search(text):
         raise InvalidInput(
             f"{part!r} in the path is not allowed: no '..', slash or control character in a name",
             target="path",

@@ -95,15 +95,17 @@ class Assets:
 
     async def list_versions(self, call: Call) -> Answer:
         """Newest creation first (azure_rest.md 6.11); a `hash` looks through all names."""
+        is_shown = _view(call)
         wanted = call.query.get("hash", "")
         if wanted:
             found = [one for one in await self._versions() if _hash(one) == wanted]
         else:
             found = await self._versions(check_asset_name(call.path["name"], kind="name"))
-        shown = [one for one in found if _is_shown(call, one.arm["properties"])]
+        shown = [one for one in found if is_shown(one.arm["properties"])]
         return listing([self._version_body(one) for one in shown[: _top(call)]])
 
     async def list_containers(self, call: Call) -> Answer:
+        is_shown = _view(call)
         by_name: dict[str, list[Spec]] = defaultdict(list)
         for spec in await self._versions():
             by_name[spec.name].append(spec)
@@ -114,7 +116,7 @@ class Assets:
         bodies = [
             self._container_body(name, by_name[name], archived.get(name)) for name in sorted(names)
         ]
-        shown = [one for one in bodies if _is_shown(call, one["properties"])]
+        shown = [one for one in bodies if is_shown(one["properties"])]
         return listing(shown[: _top(call)])
 
     async def get_container(self, call: Call) -> Answer:
@@ -123,7 +125,9 @@ class Assets:
         container = await self._specs.get(self._container_key(name))
         if not specs and container is None:
             raise NotFound(f"{self._type.kind} has no {name!r}", target=name)
-        return Answer(body=self._container_body(name, specs, container and container.value))
+        return Answer(
+            body=self._container_body(name, specs, container.value if container else None)
+        )
 
     async def put_container(self, call: Call) -> Answer:
         """Words, tags and the archived mark of all versions together."""
@@ -286,14 +290,15 @@ def _is_anonymous(spec: Spec) -> bool:
     return bool(spec.arm["properties"].get("isAnonymous"))
 
 
-def _is_shown(call: Call, properties: Mapping[str, Any]) -> bool:
+def _view(call: Call) -> Callable[[Mapping[str, Any]], bool]:
+    """What `listViewType` lets through. Raises InvalidInput."""
     view = call.query.get("listViewType", "ActiveOnly")
     wanted = ARCHIVED.get(view.lower())
     if wanted is None:
         raise InvalidInput(
             f"listViewType is {view!r}: use ActiveOnly, ArchivedOnly or All", target="listViewType"
         )
-    return bool(properties.get("isArchived")) in wanted
+    return lambda properties: bool(properties.get("isArchived")) in wanted
 
 
 def _top(call: Call) -> int:

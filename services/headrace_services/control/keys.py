@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from headrace_bus.store.secrets import SecretStore
-
 from headrace_api.errors import InvalidInput
+from headrace_bus.store.secrets import SecretStore
 
 KEY_BYTES: Final = 32
 GIVEN_KEY_CHARS: Final = range(16, 513)

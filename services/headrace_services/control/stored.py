@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Bucket
 from headrace_services.control.records import Operation, Spec, Status
+
+MAX_RECORD_BYTES: Final = 3 * 1024 * 1024  # below what a bucket takes
 
 R = TypeVar("R", Spec, Status, Operation)
 
@@ -25,31 +28,31 @@ class Shelf(Generic[R]):
 
     def __init__(self, bucket: Bucket, kind: type[R]) -> None:
         self._bucket = bucket
-        self._kind = kind
+        self._kind: type[R] = kind
 
     async def get(self, key: str) -> Stored[R] | None:
-        entry = await self._bucket.get(key)
-        if entry is None:
+        record = await self._bucket.get(key)
+        if record is None:
             return None
-        return Stored(key=key, value=self._kind.decode(entry.value), revision=entry.revision)
+        return Stored(key=key, value=self._kind.decode(record.value), revision=record.revision)
 
     async def list(self, prefix: str) -> list[Stored[R]]:
         """Every record under a prefix, by key."""
-        entries = await self._bucket.list(prefix)
+        records = await self._bucket.list(prefix)
         found = [
-            Stored(key=key, value=self._kind.decode(entry.value), revision=entry.revision)
-            for key, entry in entries.items()
+            Stored(key=key, value=self._kind.decode(one.value), revision=one.revision)
+            for key, one in records.items()
         ]
         return sorted(found, key=lambda one: one.key)
 
     async def create(self, key: str, value: R) -> Stored[R]:
         """Raises RevisionConflict when the key is taken."""
-        revision = await self._bucket.create(key, value.encode())
+        revision = await self._bucket.create(key, _bounded(value))
         return Stored(key=key, value=value, revision=revision)
 
     async def update(self, old: Stored[R], value: R) -> Stored[R]:
         """Raises RevisionConflict when somebody changed it since it was read."""
-        revision = await self._bucket.update(old.key, value.encode(), old.revision)
+        revision = await self._bucket.update(old.key, _bounded(value), old.revision)
         return Stored(key=old.key, value=value, revision=revision)
 
     async def put(self, old: Stored[R] | None, key: str, value: R) -> Stored[R]:
@@ -59,3 +62,13 @@ class Shelf(Generic[R]):
     async def delete(self, old: Stored[R]) -> None:
         """Raises RevisionConflict when somebody changed it since it was read."""
         await self._bucket.delete(old.key, old.revision)
+
+
+def _bounded(value: Spec | Status | Operation) -> bytes:
+    data = value.encode()
+    if len(data) > MAX_RECORD_BYTES:
+        raise InvalidInput(
+            f"a resource of {len(data)} bytes is over the {MAX_RECORD_BYTES} that can be stored",
+            target="body",
+        )
+    return data

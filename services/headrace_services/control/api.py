@@ -1,0 +1,174 @@
+"""The control API as one aiohttp application: health, documents, ARM, blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from headrace_api.ids import PROVIDER
+from headrace_services.control.arm_call import Answer, Call, Handler, path_segments, read_object
+from headrace_services.control.arm_errors import arm_errors
+from headrace_services.control.arm_router import ARM_ROOTS, ArmRouter
+from headrace_services.control.assets import Assets
+from headrace_services.control.auth import Authenticator, Principal
+from headrace_services.control.blob_wire import BlobWire
+from headrace_services.control.code_uploads import CodeUploads
+from headrace_services.control.deployments import Deployments
+from headrace_services.control.endpoints import Endpoints
+from headrace_services.control.operations import Operations
+from headrace_services.control.workspace import Workspace
+
+GROUP: Final = "/subscriptions/{subscription}/resourceGroups/{group}"
+WORKSPACES: Final = f"{GROUP}/providers/{PROVIDER}/workspaces"
+WORKSPACE: Final = f"{WORKSPACES}/{{workspace}}"
+LOCATIONS: Final = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/locations/{{location}}"
+ANYBODY: Final = Principal(name="anonymous")
+BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+BLOB_ROUTE: Final = "/blob/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The handlers that the routes lead to."""
+
+    workspace: Workspace
+    operations: Operations
+    models: Assets
+    environments: Assets
+    codes: Assets
+    code_uploads: CodeUploads
+    endpoints: Endpoints
+    deployments: Deployments
+    blobs: BlobWire
+
+
+def build_api(
+    rooms: Rooms, authenticator: Authenticator, is_ready: Callable[[], bool]
+) -> web.Application:
+    """The application; `is_ready` answers `/readyz`."""
+    api = _Api(rooms, authenticator, is_ready)
+    application = web.Application(middlewares=[arm_errors])
+    application.router.add_route("*", "/{path:.*}", api.handle)
+    return application
+
+
+class _Api:
+    """Leads each request to its handler: anonymous documents, blobs by signature, ARM by token."""
+
+    def __init__(
+        self, rooms: Rooms, authenticator: Authenticator, is_ready: Callable[[], bool]
+    ) -> None:
+        self._blobs = rooms.blobs
+        self._authenticator = authenticator
+        self._is_ready = is_ready
+        self._public = _public_routes(rooms.workspace, self._health, self._readiness)
+        self._arm = _arm_routes(rooms)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.raw_path.lower().startswith(BLOB_ROUTE):
+            return await self._blobs.handle(request)
+        segments = path_segments(request.raw_path)
+        # Without a credential nobody learns which resources or types there are.
+        protected = segments[0].lower() in ARM_ROOTS
+        principal = ANYBODY
+        if protected:
+            header = request.headers.get("Authorization", "")
+            principal = self._authenticator.authenticate(header)
+        router = self._arm if protected else self._public
+        match = router.find(request.method, segments)
+        call = Call(
+            principal=principal,
+            path=match.path,
+            query=request.query,
+            headers=request.headers,
+            body=await read_object(request) if request.method in BODY_METHODS else {},
+        )
+        return (await match.handler(call)).response()
+
+    async def _health(self, call: Call) -> Answer:
+        return Answer(body={"status": "ok"})
+
+    async def _readiness(self, call: Call) -> Answer:
+        ready = self._is_ready()
+        return Answer(body={"ready": ready}, status=200 if ready else 503)
+
+
+def _public_routes(workspace: Workspace, health: Handler, readiness: Handler) -> ArmRouter:
+    router = ArmRouter()
+    router.add("GET", "/healthz", health)
+    router.add("GET", "/readyz", readiness)
+    router.add("GET", "/discovery", workspace.discovery)
+    router.add("GET", "/metadata/endpoints", workspace.metadata)
+    return router
+
+
+def _arm_routes(rooms: Rooms) -> ArmRouter:
+    router = ArmRouter()
+    inside = rooms.workspace.inside
+
+    def add(method: str, template: str, handler: Handler) -> None:
+        router.add(method, template, inside(handler))
+
+    add("GET", WORKSPACES, rooms.workspace.list_workspaces)
+    add("GET", WORKSPACE, rooms.workspace.show)
+    add("GET", f"{LOCATIONS}/mfeOperationsStatus/{{operation}}", rooms.operations.status)
+    add("GET", f"{LOCATIONS}/mfeOperationResults/{{operation}}", rooms.operations.result)
+    _add_datastores(add, rooms.workspace)
+    for kind, assets in (
+        ("models", rooms.models),
+        ("environments", rooms.environments),
+        ("codes", rooms.codes),
+    ):
+        _add_assets(add, f"{WORKSPACE}/{kind}", assets)
+    upload = f"{WORKSPACE}/codes/{{name}}/versions/{{version}}/startPendingUpload"
+    add("POST", upload, rooms.code_uploads.start)
+    _add_endpoints(add, rooms.endpoints)
+    _add_deployments(add, rooms.deployments)
+    return router
+
+
+Add = Callable[[str, str, Handler], None]
+
+
+def _add_datastores(add: Add, workspace: Workspace) -> None:
+    one = f"{WORKSPACE}/datastores/{{datastore}}"
+    add("GET", f"{WORKSPACE}/datastores", workspace.list_datastores)
+    add("GET", one, workspace.show_datastore)
+    add("POST", f"{one}/listSecrets", workspace.list_secrets)
+
+
+def _add_assets(add: Add, base: str, assets: Assets) -> None:
+    version = f"{base}/{{name}}/versions/{{version}}"
+    add("GET", base, assets.list_containers)
+    add("GET", f"{base}/{{name}}", assets.get_container)
+    add("PUT", f"{base}/{{name}}", assets.put_container)
+    add("GET", f"{base}/{{name}}/versions", assets.list_versions)
+    add("GET", version, assets.get_version)
+    add("PUT", version, assets.put_version)
+    add("DELETE", version, assets.delete_version)
+
+
+def _add_endpoints(add: Add, endpoints: Endpoints) -> None:
+    one = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}"
+    add("GET", f"{WORKSPACE}/onlineEndpoints", endpoints.list_all)
+    add("GET", one, endpoints.get)
+    add("PUT", one, endpoints.put)
+    add("PATCH", one, endpoints.patch)
+    add("DELETE", one, endpoints.delete)
+    add("POST", f"{one}/listKeys", endpoints.list_keys)
+    add("POST", f"{one}/regenerateKeys", endpoints.regenerate_keys)
+    add("POST", f"{one}/token", endpoints.token)
+
+
+def _add_deployments(add: Add, deployments: Deployments) -> None:
+    base = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments"
+    one = f"{base}/{{deployment}}"
+    add("GET", base, deployments.list_all)
+    add("GET", one, deployments.get)
+    add("PUT", one, deployments.put)
+    add("PATCH", one, deployments.patch)
+    add("DELETE", one, deployments.delete)
+    add("POST", f"{one}/getLogs", deployments.get_logs)

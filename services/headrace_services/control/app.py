@@ -1,0 +1,254 @@
+"""The control process: the API on HTTPS, the blob wire, and the reconciler, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from headrace_api.errors import Conflict
+from headrace_api.home import Home
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.identity import Identities
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.blob_index import BlobIndex
+from headrace_bus.store.blobs import FolderBlobs
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.secrets import SecretStore, secret_key
+from headrace_bus.wire.subjects import InstanceAddress
+from headrace_services.certificates import Certificates, ensure_certificates
+from headrace_services.control.api import Rooms, build_api
+from headrace_services.control.arm_ids import ArmIds
+from headrace_services.control.asset_references import AssetReferences
+from headrace_services.control.asset_types import CODES, ENVIRONMENTS, MODELS
+from headrace_services.control.assets import Assets
+from headrace_services.control.auth import Authenticator, ensure_admin_token
+from headrace_services.control.blob_shelf import BlobShelf
+from headrace_services.control.blob_wire import BlobWire
+from headrace_services.control.code_uploads import CodeUploads
+from headrace_services.control.deployments import Deployments
+from headrace_services.control.endpoints import Endpoints
+from headrace_services.control.issuer import Issuer
+from headrace_services.control.keys import EndpointKeys
+from headrace_services.control.operations import Operations
+from headrace_services.control.reconcile import Reconciler
+from headrace_services.control.reconcile import Stores as FleetStores
+from headrace_services.control.records import Operation, Spec, Status
+from headrace_services.control.resource_writes import ResourceWrites
+from headrace_services.control.sas import SasSigner
+from headrace_services.control.settings import Settings
+from headrace_services.control.stored import Shelf
+from headrace_services.control.sweeper import sweep_forever
+from headrace_services.control.uploads import BlockStage
+from headrace_services.control.workspace import Workspace
+from headrace_telemetry import logs
+from headrace_telemetry.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+ROLE: Final = "control"
+BACKLOG: Final = 512  # connections
+KEEP_ALIVE_S: Final = 75.0
+MAX_FIELD_BYTES: Final = 32 * 1024
+READ_BUFFER_BYTES: Final = 1024 * 1024  # an upload hops to a thread once for each so many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What the process keeps, opened."""
+
+    specs: Bucket
+    states: Bucket
+    keys: EndpointKeys
+    index: BlobIndex
+    blobs: BlobShelf
+
+
+def main(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; returns when everything is closed."""
+    logs.configure(ROLE)
+    uvloop.run(_until_signal(settings))
+
+
+async def run(
+    settings: Settings, stop: asyncio.Event, *, on_ready: Callable[[int], object] = lambda _: None
+) -> None:
+    """Serve until `stop` is set; `on_ready` gets the port once everything answers.
+
+    Raises Conflict when the port is taken, BusDisconnected when NATS does not answer.
+    """
+    ready = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        listener = _listen(settings.host, settings.port)
+        stack.callback(listener.close)
+        settings = _with_port(settings, listener.getsockname()[1])
+        certificates = await asyncio.to_thread(
+            ensure_certificates,
+            settings.home,
+            public_urls=(settings.control_url, settings.ingress_url),
+        )
+        bus = await Bus.connect(_bus_settings(settings))
+        stack.push_async_callback(bus.close)
+        stores = await _open_stores(bus, settings.home)
+        tasks = Tasks(ROLE)
+        stack.push_async_callback(tasks.stop)
+        issuer = await asyncio.to_thread(Issuer.open, settings.home)
+        fleet = _fleet(settings, bus, stores, issuer)
+        await fleet.start()
+        stack.push_async_callback(fleet.stop)
+        rooms, authenticator = await asyncio.to_thread(_furnish, settings, stores, fleet, issuer)
+        application = build_api(rooms, authenticator, ready.is_set)
+        await _serve(stack, application, listener, certificates, settings.drain_s)
+        tasks.forever(sweep_forever(rooms.operations, stores.blobs), "sweep", on_end=stop.set)
+        ready.set()
+        log.info("control is ready", port=settings.port)
+        on_ready(settings.port)
+        await stop.wait()
+        ready.clear()
+        log.info("control stops taking requests")
+    log.info("control has stopped")
+
+
+async def _until_signal(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises PortTaken. The socket is bound first, so that no second control starts any work."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"port {port} on {host} cannot be opened: {error.strerror}",
+            hint="choose another with --port, or stop what listens there",
+            target="port",
+        ) from error
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _with_port(settings: Settings, port: int) -> Settings:
+    url = settings.control_url or f"https://localhost:{port}"
+    return replace(settings, port=port, control_url=url)
+
+
+def _bus_settings(settings: Settings) -> BusSettings:
+    own = settings.home.credentials / f"{ROLE}.creds"
+    credentials = settings.nats_credentials or (own if own.exists() else None)
+    return BusSettings(url=settings.nats_url, name=ROLE, credentials=credentials)
+
+
+async def _open_stores(bus: Bus, home: Home) -> Stores:
+    specs, states, secrets, names = [
+        await Bucket.open(bus, name) for name in ("spec", "state", "secrets", "blobs")
+    ]
+    index = BlobIndex(names)
+    secret = await asyncio.to_thread(secret_key, home.root / "secret.key")
+    folder = await asyncio.to_thread(FolderBlobs, home.blobs)
+    return Stores(
+        specs=specs,
+        states=states,
+        keys=EndpointKeys(SecretStore(secrets, secret)),
+        index=index,
+        blobs=BlobShelf(folder, index, BlockStage(home.blobs / "blocks")),
+    )
+
+
+def _fleet(settings: Settings, bus: Bus, stores: Stores, issuer: Issuer) -> Reconciler:
+    return Reconciler(
+        bus=bus,
+        stores=FleetStores(
+            specs=stores.specs, state=stores.states, keys=stores.keys, blobs=stores.index
+        ),
+        home=settings.home,
+        nats_url=settings.nats_url,
+        token_public_key=issuer.public_key,
+        mint=_mint(settings),
+    )
+
+
+def _mint(settings: Settings) -> Callable[[InstanceAddress], str]:
+    """Users of their own where this home holds the account's keys; else instances share ours."""
+    if (settings.home.nats / "keys").exists():
+        return Identities(settings.home).mint_instance
+    path = settings.nats_credentials
+    shared = path.read_text() if path else ""
+    return lambda _: shared
+
+
+def _furnish(
+    settings: Settings, stores: Stores, fleet: Reconciler, issuer: Issuer
+) -> tuple[Rooms, Authenticator]:
+    """Makes the handlers; reads and makes the small files they need, so it runs in a thread."""
+    home = settings.home
+    ids = ArmIds(control_url=settings.control_url, ingress_url=settings.ingress_url)
+    signer = SasSigner.open(home)
+    specs = Shelf(stores.specs, Spec)
+    operations = Operations(Shelf(stores.states, Operation), ids)
+    assets = {
+        kind.kind: Assets(kind, specs, ids, stores.blobs.has_bytes)
+        for kind in (MODELS, ENVIRONMENTS, CODES)
+    }
+    writes = ResourceWrites(
+        specs=specs,
+        statuses=Shelf(stores.states, Status),
+        operations=operations,
+        convergence=fleet,
+    )
+    endpoints = Endpoints(ids=ids, writes=writes, keys=stores.keys, issuer=issuer)
+    rooms = Rooms(
+        workspace=Workspace(ids=ids, signer=signer),
+        operations=operations,
+        models=assets["models"],
+        environments=assets["environments"],
+        codes=assets["codes"],
+        code_uploads=CodeUploads(ids=ids, signer=signer),
+        endpoints=endpoints,
+        deployments=Deployments(
+            ids=ids,
+            writes=writes,
+            endpoints=endpoints,
+            references=AssetReferences(ids=ids, assets=assets, has_bytes=stores.blobs.has_bytes),
+            logs=fleet,
+        ),
+        blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
+    )
+    return rooms, Authenticator(ensure_admin_token(home))
+
+
+async def _serve(
+    stack: AsyncExitStack,
+    application: web.Application,
+    listener: socket.socket,
+    certificates: Certificates,
+    drain_s: float,
+) -> None:
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_S,
+        max_line_size=MAX_FIELD_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
+        read_bufsize=READ_BUFFER_BYTES,
+        shutdown_timeout=drain_s,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    context = await asyncio.to_thread(certificates.server_context)
+    await web.SockSite(runner, listener, ssl_context=context).start()

@@ -1,0 +1,26 @@
+"""The kinds of assets there are: where each keeps its bytes, and what of it never changes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace_api.code import validate_code_arm
+from headrace_api.environment import validate_environment_arm
+from headrace_api.model import validate_model_arm
+from headrace_services.control.assets import AssetType
+
+MODELS: Final = AssetType(
+    kind="models",
+    uri="modelUri",
+    frozen=("modelUri",),
+    check=validate_model_arm,
+    # The SDK iterates over flavors and crashes on null (azure_rest.md 6.1).
+    defaults={"modelType": "custom_model", "flavors": {}},
+)
+ENVIRONMENTS: Final = AssetType(
+    kind="environments",
+    frozen=("image", "condaFile", "build", "inferenceConfig"),
+    check=validate_environment_arm,
+    defaults={"osType": "Linux", "environmentType": "UserCreated"},
+)
+CODES: Final = AssetType(kind="codes", uri="codeUri", frozen=("codeUri",), check=validate_code_arm)

@@ -1,0 +1,105 @@
+"""Blocks of uploads that are not committed yet: one file each, in any order, until the list comes.
+
+    <root>/<hash of container and blob>/<hash of the block id>
+
+Names are hashes, so nothing a client sends ever becomes a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from headrace_services.control.blob_http import BlobPath, BlobRefused
+
+STALE_S: Final = 7 * 24 * 3600  # as long as Azure keeps blocks without a list
+READ_BYTES: Final = 1024 * 1024
+_TEMPORARY: Final = ".part"
+
+
+class BlockStage:
+    """Where blocks wait. Files are touched in threads only."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def keep(
+        self, path: BlobPath, block_id: str, chunks: AsyncIterable[bytes], md5: bytes | None
+    ) -> None:
+        """Store a block in place of an earlier one of its id. Raises BlobRefused on a wrong MD5."""
+        folder = self._folder(path)
+        part = folder / (secrets.token_hex(8) + _TEMPORARY)
+        file = await asyncio.to_thread(_create, part)
+        try:
+            found = hashlib.md5(usedforsecurity=False)
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+                found.update(chunk)
+            if md5 is not None and found.digest() != md5:
+                raise BlobRefused("Md5Mismatch", "the block is not what its Content-MD5 says")
+            await asyncio.to_thread(_finish, file, part, folder / _hashed(block_id))
+        finally:
+            await asyncio.to_thread(_abandon, file, part)
+
+    async def joined(self, path: BlobPath, block_ids: Sequence[str]) -> AsyncIterator[bytes]:
+        """The bytes of the blocks in this order. Raises BlobRefused when one was never sent."""
+        folder = self._folder(path)
+        for block_id in block_ids:
+            try:
+                file = await asyncio.to_thread((folder / _hashed(block_id)).open, "rb")
+            except FileNotFoundError:
+                raise BlobRefused(
+                    "InvalidBlockList", f"block {block_id!r} was not uploaded"
+                ) from None
+            try:
+                while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                    yield chunk
+            finally:
+                file.close()
+
+    async def drop(self, path: BlobPath) -> None:
+        """Forget the blocks of a blob."""
+        await asyncio.to_thread(shutil.rmtree, self._folder(path), ignore_errors=True)
+
+    async def drop_stale(self) -> int:
+        """Forget blocks whose list never came; return of how many blobs."""
+        return await asyncio.to_thread(_drop_stale, self._root)
+
+    def _folder(self, path: BlobPath) -> Path:
+        return self._root / _hashed(f"{path.container}/{path.blob}")
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _create(part: Path) -> BinaryIO:
+    part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _finish(file: BinaryIO, part: Path, target: Path) -> None:
+    file.close()
+    part.replace(target)
+
+
+def _abandon(file: BinaryIO, part: Path) -> None:
+    file.close()
+    part.unlink(missing_ok=True)
+
+
+def _drop_stale(root: Path) -> int:
+    if not root.is_dir():
+        return 0
+    oldest = time.time() - STALE_S
+    stale = [folder for folder in root.iterdir() if folder.stat().st_mtime < oldest]
+    for folder in stale:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(stale)

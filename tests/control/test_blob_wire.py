@@ -1,0 +1,230 @@
+"""The blob wire as azure-storage-blob uses it: signatures, uploads, blocks, ranges, listings."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+import resource
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+
+from support.control import ControlClient, Reply
+
+MIB = 1024 * 1024
+CONTAINER = "azureml-blobstore"
+
+
+class Blobs:
+    """A client with a signature for the default datastore."""
+
+    def __init__(self, control: ControlClient, sas: str) -> None:
+        self.control = control
+        self.sas = sas
+        self.account = "//blob/default/_.blob.core.windows.net"
+
+    async def send(
+        self, method: str, name: str, *, query: str = "", data: object = None, **headers: str
+    ) -> Reply:
+        dashed = {
+            key if "-" in key else key.replace("_", "-"): value for key, value in headers.items()
+        }
+        path = f"{self.account}/{CONTAINER}/{quote(name, safe='~/')}?{query}&{self.sas}"
+        return await self.control.send(
+            method, path, data=data, headers={"Authorization": "", **dashed}
+        )
+
+
+@pytest.fixture
+async def blobs(control: ControlClient) -> Blobs:
+    body = {"expirableSecret": True, "expireAfterHours": 1}
+    secrets = await control.post("/datastores/workspaceblobstore/listSecrets", body)
+    return Blobs(control, secrets.json["sasToken"])
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.txt", "with space/a+b.txt", "percent%20.txt", "ümläut/名前", "a//b", "x~y(1)"]
+)
+async def test_a_blob_comes_back_under_any_name(blobs: Blobs, name: str) -> None:
+    md5 = base64.b64encode(hashlib.md5(b"hello").digest()).decode()
+    put = await blobs.send("PUT", name, data=b"hello", If_None_Match="*", Content_MD5=md5)
+    assert put.status == 201, put.data
+    assert put.headers["ETag"]
+    assert put.headers["Last-Modified"]
+
+    found = await blobs.send("GET", name)
+    blobs.account = "//blob/default"
+    joined = await blobs.send("GET", name)
+    head = await blobs.send("HEAD", name)
+
+    assert (found.status, found.data, joined.data) == (200, b"hello", b"hello")
+    assert (head.status, head.headers["Content-Length"]) == (200, "5")
+    assert head.headers["x-ms-blob-type"] == "BlockBlob"
+
+
+async def test_what_is_missing_says_so_in_a_header_and_in_xml(blobs: Blobs) -> None:
+    head = await blobs.send("HEAD", "absent/")
+    found = await blobs.send("GET", "absent")
+
+    assert (head.status, head.headers["x-ms-error-code"]) == (404, "BlobNotFound")
+    assert b"<Code>BlobNotFound</Code>" in found.data
+
+
+async def test_a_name_is_not_overwritten_when_the_client_says_so(blobs: Blobs) -> None:
+    await blobs.send("PUT", "one", data=b"first")
+
+    again = await blobs.send("PUT", "one", data=b"second", If_None_Match="*")
+    plain = await blobs.send("PUT", "one", data=b"third")
+
+    assert (again.status, again.headers["x-ms-error-code"]) == (409, "BlobAlreadyExists")
+    assert plain.status == 201
+    assert (await blobs.send("GET", "one")).data == b"third"
+
+
+async def test_metadata_is_replaced_and_listed(blobs: Blobs) -> None:
+    await blobs.send("PUT", "m/a", data=b"1", x_ms_meta_old="yes")
+    metadata = {"x-ms-meta-upload_status": "completed"}
+    await blobs.send("PUT", "m/a", query="comp=metadata", **metadata)
+
+    head = await blobs.send("HEAD", "m/a")
+    listed = await blobs.send(
+        "GET", "", query="restype=container&comp=list&prefix=m/&include=metadata"
+    )
+
+    assert head.headers["x-ms-meta-upload_status"] == "completed"
+    assert "x-ms-meta-old" not in head.headers
+    assert b"<upload_status>completed</upload_status>" in listed.data
+
+
+async def test_blocks_are_joined_in_the_order_of_the_list(blobs: Blobs) -> None:
+    pieces = {base64.b64encode(b"%05d" % n).decode(): os.urandom(1000 + n) for n in range(5)}
+    for block_id in reversed(pieces):
+        query = f"comp=block&blockid={quote(block_id)}"
+        assert (await blobs.send("PUT", "big", query=query, data=pieces[block_id])).status == 201
+    body = "".join(f"<Latest>{block_id}</Latest>" for block_id in pieces)
+    listing = f'<?xml version="1.0"?><BlockList>{body}</BlockList>'.encode()
+
+    done = await blobs.send("PUT", "big", query="comp=blocklist", data=listing)
+
+    assert done.status == 201, done.data
+    assert (await blobs.send("GET", "big")).data == b"".join(pieces.values())
+    again = await blobs.send("PUT", "other", query="comp=blocklist", data=listing)
+    assert (again.status, again.headers["x-ms-error-code"]) == (400, "InvalidBlockList")
+
+
+async def test_ranges_and_the_empty_blob(blobs: Blobs) -> None:
+    await blobs.send("PUT", "r", data=bytes(range(100)))
+    await blobs.send("PUT", "empty", data=b"")
+
+    part = await blobs.send("GET", "r", x_ms_range="bytes=10-19")
+    past = await blobs.send("GET", "r", x_ms_range="bytes=90-33554431")
+    empty = await blobs.send("GET", "empty", x_ms_range="bytes=0-33554431")
+    plain = await blobs.send("GET", "empty")
+
+    assert (part.status, part.data) == (206, bytes(range(10, 20)))
+    assert part.headers["Content-Range"] == "bytes 10-19/100"
+    assert (past.status, past.headers["Content-Range"]) == (206, "bytes 90-99/100")
+    assert (empty.status, empty.headers["x-ms-error-code"]) == (416, "InvalidRange")
+    assert (plain.status, plain.data) == (200, b"")
+
+
+async def test_a_reader_learns_that_the_blob_has_changed(blobs: Blobs) -> None:
+    first = await blobs.send("PUT", "c", data=b"one")
+    await blobs.send("PUT", "c", data=b"two")
+
+    found = await blobs.send("GET", "c", x_ms_range="bytes=0-1", If_Match=first.headers["ETag"])
+
+    assert (found.status, found.headers["x-ms-error-code"]) == (412, "ConditionNotMet")
+
+
+async def test_a_listing_folds_folders_and_goes_on_at_its_marker(blobs: Blobs) -> None:
+    for name in ("f/a", "f/b/c", "f/b/d", "f/e", "g"):
+        await blobs.send("PUT", name, data=b"1")
+    query = "restype=container&comp=list&prefix=f/&delimiter=/&maxresults=2"
+
+    first = (await blobs.send("GET", "", query=query)).data.decode()
+    marker = re.findall(r"<NextMarker>(.+)</NextMarker>", first)[0]
+    rest = (await blobs.send("GET", "", query=f"{query}&marker={quote(marker)}")).data.decode()
+
+    assert re.findall(r"<Name>(.*?)</Name>", first) == ["f/a", "f/b/"]
+    assert re.findall(r"<Name>(.*?)</Name>", rest) == ["f/e"]
+    assert "<NextMarker></NextMarker>" in rest
+
+
+async def test_wrong_bytes_are_not_kept(blobs: Blobs) -> None:
+    md5 = base64.b64encode(hashlib.md5(b"other").digest()).decode()
+
+    put = await blobs.send("PUT", "bad", data=b"hello", Content_MD5=md5)
+
+    assert (put.status, put.headers["x-ms-error-code"]) == (400, "Md5Mismatch")
+    assert (await blobs.send("HEAD", "bad")).status == 404
+
+
+async def test_a_signature_opens_nothing_else(blobs: Blobs, control: ControlClient) -> None:
+    pending = (await control.post("/codes/c/versions/1/startPendingUpload", {})).json
+    other = pending["blobReferenceForConsumption"]["blobUri"]
+    for url in (f"{other}/x?{blobs.sas}", f"{other}/x", f"{other}?comp=list&{blobs.sas}"):
+        reply = await control.send("GET", url)
+        assert (reply.status, reply.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
+    forged = blobs.sas.replace("sp=racwdl", "sp=racwdlx")
+    blobs.sas = forged
+    assert (await blobs.send("GET", "x")).status == 403
+
+
+@pytest.mark.parametrize("name", ["../x", "a/%2e%2e/x", "a%2fb", "a%00b", "a%5cb"])
+async def test_path_tricks_are_refused(blobs: Blobs, name: str) -> None:
+    path = f"{blobs.account}/{CONTAINER}/{name}?{blobs.sas}"
+
+    reply = await blobs.control.send("PUT", path, data=b"x")
+
+    assert reply.status == 400
+    assert b"<Error>" in reply.data
+
+
+async def test_a_client_that_leaves_half_way_leaves_nothing(blobs: Blobs) -> None:
+    control = blobs.control
+    context = ssl.create_default_context(cafile=control.home.ca)
+    port = int(control.base.rpartition(":")[2])
+    path = f"/blob/default/{CONTAINER}/half?{blobs.sas}"
+    head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    _, writer = await asyncio.open_connection("localhost", port, ssl=context, family=socket.AF_INET)
+    writer.write(head.encode() + b"x" * 1000)
+    await writer.drain()
+    writer.transport.abort()
+
+    incoming = control.home.blobs / "incoming"
+    for _ in range(500):
+        if not any(incoming.iterdir()):
+            break
+        await asyncio.sleep(0.02)
+    assert not any(incoming.iterdir())
+    assert (await blobs.send("HEAD", "half")).status == 404
+
+
+async def _zeros(size_bytes: int) -> AsyncIterator[bytes]:
+    for _ in range(size_bytes // MIB):
+        yield bytes(MIB)
+
+
+async def test_memory_stays_flat_while_200_mib_pass(blobs: Blobs) -> None:
+    size_bytes = 200 * MIB
+    await blobs.send("PUT", "warm", data=_zeros(8 * MIB), Content_Length=str(8 * MIB))
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    put = await blobs.send("PUT", "huge", data=_zeros(size_bytes), Content_Length=str(size_bytes))
+    url = blobs.control.url(f"{blobs.account}/{CONTAINER}/huge?{blobs.sas}")
+    found = 0
+    async with blobs.control.session.get(url) as response:
+        async for chunk in response.content.iter_chunked(MIB):
+            found += len(chunk)
+
+    assert put.status == 201
+    assert found == size_bytes
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+    assert grown_kib < 48 * 1024
