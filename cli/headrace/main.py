@@ -189,14 +189,17 @@ def _click_option(option: options.Option) -> click.Option:
         help_text = f"{help_text} (not offered yet)".strip()
     if name in options.FLAGS:
         return click.Option(names, is_flag=True, help=help_text)
+    # An explicit default of None would count as a value, and `required` would never speak.
+    default: dict[str, Any] = (
+        {"default": option.default, "show_default": True} if option.default else {}
+    )
     return click.Option(
         names,
         required=option.required,
         multiple=name in options.REPEATED,
-        default=option.default or None,
-        show_default=bool(option.default),
         type=_type(name),
         help=help_text,
+        **default,
     )
 
 
