@@ -1,0 +1,74 @@
+"""What a death means for the requests that were in the worker."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace_bus.wire.envelope import Request
+from headrace_scorer.job import Job
+from headrace_scorer.verdicts import (
+    DIED,
+    LIVENESS,
+    TIMEOUT,
+    judge,
+    restart_delay_s,
+    retries_at_once,
+)
+from headrace_scorer.worker.frames import Call
+
+
+def job(number: int, *, deaths: int = 0, chunks: int = 0, sent_s: float = 100.0) -> Job:
+    request = Request(str(number), 0, 0, 0, 0, "POST", "/score", "", (), "", "i", b"")
+    return Job(
+        number=number, request=request, call=Call("POST", "/score", "", [], b""), reply="r",
+        deadline_s=200.0, sent_s=sent_s, deaths=deaths, chunks=chunks,
+    )  # fmt: skip
+
+
+JOBS = st.lists(
+    st.builds(job, st.integers(), deaths=st.integers(0, 1), chunks=st.integers(0, 2),
+              sent_s=st.floats(0, 100)), max_size=8,
+)  # fmt: skip
+
+
+@given(
+    JOBS, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([DIED, TIMEOUT, LIVENESS])
+)
+def test_each_request_has_one_fate(
+    jobs: list[Job], asynchronous: bool, alone: bool, idempotent: bool, why: str
+) -> None:
+    found = judge(
+        jobs, asynchronous=asynchronous, alone=alone, idempotent=idempotent, why=why, late=50.0
+    )
+    fates = [*found.innocent, *found.suspect, *(one for one, _ in found.lost)]
+    assert sorted(map(id, fates)) == sorted(map(id, jobs))
+    if not idempotent:
+        assert not found.suspect
+    if not asynchronous:
+        assert (
+            [*jobs[1:]] == [one for one in found.innocent if one is not jobs[0]] if jobs else True
+        )
+
+
+def test_dying_alone_twice_is_poison_and_dying_in_company_is_not() -> None:
+    first = judge([job(1), job(2)], asynchronous=True, alone=False, idempotent=True, why=DIED,
+                  late=0)  # fmt: skip
+    alone = judge([job(1, deaths=1)], asynchronous=True, alone=True, idempotent=True, why=DIED,
+                  late=0)  # fmt: skip
+    assert len(first.suspect) == 2
+    assert [reason for _, reason in alone.lost] == [DIED]
+
+
+def test_what_a_sync_worker_had_not_started_is_innocent() -> None:
+    found = judge([job(1), job(2)], asynchronous=False, alone=False, idempotent=False, why=DIED,
+                  late=0)  # fmt: skip
+    assert [one.number for one in found.innocent] == [2]
+
+
+def test_retries_are_bounded() -> None:
+    assert [retries_at_once(active) for active in (0, 10, 100)] == [3, 3, 20]
+
+
+def test_only_deaths_before_ready_wait() -> None:
+    assert [restart_delay_s(n, 1.0, 30.0) for n in (0, 1, 2, 3, 9)] == [0.0, 1.0, 2.0, 4.0, 30.0]
