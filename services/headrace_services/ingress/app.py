@@ -25,6 +25,7 @@ from headrace_bus.client.settings import BusSettings
 from headrace_bus.routing.gateway import Gateway, GatewaySettings
 from headrace_bus.routing.routes import BucketRoutes
 from headrace_bus.store.bucket import Bucket
+from headrace_services.certificates import ensure_certificates
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.exchange import Reply
 from headrace_services.ingress.metrics import EdgeMetrics
@@ -127,8 +128,9 @@ class Ingress:
     def _tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        tls = self._settings.home.tls
-        context.load_cert_chain(tls / "server.pem", tls / "server.key")
+        # Control makes them too; whoever starts first on a fresh home does it.
+        found = ensure_certificates(self._settings.home)
+        context.load_cert_chain(found.certificate, found.key)
         context.set_alpn_protocols(["http/1.1"])
         return context
 
