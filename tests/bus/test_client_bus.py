@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -412,3 +413,12 @@ def test_the_bus_works_the_same_on_uvloop(tmp_path: Path) -> None:
 
     with NatsServer(tmp_path / "server") as server:
         assert uvloop.run(run(server.url, server.restart)) == b"x"
+
+
+async def test_reply_tokens_cannot_be_guessed_from_earlier_ones(bus: Bus) -> None:
+    """An instance may publish below an ingress' prefix: a counter would let it forge answers."""
+    tokens = [int(bus.open_inbox(Collected(1)).subject.rsplit(".", 1)[1]) for _ in range(300)]
+
+    steps = {later - earlier for earlier, later in pairwise(tokens)}
+    assert len(set(tokens)) == len(steps) + 1 == 300
+    assert max(tokens) > 2**60

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import struct
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from headrace_bus.client.message import Message, make_message
@@ -12,6 +14,16 @@ from headrace_bus.errors import BusDisconnected, NoResponders, RequestTimeout
 SWEEP_S: Final = 0.05  # how late a timeout may be told
 
 Handler = Callable[[Message], None]
+
+
+_BATCH: Final = struct.Struct("256Q")
+
+
+def _tokens() -> Iterator[int]:
+    """Tokens nobody guesses: instances may publish below an ingress' prefix, so that a counter
+    would let one of them forge the answers of others."""
+    while True:
+        yield from _BATCH.unpack(os.urandom(_BATCH.size))
 
 
 class Inbox:
@@ -49,7 +61,7 @@ class ReplyMux:
         self._loop = asyncio.get_running_loop()
         self._prefix = prefix + "."
         self._cut = len(self._prefix.encode())
-        self._last = 0
+        self._tokens = _tokens()
         self._requests: dict[int, _Waiting] = {}
         self._inboxes: dict[int, Handler] = {}
         self._due: dict[int, set[int]] = {}  # tokens by the sweep that ends them
@@ -69,7 +81,7 @@ class ReplyMux:
 
         The future raises RequestTimeout, NoResponders or, when the bus closes, BusDisconnected.
         """
-        self._last = token = self._last + 1
+        token = next(self._tokens)
         slot = int((self._loop.time() + timeout_s) / SWEEP_S) + 1
         future: asyncio.Future[Message] = self._loop.create_future()
         self._requests[token] = _Waiting(future, slot, subject, timeout_s)
@@ -91,7 +103,7 @@ class ReplyMux:
             waiting.future.cancel()
 
     def open(self, handler: Handler) -> Inbox:
-        self._last = token = self._last + 1
+        token = next(self._tokens)
         self._inboxes[token] = handler
         return Inbox(f"{self._prefix}{token}", lambda: self._close_inbox(token))
 
