@@ -144,6 +144,10 @@ class ProcessCompute:
         await self._tasks.stop()
         for iid in tuple(self._watched):
             self._unwatch(iid)
+        for child in self._children.values():
+            if child.poll() is None:
+                child.returncode = 0  # not ours to wait for any more: the next owner adopts it
+        self._children.clear()
 
     def _spawn(self, folder: InstanceFolder) -> subprocess.Popen[bytes]:
         arguments = [*self._command, "--home", str(self._home.root), "--iid", folder.iid]

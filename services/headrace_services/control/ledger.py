@@ -67,7 +67,7 @@ class Ledger:
         self, operation: Operation | None, steps: tuple[tuple[str, float], ...]
     ) -> None:
         """Show the phases that are done."""
-        if operation is None or _same(operation.steps, steps):
+        if operation is None or operation.steps == steps:
             return
         changed = replace(operation, steps=steps)
         await self.write({operation_key(operation.id): changed.encode()})
@@ -103,7 +103,3 @@ class Ledger:
 
 def is_open(operation: Operation | None) -> bool:
     return operation is not None and operation.status == IN_PROGRESS
-
-
-def _same(old: tuple[tuple[str, float], ...], new: tuple[tuple[str, float], ...]) -> bool:
-    return [tuple(one) for one in old] == [tuple(one) for one in new]  # JSON reads them as lists

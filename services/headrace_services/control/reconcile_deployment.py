@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 PHASES: Final = ("fetch", "environment", "load", "ready")
 SEEN_BOUND_S: Final = 3.0  # how long a finished rollout waits for ingresses to see it
+LOG_LINES: Final = 20  # of an instance that ended without a word
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _CODES: Final[dict[type[HeadraceError], str]] = {NotFound: "ResourceNotFound"}
 _WORKING: Final = (
@@ -250,19 +251,31 @@ class DeploymentReconciler:
         self, name: DeploymentName, plan: Plan, operation: Operation | None, failure: Failure
     ) -> None:
         """What served before goes on serving; the next round falls back to it."""
+        error = await self._told(name, failure)
         status = Status(
             provisioning_state=ProvisioningState.FAILED,
             error_code=failure.code,
-            error=failure.error,
+            error=error,
             ready=plan.ready,
         )
         await self.ledger.close(
             operation,
             {deployment_status_key(*name): status.encode()},
             code=failure.code,
-            error=failure.error,
+            error=error,
         )
         log.warning("deployment failed", code=failure.code, iid=failure.iid, **name._asdict())
+
+    async def _told(self, name: DeploymentName, failure: Failure) -> str:
+        """The instance's own words; where it left none, the end of its log."""
+        heard = self.observations.of(failure.iid)
+        if not failure.iid or (heard is not None and heard.beat.error):
+            return failure.error
+        try:
+            tail = await self.compute.logs(*name, tail=LOG_LINES, iid=failure.iid)
+        except NotFound:
+            return failure.error
+        return f"{failure.error}\n{tail}".rstrip()
 
     async def _leave(
         self,

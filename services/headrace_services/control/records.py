@@ -17,9 +17,10 @@ A spec holds ARM JSON as the caller wrote it, completed with defaults; typed rea
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from headrace_api.names import token
 
@@ -43,20 +44,33 @@ class InstancePhase(StrEnum):
     DRAINING = "draining"
 
 
+def _pairs(steps: Iterable[Any]) -> tuple[tuple[str, float], ...]:
+    return tuple((str(name), float(seconds)) for name, seconds in steps)
+
+
 class _Record:
     """JSON in and out for the dataclasses below."""
+
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
+    """What JSON does not know: enumerations and tuples, by field."""
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()  # type: ignore[call-overload]
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        return cls(**json.loads(data))
+        fields: dict[str, Any] = json.loads(data)
+        for name, read in cls._READ.items():
+            if name in fields:
+                fields[name] = read(fields[name])
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec(_Record):
     """Desired state of one resource."""
+
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"deployments": tuple}
 
     name: str
     """As the caller wrote it; keys carry it in lower case."""
@@ -76,6 +90,10 @@ class Spec(_Record):
 class Status(_Record):
     """Observed state of one endpoint or deployment."""
 
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {
+        "provisioning_state": ProvisioningState
+    }
+
     provisioning_state: ProvisioningState
     applied_revision: int = 0
     """Revision of the spec that the instances serve; 0 when none does."""
@@ -91,6 +109,8 @@ class Status(_Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(_Record):
     """One long-running operation (azure_rest.md 2.1); kept a day after its end."""
+
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"steps": _pairs}
 
     id: str
     resource: str
@@ -110,6 +130,8 @@ class Operation(_Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance(_Record):
     """One instance control wants; written before it is started (design 5)."""
+
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"phase": InstancePhase}
 
     iid: str
     endpoint: str

@@ -1,0 +1,169 @@
+"""From a written spec to instances that run, and back, over updates, failures and restarts."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from headrace_bus.wire.route_record import Route, route_key
+from headrace_services.control.records import ProvisioningState, deployment_key, endpoint_key
+from support.reconcile_desk import Desk, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+async def served(desk: Desk, count: int = 1, **more: object) -> None:
+    """A deployment `blue` that is ready."""
+    await desk.code("good")
+    await desk.endpoint("blue")
+    done = await desk.ended(await desk.deployment(count=count, **more))  # type: ignore[arg-type]
+    assert (done.status, done.error) == ("Succeeded", "")
+
+
+async def test_a_created_deployment_runs_and_a_deleted_one_leaves_nothing(desk: Desk) -> None:
+    await desk.reconciler()
+    await desk.code("good")
+    assert (await desk.ended(await desk.endpoint("blue"))).status == "Succeeded"
+
+    done = await desk.ended(await desk.deployment(count=2))
+
+    assert (done.status, done.error) == ("Succeeded", "")
+    assert [name for name, _ in done.steps] == ["fetch", "environment", "load", "ready"]
+    status = await desk.status()
+    assert status is not None
+    assert (status.provisioning_state, status.ready) == (ProvisioningState.SUCCEEDED, 2)
+    assert len(await desk.running()) == 2
+
+    gone = await desk.ended(await desk.delete(endpoint_key("iris")))
+
+    assert gone.status == "Succeeded"
+    assert await desk.running() == []
+    assert not await desk.specs.list("deployment")
+    assert not await desk.specs.list("endpoint")
+    left = [key for key in await desk.state.list() if not key.startswith(("operation.", "lease."))]
+    assert left == []
+    assert list(desk.home.instances.iterdir()) == []
+
+
+async def test_a_failing_init_fails_the_create_with_the_users_words(desk: Desk) -> None:
+    await desk.reconciler()
+    await desk.code("bad", init="raise ValueError('no such model')")
+    await desk.endpoint("blue")
+
+    done = await desk.ended(await desk.deployment("bad"))
+
+    assert done.status == "Failed"
+    assert "ValueError: no such model" in done.error
+    status = await desk.status()
+    assert status is not None
+    assert status.provisioning_state is ProvisioningState.FAILED
+
+    async def nothing_runs() -> bool:
+        return await desk.running() == []
+
+    await until(nothing_runs)
+
+
+async def test_a_missing_asset_fails_the_create(desk: Desk) -> None:
+    await desk.reconciler()
+    await desk.endpoint("blue")
+
+    done = await desk.ended(await desk.deployment("never-uploaded"))
+
+    assert (done.status, done.error_code) == ("Failed", "ResourceNotFound")
+    assert "never-uploaded" in done.error
+
+
+async def test_a_failed_update_leaves_the_old_instance_and_is_not_tried_again(desk: Desk) -> None:
+    await desk.reconciler()
+    await served(desk)
+    before = await desk.running()
+    await desk.code("bad", init="raise ValueError('no')")
+
+    done = await desk.ended(await desk.deployment("bad"))
+
+    assert done.status == "Failed"
+
+    async def settled() -> bool:
+        return [one.iid for one in await desk.running()] == [one.iid for one in before]
+
+    await until(settled)
+    os.kill(before[0].pid, signal.SIGKILL)
+
+    async def replaced() -> bool:
+        status = await desk.status()
+        return status is not None and status.ready == 1 and await desk.running() != before
+
+    await until(replaced)
+    status = await desk.status()
+    assert status is not None
+    assert status.provisioning_state is ProvisioningState.FAILED
+
+
+async def test_an_update_replaces_and_a_count_change_only_adds(desk: Desk) -> None:
+    await desk.reconciler()
+    await served(desk)
+    first = {one.iid for one in await desk.running()}
+
+    assert (await desk.ended(await desk.deployment(count=2))).status == "Succeeded"
+    second = {one.iid for one in await desk.running()}
+    assert first < second
+    assert len(second) == 2
+
+    done = await desk.ended(await desk.deployment(count=2, variables={"VERSION": "2"}))
+    assert done.status == "Succeeded"
+    third = {one.iid for one in await desk.running()}
+    assert len(third) == 2
+    assert not third & second
+
+
+async def test_a_second_reconciler_adopts_and_starts_nothing_twice(desk: Desk) -> None:
+    first = await desk.reconciler()
+    await served(desk)
+    before = await desk.running()
+    await first._lease.release()
+    await first.stop()
+
+    second = await desk.reconciler()
+    assert (await desk.ended(await desk.deployment(count=2))).status == "Succeeded"
+
+    after = await desk.running()
+    assert len(after) == 2
+    assert {one.pid for one in before} < {one.pid for one in after}
+    await second.stop()
+
+
+async def test_what_no_record_wants_is_stopped(desk: Desk) -> None:
+    reconciler = await desk.reconciler()
+    await served(desk)
+    (one,) = await desk.running()
+
+    for key, record in (await desk.state.list("instance")).items():
+        await desk.state.delete(key, record.revision)
+    reconciler.wake()
+
+    async def replaced() -> bool:
+        return [other.iid for other in await desk.running()] not in ([], [one.iid])
+
+    await until(replaced)
+
+    async def single() -> bool:
+        return len(await desk.running()) == 1
+
+    await until(single)
+
+
+async def test_the_route_follows_the_specs(desk: Desk) -> None:
+    await desk.reconciler()
+    await served(desk)
+
+    record = await desk.state.get(route_key("iris"))
+    assert record is not None
+    assert set(Route.decode(record.value).deployments) == {"blue"}
+
+    await desk.ended(await desk.delete(deployment_key("iris", "blue")))
+    record = await desk.state.get(route_key("iris"))
+    assert record is not None
+    assert Route.decode(record.value).deployments == {}
