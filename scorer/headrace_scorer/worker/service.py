@@ -14,6 +14,7 @@ from .frames import Call, Pairs, Reply
 from .script import Script, user_traceback
 from .swagger import Swagger
 
+HTML: Final = ("content-type", "text/html; charset=utf-8")
 SCORE_METHODS: Final = ("POST", "GET", "OPTIONS")
 
 
@@ -56,7 +57,7 @@ class Service:
         except inputs.Refused as refused:
             made = answers.error(refused.status, refused.message)
             if not refused.message:  # OPTIONS
-                made = answers.Made(200, [("content-type", "text/html; charset=utf-8")], b"")
+                made = answers.Made(200, [HTML, answers.NOT_FAILED], b"")
             return None, self._at_once(call, ids.headers, made)
         if self.script.wants_headers:
             arguments["request_headers"] = inputs.titled(call)
@@ -114,7 +115,7 @@ class Service:
         if call.method not in ("GET", "HEAD"):
             return answers.reply(answers.error(405, answers.WRONG_METHOD), [], -1)
         if call.path == "/":
-            made = answers.Made(200, [("content-type", "text/html; charset=utf-8")], b"Healthy")
+            made = answers.Made(200, [HTML], b"Healthy")
         else:
             made = self._swagger.answer(call.query)
         return answers.reply(made, ids, -1)

@@ -111,7 +111,6 @@ def _paths(two: bool) -> dict[str, Any]:
     prefix = os.environ.get("SERVICE_PATH_PREFIX", "").strip("/")
     root = "/" + prefix if prefix else ""
     ref = "#/definitions/" if two else "#/components/schemas/"
-    health = "If service is up and running, this response will be returned with the content "
     score = {
         "operationId": "RunMLService",
         "description": "Run web service's model and get the prediction output",
@@ -125,16 +124,23 @@ def _paths(two: bool) -> dict[str, Any]:
     }
     score.update(_input({"$ref": ref + "ServiceInput"}, two))
     return {
-        root + "/": {
-            "get": {
-                "operationId": "ServiceHealthCheck",
-                "description": "Simple health check endpoint to ensure the service is up "
-                "at any given point.",
-                "responses": _responses(health + "'Healthy'", {"type": "string"}, two),
-            }
-        },
+        root + "/": {"get": _health(two)},
         root + "/score": {"post": score},
         root + "/swagger.json": {"get": _specification(two)},
+    }
+
+
+def _health(two: bool) -> dict[str, Any]:
+    text = "If service is up and running, this response will be returned with the content 'Healthy'"
+    schema = {"type": "string"} if two else {"type": "string", "example": "Healthy"}
+    responses = _responses(text, schema, two)
+    if two:
+        responses["200"]["examples"] = {"application/json": "Healthy"}
+    return {
+        "operationId": "ServiceHealthCheck",
+        "description": "Simple health check endpoint to ensure the service is up "
+        "at any given point.",
+        "responses": responses,
     }
 
 
