@@ -207,8 +207,11 @@ class Endpoints:
     def _validated(
         self, given: dict[str, Any], name: str, deployments: tuple[str, ...]
     ) -> dict[str, Any]:
-        for key in ("properties", "tags"):
-            object_at(given, key)
+        properties = object_at(given, "properties")
+        # Null means none here: the SDK sends it for a table that nobody set.
+        for block in ("traffic", "mirrorTraffic", "properties"):
+            if properties.get(block) is not None:
+                object_at(properties, block)
         endpoint = validate_endpoint_arm(given, name=name, deployments=deployments)
         wanted = endpoint.to_arm(location=self.ids.location)
         wanted["properties"]["properties"].pop(ENDPOINT_ID_PROPERTY, None)

@@ -1,0 +1,272 @@
+"""Endpoints and their deployments on the wire: operations, traffic, keys, deletes, conflicts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from headrace_api.tokens import verify
+from headrace_services.control.issuer import Issuer
+from support.control import ControlClient, running_control
+from support.nats_server import NatsServer
+from support.resources import deployment_body, endpoint_body, upload_code
+
+EP = "/onlineEndpoints/my-ep"
+SCORE = b"def init():\n    pass\n\ndef run(data):\n    return data\n"
+
+
+async def test_an_endpoint_is_created_by_an_operation(control: ControlClient) -> None:
+    put = await control.put("/onlineEndpoints/My-Ep", endpoint_body(description="words"))
+    ended = await control.finished(put)
+    result = await control.get(put.headers["Location"])
+    found = (await control.get(EP)).json
+
+    assert put.status == 201
+    assert put.json["properties"]["provisioningState"] == "Creating"
+    assert put.headers["Azure-AsyncOperation"].startswith(control.base)
+    assert put.headers["Retry-After"]
+    assert ended["status"] == "Succeeded"
+    assert result.status in (200, 204)
+    assert found["name"] == "My-Ep"
+    assert found["kind"] == "Managed"
+    properties = found["properties"]
+    assert properties["provisioningState"] == "Succeeded"
+    assert properties["scoringUri"].endswith("/endpoints/my-ep/score")
+    assert (properties["traffic"], properties["mirrorTraffic"]) == ({}, {})
+    assert "keys" not in properties
+    assert (await control.get("/onlineEndpoints")).json["value"] == [found]
+
+
+async def test_the_same_body_again_changes_nothing(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body())
+    before = await control.get(EP)
+    polluted = endpoint_body(properties={"createdBy": "x", "createdAt": "y", "lastModifiedAt": "z"})
+
+    again = await control.put(EP, polluted)
+
+    assert again.status == 200
+    assert "Azure-AsyncOperation" not in again.headers
+    assert again.json == before.json
+    assert (await control.get(EP)).headers["ETag"] == before.headers["ETag"]
+
+
+async def test_a_create_that_must_not_overwrite_meets_a_conflict(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body())
+
+    same = await control.put(EP, endpoint_body(), **{"If-None-Match": "*"})
+    other = await control.put(EP, endpoint_body(description="new"), **{"If-None-Match": "*"})
+
+    assert same.status == 200
+    assert (other.status, other.code) == (409, "Conflict")
+
+
+async def test_an_update_replaces_in_full_and_a_patch_merges(control: ControlClient) -> None:
+    await control.created(EP, {**endpoint_body(description="a"), "tags": {"x": "1", "y": "2"}})
+
+    patch = await control.send("PATCH", EP, {"tags": {"x": None, "z": "3"}})
+    await control.finished(patch)
+    merged = (await control.get(EP)).json
+    replaced = await control.created(EP, endpoint_body())
+
+    assert (merged["tags"], merged["properties"]["description"]) == ({"y": "2", "z": "3"}, "a")
+    assert (replaced["tags"], replaced["properties"].get("description")) == ({}, None)
+
+
+async def test_a_stale_revision_is_refused(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body())
+    etag = (await control.get(EP)).headers["ETag"]
+    first = await control.put(EP, endpoint_body(description="a"), **{"If-Match": etag})
+    await control.finished(first)
+
+    second = await control.put(EP, endpoint_body(description="b"), **{"If-Match": etag})
+
+    assert (first.status, second.status, second.code) == (200, 409, "Conflict")
+
+
+async def test_of_many_writers_at_once_one_wins_and_nothing_is_lost(
+    control: ControlClient,
+) -> None:
+    replies = await asyncio.gather(
+        *(control.put(EP, endpoint_body(description=str(n))) for n in range(8))
+    )
+    won = [n for n, reply in enumerate(replies) if reply.status in (200, 201)]
+
+    assert won
+    assert {reply.status for reply in replies} <= {200, 201, 409}
+    for n in won:
+        assert (await control.finished(replies[n]))["status"] == "Succeeded"
+    description = (await control.get(EP)).json["properties"]["description"]
+    assert description in {str(n) for n in won}
+
+
+async def test_one_key_changes_and_the_other_stays(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body())
+    before = (await control.post(f"{EP}/listKeys")).json
+
+    body = {"keyType": "Secondary", "keyValue": before["secondaryKey"]}
+    reply = await control.post(f"{EP}/regenerateKeys", body)
+    ended = await control.finished(reply)
+    after = (await control.post(f"{EP}/listkeys")).json
+
+    assert (reply.status, ended["status"]) == (202, "Succeeded")
+    assert after["primaryKey"] == before["primaryKey"]
+    assert after["secondaryKey"] != before["secondaryKey"]
+    assert (await control.get(EP)).json["properties"]["provisioningState"] == "Succeeded"
+    wrong = await control.post(f"{EP}/regenerateKeys", {"keyType": "Third"})
+    assert (wrong.status, wrong.code) == (400, "BadArgument")
+
+
+async def test_keys_are_nowhere_in_clear(control: ControlClient, tmp_path: Path) -> None:
+    given = {"primaryKey": "p" * 32, "secondaryKey": "s" * 32}
+    await control.created(EP, endpoint_body(keys=given))
+
+    assert (await control.post(f"{EP}/listKeys")).json == given
+    stored = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert stored
+    assert not [path for path in stored if b"p" * 32 in path.read_bytes()]
+
+
+async def test_a_token_is_for_one_endpoint_and_half_a_day(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body(authMode="AMLToken"))
+
+    token = (await control.post(f"{EP}/token")).json
+
+    key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(Issuer.open(control.home).public_key))
+    claims = verify(token["accessToken"], key, now_s=time.time())
+    assert claims.audience == "score:my-ep"
+    assert token["expiryTimeUtc"] - claims.issued_s == 12 * 3600
+    assert token["refreshAfterTimeUtc"] - claims.issued_s == 6 * 3600
+    keys = await control.post(f"{EP}/listKeys")
+    assert (keys.status, "does not use keys" in keys.json["error"]["message"]) == (400, True)
+
+
+async def test_an_endpoint_goes_and_may_come_again(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body())
+    old = (await control.post(f"{EP}/listKeys")).json
+
+    gone = await control.send("DELETE", EP)
+    ended = await control.finished(gone)
+
+    assert (gone.status, ended["status"]) == (202, "Succeeded")
+    assert (await control.get(EP)).status == 404
+    assert (await control.send("DELETE", EP)).status == 204
+    await control.created(EP, endpoint_body())
+    assert (await control.post(f"{EP}/listKeys")).json != old
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"traffic": {"blue": 100}},
+        {"traffic": {"blue": 90}},
+        {"traffic": {"blue": "all"}},
+        {"mirrorTraffic": {"blue": 60}},
+        {"traffic": []},
+        {"authMode": "none"},
+        {"compute": "azureml:k8s"},
+        {"keys": "short"},
+        {"keys": {"primaryKey": "short"}},
+    ],
+)
+async def test_endpoints_that_cannot_be_right_are_refused(
+    control: ControlClient, properties: dict[str, Any]
+) -> None:
+    reply = await control.put(EP, endpoint_body(**properties))
+
+    assert (reply.status, reply.code) == (400, "BadArgument")
+    assert (await control.get(EP)).status == 404
+
+
+async def test_operations_outlive_a_restart(tmp_path: Path, nats_server: NatsServer) -> None:
+    async with running_control(tmp_path / "home", nats_server.url) as client:
+        put = await client.put(EP, endpoint_body())
+        await client.finished(put)
+        path = put.headers["Azure-AsyncOperation"].removeprefix(client.base)
+
+    async with running_control(tmp_path / "home", nats_server.url) as client:
+        assert (await client.get(f"/{path}")).json["status"] == "Succeeded"
+        assert (await client.get(EP)).json["properties"]["provisioningState"] == "Succeeded"
+
+
+async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) -> None:
+    """Create, traffic and mirror rules, scale, logs, delete: one instance's start is paid once."""
+    code = await upload_code(control, {"score.py": SCORE})
+    await control.created(EP, endpoint_body())
+    blue = f"{EP}/deployments/Blue"
+
+    put = await control.put(blue, deployment_body(code))
+    assert (put.status, put.json["properties"]["provisioningState"]) == (201, "Creating"), put.data
+    busy = await control.put(blue, deployment_body(code, capacity=2))
+    assert (busy.status, busy.code) == (409, "Conflict")
+    ended = await control.finished(put, timeout_s=45)
+    assert ended["status"] == "Succeeded", ended
+    found = (await control.get(blue)).json
+    assert found["properties"]["scaleSettings"] == {"scaleType": "Default"}
+    assert found["properties"]["statusDetails"]["readyInstances"] == 1
+    assert found["sku"]["capacity"] == 1
+    assert (await control.get(f"{EP}/deployments")).json["value"] == [found]
+    assert (await control.put(blue, deployment_body(code))).status == 200
+
+    live = await control.created(EP, endpoint_body(traffic={"BLUE": 100}))
+    assert live["properties"]["traffic"] == {"blue": 100}
+    mirror = await control.put(EP, endpoint_body(traffic={"blue": 100}, mirrorTraffic={"blue": 5}))
+    assert (mirror.status, mirror.code) == (400, "BadArgument")
+    held = await control.send("DELETE", blue)
+    assert (held.status, "100 %" in held.json["error"]["message"]) == (409, True)
+
+    logs = await control.post(f"{blue}/getLogs", {"tail": 50})
+    assert (logs.status, "content" in logs.json) == (200, True)
+    wrong = await control.post(f"{blue}/getLogs", {"tail": 0})
+    assert (wrong.status, wrong.code) == (400, "BadArgument")
+
+    await control.created(EP, endpoint_body(traffic={}))
+    gone = await control.send("DELETE", blue)
+    assert gone.status == 202
+    assert (await control.finished(gone, timeout_s=45))["status"] == "Succeeded"
+    assert (await control.get(blue)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": "azureml:absent:1"}, "absent"),
+        ({"environmentId": "azureml:absent@latest"}, "absent"),
+        ({"environmentId": "azureml://registries/azureml/environments/e/versions/1"}, "registr"),
+        ({"codeConfiguration": {"codeId": "azureml:absent:1", "scoringScript": "s.py"}}, "absent"),
+        ({"requestSettings": {"requestTimeout": "PT1H"}}, "request_timeout"),
+        ({"requestSettings": None, "livenessProbe": {"period": "soon"}}, "period"),
+        ({"scaleSettings": {"scaleType": "TargetUtilization"}}, "target_utilization"),
+        ({"endpointComputeType": "Kubernetes"}, "Kubernetes"),
+    ],
+)
+async def test_deployments_that_cannot_be_right_are_refused(
+    control: ControlClient, change: dict[str, Any], words: str
+) -> None:
+    code = await upload_code(control, {"score.py": SCORE})
+    await control.created(EP, endpoint_body())
+
+    reply = await control.put(f"{EP}/deployments/blue", deployment_body(code, **change))
+
+    assert (reply.status, reply.code) == (400, "BadArgument")
+    assert words in reply.json["error"]["message"]
+    assert (await control.get(f"{EP}/deployments")).json["value"] == []
+
+
+async def test_a_deployment_needs_its_endpoint_its_script_and_a_sound_count(
+    control: ControlClient,
+) -> None:
+    code = await upload_code(control, {"other.py": SCORE})
+
+    lost = await control.put(f"{EP}/deployments/blue", deployment_body(code))
+    await control.created(EP, endpoint_body())
+    script = await control.put(f"{EP}/deployments/blue", deployment_body(code))
+    count = await control.put(f"{EP}/deployments/blue", deployment_body(code, capacity=0))
+
+    assert (lost.status, lost.code) == (404, "ResourceNotFound")
+    assert (script.status, "score.py" in script.json["error"]["message"]) == (400, True)
+    assert (count.status, count.code) == (400, "BadArgument")
