@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def prepared(group: Sequence[type[Server]], results: Results) -> list[type[Serve
             server.prepare()
             results.versions[server.name] = server.versions()
         except CannotServe as error:
-            results.failures.append(f"all: {error}")
+            results.left_out("all", error)
             say(f"left out: {error}")
             continue
         ready.append(kind)
@@ -111,6 +112,7 @@ def run(arguments: argparse.Namespace) -> Results:
 
 def main() -> int:
     begun = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every server is stopped
     results = run(parse())
     report.write(results)
     say(f"wrote bench/RESULTS.md and bench/results.json, {time.perf_counter() - begun:.0f} s")

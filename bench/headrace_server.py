@@ -35,7 +35,7 @@ class Headrace(Server):
     def __init__(self, instances: int = 1) -> None:
         super().__init__()
         self._instances = instances
-        self._home = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+        self._home = Path(tempfile.gettempdir(), self._mark)
         self.up_s = 0.0
         self.deploy_s = 0.0
         self.idle_pss_mb = 0.0
@@ -51,6 +51,7 @@ class Headrace(Server):
         return (str(self._home),)
 
     def start(self, workload: Workload) -> Target:
+        self._home.mkdir(mode=0o700)
         begun = time.perf_counter()
         self._run("up", "--detach", *(word for port in _PORTS for word in (port, "0")))
         self.up_s = time.perf_counter() - begun

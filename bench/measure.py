@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,11 @@ class Results:
         theirs = {sample.round: sample.rate for sample in self.of(base, workload, connections)}
         return [s.rate / theirs[s.round] for s in mine if theirs.get(s.round)]
 
+    def left_out(self, of_what: str, error: CannotServe) -> None:
+        """Note it on one line, without the folders of this machine."""
+        last = str(error).strip().splitlines()[-1]
+        self.failures.append(f"{of_what}: {error.server}: " + re.sub(r"/\S+/", "…/", last)[:200])
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -80,7 +86,7 @@ def started(
                 stack.callback(server.stop)
                 target = server.start(workload)
             except CannotServe as error:
-                results.failures.append(f"{workload.name}: {error}")
+                results.left_out(workload.name, error)
                 say(f"  left out: {error}")
                 continue
             results.cold_start_s.setdefault(server.name, []).append(server.cold_start_s)

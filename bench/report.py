@@ -144,7 +144,7 @@ def _notes(results: Results) -> Iterator[str]:
         why = EXPLANATIONS.get((server, workload), "not explained yet")
         yield f"* {server}, {workload}: {measured:.2f} x {BASE}; before it was {expected}. {why}"
     for failure in results.failures:
-        yield f"* left out of {failure.splitlines()[0]}"
+        yield f"* left out of {failure}"
 
 
 EXPLANATIONS: Final[Mapping[tuple[str, str], str]] = {}

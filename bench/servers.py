@@ -37,6 +37,7 @@ class CannotServe(Exception):
     """A server was not installed, did not start, or gave a wrong answer."""
 
     def __init__(self, server: str, why: str) -> None:
+        self.server = server
         super().__init__(f"{server}: {why}")
 
 
