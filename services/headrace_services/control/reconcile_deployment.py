@@ -89,7 +89,8 @@ class DeploymentReconciler:
             await self._fail(name, plan, operation, failure)
         else:
             await self._show(world, name, plan, stored, operation, goal, route_revision)
-        return plan.look_again_s
+        removed = any(isinstance(step, rollout.Remove) for step in plan.steps)
+        return 0.0 if removed else plan.look_again_s
 
     async def drop(self, world: World, name: DeploymentName) -> None:
         """End instances whose deployment has no spec any more."""
