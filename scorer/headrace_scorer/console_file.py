@@ -16,8 +16,9 @@ BURST_LINES: Final = 10_000
 class ConsoleFile:
     """Appends lines; drops them past the rate and says how many (design 7)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = FILE_MAX_BYTES) -> None:
         self._path = path
+        self._max_bytes = max_bytes
         self._rest = b""
         self._tokens = float(BURST_LINES)
         self._at = time.monotonic()
@@ -53,7 +54,7 @@ class ConsoleFile:
         data = b"\n".join(allowed) + b"\n"
         os.write(self._fd, data)
         self._size += len(data)
-        if self._size > FILE_MAX_BYTES:
+        if self._size > self._max_bytes:
             self._rotate()
 
     def _allowed(self, wanted: int) -> int:

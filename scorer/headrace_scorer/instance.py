@@ -319,7 +319,7 @@ def _failure(start: asyncio.Task[None]) -> StartFailed | None:
     if error is None or isinstance(error, StartFailed):
         return error
     if isinstance(error, (HeadraceError, OSError)):
-        return LaunchRefused(f"model or code cannot be laid out: {error}")
+        return LaunchRefused(f"the instance cannot be laid out: {error}")
     return StartFailed(f"the instance could not start: {error!r}")
 
 

@@ -108,7 +108,7 @@ class Pool:
         for queue in (self._pending, self._suspects):
             if job in queue:
                 queue.remove(job)
-                self._sink.lost(job, "cancelled")
+                self._sink.lost(job, verdicts.CANCELLED)
                 return
         for worker in self.workers:
             if job.number in worker.jobs:

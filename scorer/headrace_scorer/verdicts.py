@@ -17,6 +17,7 @@ BUDGET_MIN: Final = 3
 DIED: Final = "worker_died"
 TIMEOUT: Final = "timeout"
 LIVENESS: Final = "liveness"
+CANCELLED: Final = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,9 @@ def judge(
     suspect: list[Job] = []
     lost: list[tuple[Job, str]] = []
     for job in jobs[:started]:
-        if why == TIMEOUT and job.sent_s <= late:
+        if job.cancelled:
+            lost.append((job, CANCELLED))
+        elif why == TIMEOUT and job.sent_s <= late:
             lost.append((job, TIMEOUT))
         elif not idempotent or job.chunks or (alone and job.deaths):
             lost.append((job, why))

@@ -1,0 +1,95 @@
+"""How an instance ends by itself, and what its logs may hold."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from headrace_api.home import Home
+from headrace_bus.client.connection import Bus
+from headrace_scorer.console_file import BURST_LINES, ConsoleFile
+from headrace_scorer.instance import LONELY, OK, run
+from headrace_scorer.settings import Settings
+from scorer.caller import Instance, launch_of
+from support.nats_server import NatsServer
+
+PLAIN = "def init(): pass\ndef run(a): return 1\n"
+
+
+def prepared(home: Home, url: str) -> Settings:
+    launch = launch_of(home, url, PLAIN)
+    settings = Settings(home=home, iid=launch.iid, lonely_s=0.3)
+    settings.folder.mkdir(parents=True)
+    launch.write(settings.launch)
+    return settings
+
+
+async def test_without_nats_for_too_long_it_ends_itself(home: Home, tmp_path: Path) -> None:
+    server = NatsServer(tmp_path / "nats").start()
+    settings = prepared(home, server.url)
+    running = asyncio.create_task(run(settings, asyncio.Event()))
+    try:
+        await serving(settings)
+    finally:
+        server.kill()
+    async with asyncio.timeout(20):
+        assert await running == LONELY
+
+
+async def test_a_short_absence_of_nats_is_lived_through(home: Home, tmp_path: Path) -> None:
+    server = NatsServer(tmp_path / "nats").start()
+    stop = asyncio.Event()
+    settings = replace(prepared(home, server.url), lonely_s=60.0)
+    running = asyncio.create_task(run(settings, stop))
+    try:
+        await serving(settings)
+        server.kill()
+        server.start()
+        stop.set()
+        async with asyncio.timeout(20):
+            assert await running == OK
+    finally:
+        server.stop()
+
+
+async def test_stop_while_it_starts_ends_it_at_once(home: Home, nats: NatsServer, bus: Bus) -> None:
+    slow = "import time\ndef init(): time.sleep(600)\ndef run(a): pass\n"
+    instance = Instance(home, launch_of(home, nats.url, slow), bus)
+    await instance.start()
+    try:
+        await instance.when(lambda beat: beat.workers)
+        instance.signal(15)
+        assert await instance.exit_code() == 0
+    finally:
+        await instance.close()
+
+
+def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path) -> None:
+    file = ConsoleFile(tmp_path / "inference-server.log")
+    for _ in range(3):
+        file.feed(b"x\n" * BURST_LINES)
+    file._tokens = 10  # time has passed
+    file.feed(b"the last one\n")
+    file.close()
+    text = (tmp_path / "inference-server.log").read_text()
+    assert "lines dropped" in text
+    assert text.endswith("the last one\n")
+    assert text.count("\n") < 2 * BURST_LINES
+
+
+def test_the_file_stays_bounded_and_keeps_the_one_before(tmp_path: Path) -> None:
+    file = ConsoleFile(tmp_path / "a.log", max_bytes=1000)
+    for i in range(50):
+        file.feed(b"%03d " % i + b"y" * 95 + b"\n")
+    file.close()
+    assert (tmp_path / "a.log").stat().st_size <= 1100
+    assert (tmp_path / "a.log.1").stat().st_size <= 1100
+    assert "049" in (tmp_path / "a.log").read_text() + (tmp_path / "a.log.1").read_text()
+
+
+async def serving(settings: Settings) -> None:
+    """Return when the console says that a worker is ready; the test's timeout bounds it."""
+    path = settings.folder / "inference-server.log"
+    while not (path.exists() and "ready for serving" in path.read_text()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
