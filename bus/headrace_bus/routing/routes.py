@@ -19,6 +19,7 @@ from headrace_telemetry.clock import monotonic
 log = structlog.get_logger(__name__)
 
 FULL_READ_S: Final = 10.0  # how long a lost `changed` message can go unnoticed
+RETRY_S: Final = 0.2  # after a read that failed: on a first start control makes the bucket just now
 
 
 class StoredRoute(NamedTuple):
@@ -95,9 +96,11 @@ class RouteTable:
                 next_full = monotonic() + FULL_READ_S
             if await self.refresh():
                 on_applied()
+            else:
+                next_full = monotonic() + RETRY_S
 
     async def refresh(self) -> bool:
-        """Read what is marked; what could not be read stays as it is until the next full read."""
+        """Read what is marked; what could not be read stays as it is and is read again soon."""
         self._wake.clear()
         everything, self._all = self._all, False
         dirty, self._dirty = self._dirty, set()

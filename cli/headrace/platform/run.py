@@ -118,11 +118,11 @@ def ingress(
 def router(home_flag: str | None, nats_url: str | None, nats_creds: Path | None) -> None:
     """The NATS edge: scoring for callers that publish to `score.<endpoint>`."""
     from headrace_services.router import app
-    from headrace_services.router.settings import Settings
+    from headrace_services.router.settings import RouterSettings
 
     home = _home(home_flag)
     app.main(
-        Settings.from_environment(
+        RouterSettings(
             home=home,
             nats_url=_nats(home, nats_url),
             nats_credentials=_credentials(home, "router", nats_creds),
