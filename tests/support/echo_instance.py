@@ -49,6 +49,7 @@ class EchoInstance:
         self._settings = BusSettings(url=url, name=f"inst:{address.iid}")
         self._tasks = Tasks("echo")
         self._credit: dict[str, asyncio.Semaphore] = {}
+        self._answers: dict[str, Answer] = {}
         self._expiry: asyncio.TimerHandle | None = None
         self.bus: Bus
 
@@ -95,7 +96,10 @@ class EchoInstance:
                 self._tasks.start(self._work(request, message.reply, what), "work")
             else:
                 self._finish(request, message.reply, 200, request.body)
-        elif not isinstance(verdict, Duplicate):
+        elif isinstance(verdict, Duplicate):
+            if verdict.finished and request.request_id in self._answers:
+                self._answer(message.reply, self._answers[request.request_id])
+        else:
             self.refused += 1
             kind = AnswerKind.DRAINING if isinstance(verdict, Draining) else AnswerKind.BUSY
             self._answer(message.reply, self._make(request, kind))
@@ -123,7 +127,10 @@ class EchoInstance:
             self._grant(grants)
         if request.flags & RequestFlag.MIRROR:
             body = b""
-        self._answer(reply, self._make(request, AnswerKind.DONE, status, body))
+        answer = self._make(request, AnswerKind.DONE, status, body)
+        if not self.bus.connected or request.body[:1] == b"{":
+            self._answers[request.request_id] = answer  # it may be lost in a restart of the server
+        self._answer(reply, answer)
 
     def _make(
         self, request: Request, kind: AnswerKind, status: int = 0, body: bytes = b""

@@ -61,6 +61,7 @@ class World:
     http: aiohttp.ClientSession
     applied: dict[str, dict[str, int]] = field(default_factory=dict)
     live: dict[str, dict[str, int]] = field(default_factory=dict)
+    in_flight: dict[str, dict[str, int]] = field(default_factory=dict)
     instances: list[EchoInstance] = field(default_factory=list)
     stops: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +70,7 @@ class World:
         beat = IngressHeartbeat.decode(data)
         self.applied[beat.ingress_id] = beat.applied
         self.live[beat.ingress_id] = beat.live
+        self.in_flight[beat.ingress_id] = beat.in_flight
         self._heard.set()
 
     async def route(self, route: Route) -> int:
@@ -98,7 +100,17 @@ class World:
         await self.until(lambda: all(each.get(name) == count for each in self.live.values()))
         return one
 
-    async def ingress(self, name: str = "in-one", **settings: object) -> Listening:
+    async def spare(self, endpoint: str, deployment: str, iid: str) -> EchoInstance:
+        """Start an instance, wait for nobody."""
+        address = InstanceAddress(endpoint, deployment, iid)
+        one = EchoInstance(self.server.url, address, 4)
+        await one.start()
+        self.instances.append(one)
+        return one
+
+    async def ingress(
+        self, name: str = "in-one", *, gateway: GatewaySettings | None = None, **settings: object
+    ) -> Listening:
         stop = asyncio.Event()
         ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         options = {"nats_url": self.server.url, "home": self.home, "port": None, "http_port": 0}
@@ -107,7 +119,7 @@ class World:
                 IngressSettings(**options | settings),  # type: ignore[arg-type]  # a test's own choice
                 stop,
                 on_ready=ready,
-                gateway=GatewaySettings(ingress_id=name),
+                gateway=gateway or GatewaySettings(ingress_id=name),
             )
         )
         self.stops.append((stop, task))

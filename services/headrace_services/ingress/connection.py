@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from headrace_bus.routing.edge import HIDDEN
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.replies import (
     CONTINUE,
@@ -124,11 +125,18 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(bad_request("Upgrades of the protocol are not supported."))
+            self._no_upgrade()
         except httptools.HttpParserError:
             self._refuse(bad_request("The request is not valid HTTP/1.1."))
         if self.phase is Phase.HEAD and self._parsing is not None:
             self._count_head(len(data))
+
+    def _no_upgrade(self) -> None:
+        """An upgrade is ignored, as a server may; what follows its request cannot be read."""
+        if self._current is not None:
+            self._current.keep_alive = False
+        elif self.phase is not Phase.LINGER:
+            self._transport.close()
 
     def eof_received(self) -> bool:
         return False
@@ -343,7 +351,7 @@ class Connection(asyncio.Protocol):
 def _name(raw: bytes) -> str:
     """A header's name in lower case; empty for one no caller may send (design 8)."""
     name = raw.lower().decode("latin-1")
-    if name.startswith(("nats-", "hr-")) or name == "status":
+    if name.startswith(HIDDEN) or name == "status":
         return ""
     if len(_names) < _KNOWN_NAMES:
         _names[raw] = name

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from typing import Final
 
+from headrace_bus.routing.edge import HIDDEN
 from headrace_bus.wire.envelope import Headers
 
 CLIENT_ID: Final = "x-ms-client-request-id"
-CLIENT_ID_CHARS: Final = 40
 DEPLOYMENT: Final = "azureml-model-deployment"
 TIMEOUT_MS: Final = "x-request-timeout-ms"
 REQUEST_ID: Final = "x-request-id"
@@ -38,25 +36,6 @@ _NOT_IN: Final = _HOP_BY_HOP | {
 }
 _NOT_OUT: Final = _HOP_BY_HOP | {"content-length", "date", "server", REQUEST_ID, CLIENT_ID}
 _ORDINARY: Final = frozenset({"", "keep-alive", "close"})
-_NOT_ID: Final = re.compile(r"[^-_0-9A-Za-z]")
-
-
-def new_request_id() -> str:
-    """A random GUID; a secret between this edge and the instance until the answer is there."""
-    h = os.urandom(16).hex()
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
-
-
-def client_id(value: str | None) -> str:
-    """The caller's tracing id as it is kept: 40 letters, digits, `-` and `_`."""
-    return _NOT_ID.sub("", value)[:CLIENT_ID_CHARS] if value else ""
-
-
-def timeout_ms(value: str | None) -> int | None:
-    """The caller's own deadline; what is no positive number is ignored."""
-    if value and len(value) < 10 and value.isascii() and value.isdigit() and int(value) > 0:
-        return int(value)
-    return None
 
 
 def inward(headers: list[tuple[str, str]], request_id: str, caller: str, named: str) -> Headers:
@@ -78,7 +57,7 @@ def outward(headers: Headers, request_id: str, caller: str) -> str:
         lines.append(f"{CLIENT_ID}: {caller}\r\n")
     for name, value in headers:
         lower = name.lower()
-        if lower not in _NOT_OUT and not lower.startswith(("nats-", "hr-")):
+        if lower not in _NOT_OUT and not lower.startswith(HIDDEN):
             lines.append(f"{name}: {value}\r\n")
     text = "".join(lines)
     if text.count("\n") == len(lines) == text.count("\r"):

@@ -14,6 +14,7 @@ import structlog
 from headrace_api.errors import Unauthorized
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
+from headrace_bus.routing.edge import client_id, new_request_id, timeout_ms
 from headrace_bus.routing.gateway import Gateway
 from headrace_bus.routing.outcome import Refusal
 from headrace_bus.routing.route import Router, RouteRefused
@@ -27,11 +28,8 @@ from headrace_services.ingress.fields import (
     DEPLOYMENT,
     TIMEOUT_MS,
     TRACEPARENT,
-    client_id,
     inward,
-    new_request_id,
     outward,
-    timeout_ms,
 )
 from headrace_services.ingress.metrics import EdgeMetrics
 from headrace_telemetry.tasks import Tasks

@@ -1,0 +1,180 @@
+"""The decisions of a real run, written down so that the pure functions can be asked again.
+
+    GatewaySettings(make_dispatch=journaled(lines.append)) -> lines -> replay(lines)
+
+Each line is one call of dispatch with plain values and what it decided; the first line of a
+deployment carries the seed of its ties. Only tests and investigations pay for it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from headrace_bus.routing.dispatch import Dispatch, Instance, Overdue, Ticket, WantChange
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+
+OnDecision = Callable[[str], None]
+
+_TIMES = ("arrived", "queue_deadline", "deadline", "run_timeout_s")
+
+
+def journaled(on_decision: OnDecision) -> Callable[[str, int], Dispatch]:
+    """What makes the dispatch of each deployment, for `GatewaySettings.make_dispatch`."""
+    return lambda lane, seed: JournaledDispatch(lane, seed, on_decision)
+
+
+class JournaledDispatch(Dispatch):
+    """Dispatch that writes each call and its outcome, and decides nothing itself."""
+
+    def __init__(self, lane: str, seed: int, on_decision: OnDecision) -> None:
+        super().__init__(random.Random(seed))
+        self._lane = lane
+        self._on_decision = on_decision
+        self._line("begin", [seed], None)
+
+    def submit(self, ticket: Ticket, now: float) -> Instance | None:
+        made = super().submit(ticket, now)
+        times = {name: getattr(ticket, name) for name in _TIMES}
+        self._line("submit", [ticket.request_id, times, now], made and made.iid)
+        return made
+
+    def next(self, now: float) -> Ticket | None:
+        paused, waiting = self.paused, len(self.queue)
+        made = super().next(now)
+        if made is not None or waiting:
+            bound = made and made.instance and [made.request_id, made.instance.iid]
+            self._line("next", [now, paused], bound)
+        return made
+
+    def more_waiting(self, instance: Instance) -> int:
+        made = super().more_waiting(instance)
+        self._line("more_waiting", [instance.iid], made)
+        return made
+
+    def answered(self, ticket: Ticket, free: int) -> None:
+        super().answered(ticket, free)
+        self._line("answered", [ticket.request_id, free], None)
+
+    def refused(self, ticket: Ticket) -> bool:
+        made = super().refused(ticket)
+        self._line("refused", [ticket.request_id], made)
+        return made
+
+    def turned_away(self, ticket: Ticket) -> bool:
+        made = super().turned_away(ticket)
+        self._line("turned_away", [ticket.request_id], made)
+        return made
+
+    def retry(self, ticket: Ticket) -> None:
+        super().retry(ticket)
+        self._line("retry", [ticket.request_id], None)
+
+    def granted(self, iid: str, free: int) -> None:
+        super().granted(iid, free)
+        self._line("granted", [iid, free], None)
+
+    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> list[Ticket]:
+        made = super().beat(heartbeat, now)
+        self._line("beat", [asdict(heartbeat), now], [one.request_id for one in made])
+        return made
+
+    def suspect(self, iid: str) -> None:
+        super().suspect(iid)
+        self._line("suspect", [iid], None)
+
+    def remove(self, iid: str) -> list[Ticket]:
+        made = super().remove(iid)
+        self._line("remove", [iid], [one.request_id for one in made])
+        return made
+
+    def withdraw(self, ticket: Ticket) -> Instance | None:
+        made = super().withdraw(ticket)
+        self._line("withdraw", [ticket.request_id], made and made.iid)
+        return made
+
+    def wants(self) -> list[WantChange]:
+        made = super().wants()
+        if made:
+            self._line("wants", [], _changes(made))
+        return made
+
+    def overdue(self, now: float) -> list[tuple[Ticket, Overdue]]:
+        made = super().overdue(now)
+        if made:
+            late = [[ticket.request_id, why.value] for ticket, why in made]
+            self._line("overdue", [now], late)
+        return made
+
+    def resume(self, cut_off_s: float, now: float) -> list[Ticket]:
+        made = super().resume(cut_off_s, now)
+        self._line("resume", [cut_off_s, now], [one.request_id for one in made])
+        return made
+
+    def _line(self, what: str, given: list[Any], outcome: object) -> None:
+        self._on_decision(json.dumps([self._lane, what, given, outcome]))
+
+
+def replay(lines: Iterable[str]) -> list[str]:
+    """Ask the pure functions again; return each line whose outcome they do not repeat."""
+    lanes: dict[str, _Replayed] = {}
+    differing = []
+    for line in lines:
+        lane, what, given, outcome = json.loads(line)
+        if what == "begin":
+            lanes[lane] = _Replayed(given[0])
+        elif lanes[lane].again(what, given) != outcome:
+            differing.append(line)
+    return differing
+
+
+class _Replayed:
+    """One deployment's dispatch, driven by lines."""
+
+    def __init__(self, seed: int) -> None:
+        self._dispatch = Dispatch(random.Random(seed))
+        self._tickets: dict[str, Ticket] = {}
+
+    def again(self, what: str, given: list[Any]) -> object:
+        dispatch, tickets = self._dispatch, self._tickets
+        match what, given:
+            case "submit", [request_id, times, now]:
+                ticket = tickets[request_id] = Ticket(request_id, **times)
+                bound = dispatch.submit(ticket, now)
+                return bound and bound.iid
+            case "next", [now, paused]:
+                dispatch.paused = paused
+                made = dispatch.next(now)
+                return made and made.instance and [made.request_id, made.instance.iid]
+            case "more_waiting", [iid]:
+                return dispatch.more_waiting(dispatch.instances[iid])
+            case "beat", [fields, now]:
+                beat = fields | {"state": InstanceState(fields["state"])}
+                return _ids(dispatch.beat(InstanceHeartbeat(**beat), now))
+            case "wants", []:
+                return _changes(dispatch.wants())
+            case "overdue", [now]:
+                return [[ticket.request_id, why.value] for ticket, why in dispatch.overdue(now)]
+            case "withdraw", [request_id]:
+                holder = dispatch.withdraw(tickets[request_id])
+                return holder and holder.iid
+            case "remove", [iid]:
+                return _ids(dispatch.remove(iid))
+            case "resume", [cut_off_s, now]:
+                return _ids(dispatch.resume(cut_off_s, now))
+            case (("granted" | "suspect"), [iid, *rest]):
+                return getattr(dispatch, what)(iid, *rest)
+            case (("answered" | "refused" | "turned_away" | "retry"), [request_id, *rest]):
+                return getattr(dispatch, what)(tickets[request_id], *rest)
+        raise ValueError(f"no decision is called {what!r}")
+
+
+def _ids(tickets: Iterable[Ticket]) -> list[str]:
+    return [ticket.request_id for ticket in tickets]
+
+
+def _changes(changes: Iterable[WantChange]) -> list[list[object]]:
+    return [[change.instance.iid, change.n] for change in changes]

@@ -1,0 +1,211 @@
+"""The router: the ingress without HTTP, for callers on the bus itself (`score.<ep>`).
+
+    request   body, with headers azureml-model-deployment, x-ms-client-request-id,
+              x-request-timeout-ms, content-type, traceparent, if the caller likes
+    answer    body, with headers Hr-Status, Hr-Request-Id, content-type, ...; a streamed one is
+              several messages with Hr-Seq, and one more with Hr-End
+
+Who may publish on `score.<ep>` may score: NATS permissions are the credential here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import structlog
+import uvloop
+
+from headrace_bus.client.connection import Bus, Message, Subscription
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.errors import BusError, StreamBroken
+from headrace_bus.routing.call import Call, Incoming, Result
+from headrace_bus.routing.edge import HIDDEN, client_id, new_request_id, timeout_ms
+from headrace_bus.routing.gateway import Gateway, GatewaySettings
+from headrace_bus.routing.outcome import Refusal, too_large
+from headrace_bus.routing.route import RouteRefused
+from headrace_bus.routing.routes import BucketRoutes
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire.envelope import AnswerKind, Headers
+from headrace_bus.wire.subjects import ROUTER_QUEUE, all_scores
+from headrace_services.router.settings import RouterSettings
+from headrace_telemetry import logs
+from headrace_telemetry.metrics import Registry
+from headrace_telemetry.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+DRAIN_POLL_S: Final = 0.02
+STATUS: Final = "Hr-Status"
+REQUEST_ID: Final = "Hr-Request-Id"
+SEQ: Final = "Hr-Seq"
+END: Final = "Hr-End"
+
+
+class RouterService:
+    """One router on one bus."""
+
+    def __init__(self, bus: Bus, *, gateway: GatewaySettings) -> None:
+        self._bus = bus
+        self.gateway = Gateway(bus, BucketRoutes(Bucket(bus, "state")), Registry(), gateway)
+        self._tasks = Tasks("router")
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Raises BusDisconnected."""
+        await self.gateway.start()
+        self._subscription = await self._bus.subscribe(
+            all_scores(), self._request, queue=ROUTER_QUEUE
+        )
+        await self._bus.flush()
+
+    async def stop(self, drain_s: float) -> None:
+        """Take nothing more, let open requests end, close."""
+        if self._subscription is not None:
+            await self._subscription.drain()
+        deadline = asyncio.get_running_loop().time() + drain_s
+        while self.gateway.pending and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL_S)
+        await self._tasks.stop()
+        await self.gateway.stop()
+
+    def _request(self, message: Message) -> None:
+        endpoint = message.subject.partition(".")[2]
+        given = {name.lower(): value for name, value in (message.headers or {}).items()}
+        request_id = new_request_id()
+        router = self.gateway.router(endpoint)
+        if router is None:
+            refused = Refusal(
+                status=404, code="EndpointNotFound", message="There is no endpoint of this name."
+            )
+            self._refuse(message.reply, request_id, refused)
+            return
+        decision = router.choose(given.get("azureml-model-deployment"))
+        if isinstance(decision, RouteRefused):
+            refused = Refusal(status=404, code=decision.code, message=decision.message)
+            self._refuse(message.reply, request_id, refused)
+            return
+        limit = decision.deployment.max_body_bytes
+        if len(message.data) > limit:
+            self._refuse(message.reply, request_id, too_large(limit))
+            return
+        incoming = _incoming(request_id, given, message.data)
+        deliver = partial(self._deliver, message.reply, request_id)
+        call = self.gateway.submit(endpoint, decision, incoming, deliver)
+        if isinstance(call, Refusal):
+            self._refuse(message.reply, request_id, call)
+
+    def _deliver(self, reply: str, request_id: str, call: Call, result: Result) -> None:
+        if isinstance(result, Refusal):
+            self._refuse(reply, request_id, result)
+            return
+        fields = {STATUS: str(result.status), REQUEST_ID: request_id} | _outward(result.headers)
+        if result.kind == AnswerKind.CHUNK:
+            self._tasks.start(self._stream(reply, fields, call), "stream")
+        else:
+            self._publish(reply, result.body, fields)
+
+    async def _stream(self, reply: str, fields: dict[str, str], call: Call) -> None:
+        number = 0
+        try:
+            async for chunk in call.chunks():
+                self._publish(reply, chunk, fields | {SEQ: str(number)})
+                await self._bus.writable()
+                number += 1
+            self._publish(reply, b"", fields | {SEQ: str(number), END: "complete"})
+        except StreamBroken:
+            self._publish(reply, b"", fields | {SEQ: str(number), END: "broken"})
+
+    def _refuse(self, reply: str, request_id: str, refused: Refusal) -> None:
+        body = json.dumps({"error": {"code": refused.code, "message": refused.message}}).encode()
+        fields = {
+            STATUS: str(refused.status),
+            REQUEST_ID: request_id,
+            "content-type": "application/json",
+        }
+        if refused.reason:
+            fields["Hr-Reason"] = refused.reason
+        self._publish(reply, body, fields)
+
+    def _publish(self, reply: str, body: bytes, fields: Mapping[str, str]) -> None:
+        """A caller without a reply subject asked for no answer."""
+        if not reply:
+            return
+        try:
+            self._bus.publish(reply, body, headers=fields)
+        except BusError as error:
+            log.warning("an answer could not be published", error=str(error))
+
+
+def _incoming(request_id: str, given: Mapping[str, str], body: bytes) -> Incoming:
+    caller = client_id(given.get("x-ms-client-request-id"))
+    headers = [(name, value) for name, value in given.items() if not name.startswith(HIDDEN)]
+    headers = [pair for pair in headers if pair[0] not in ("status", "description")]
+    headers.append(("x-request-id", request_id))
+    return Incoming(
+        request_id,
+        "POST",
+        "/score",
+        "",
+        tuple(
+            (name, caller if name == "x-ms-client-request-id" else value) for name, value in headers
+        ),
+        body,
+        given.get("traceparent", ""),
+        timeout_ms(given.get("x-request-timeout-ms")),
+    )
+
+
+def _outward(headers: Headers) -> dict[str, str]:
+    return {name: value for name, value in headers if not name.lower().startswith(HIDDEN)}
+
+
+async def run(
+    settings: RouterSettings,
+    stop: asyncio.Event,
+    *,
+    on_ready: asyncio.Event | None = None,
+    gateway: GatewaySettings | None = None,
+) -> None:
+    """Serve until `stop`. Raises BusDisconnected, Unauthorized (NATS)."""
+    gateway = gateway or GatewaySettings(ingress_id=f"ro-{secrets.token_hex(8)}")
+    async with AsyncExitStack() as stack:
+        bus = await Bus.connect(
+            BusSettings(
+                url=settings.nats_url,
+                name=f"router:{gateway.ingress_id}",
+                credentials=settings.nats_credentials,
+            )
+        )
+        stack.push_async_callback(bus.close)
+        bus.on_closed(stop.set)
+        router = RouterService(bus, gateway=gateway)
+        stack.push_async_callback(router.stop, settings.drain_s)
+        await router.start()
+        log.info("the router serves", router_id=gateway.ingress_id)
+        if on_ready is not None:
+            on_ready.set()
+        await stop.wait()
+
+
+def main(settings: RouterSettings) -> int:
+    """Run the process until SIGTERM or SIGINT; returns its exit code."""
+    logs.configure("router")
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await run(settings, stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    return os.EX_OK

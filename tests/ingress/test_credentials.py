@@ -1,0 +1,50 @@
+"""Who may score: keys by digest, tokens of our issuer for this endpoint only."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from headrace_api.errors import Unauthorized
+from headrace_api.tokens import Claims, sign
+from headrace_services.ingress.credentials import Credentials
+from support.ingress_world import KEY, make_route
+
+ISSUER = Ed25519PrivateKey.generate()
+PUBLIC = ISSUER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+
+def token(audience: str, *, key: Ed25519PrivateKey = ISSUER, expires_s: int = 1000) -> str:
+    claims = Claims(subject="me", audience=audience, issued_s=0, expires_s=expires_s, extra={})
+    return f"Bearer {sign(claims, key)}"
+
+
+def test_both_keys_are_good_and_nothing_else_is() -> None:
+    credentials, route = Credentials(), make_route()
+    credentials.check(route, f"bearer {KEY}", 0.0)
+
+    for bad in (None, "", KEY, "Bearer", "Bearer ", "Basic abc", f"Bearer {KEY}x", "Bearer \udcff"):
+        with pytest.raises(Unauthorized):
+            credentials.check(route, bad, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "audience"), [("aml_token", "score:houses"), ("aad_token", "https://ml.azure.com")]
+)
+def test_a_token_is_good_for_its_audience_until_it_expires(mode: str, audience: str) -> None:
+    credentials = Credentials()
+    route = make_route(auth_mode=mode, token_public_key=PUBLIC)
+    good = token(audience)
+    for now_s in (0.0, 999.0):
+        credentials.check(route, good, now_s)
+
+    forged = token(audience, key=Ed25519PrivateKey.generate())
+    for bad, now_s in ((good, 1000.0), (token("score:flats"), 0.0), (forged, 0.0)):
+        with pytest.raises(Unauthorized):
+            credentials.check(route, bad, now_s)
+
+
+def test_a_token_without_a_known_issuer_is_refused() -> None:
+    with pytest.raises(Unauthorized):
+        Credentials().check(make_route(auth_mode="aml_token"), token("score:houses"), 0.0)

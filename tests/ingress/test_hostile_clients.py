@@ -1,0 +1,142 @@
+"""Slow, large, malformed and smuggling clients get a clear error and take nothing with them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from headrace_services.ingress import connection
+from headrace_services.ingress.app import Listening
+from support.ingress_world import KEY, World, make_route
+
+HEAD = (
+    f"POST /endpoints/houses/score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+).encode()
+
+
+async def say(listening: Listening, *parts: bytes) -> bytes:
+    """Send raw bytes and return all that comes until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.http_port)
+    try:
+        async with asyncio.timeout(10):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            return await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def listening(world: World) -> Listening:
+    listening = await world.ingress(max_body_bytes=1000)
+    await world.route(make_route())
+    await world.instance()
+    return listening
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", b"400"),
+        (b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", b"400"),
+        (b"Content-Length: -5\r\n\r\n", b"400"),
+        (b"Content-Length: 70000\r\n\r\n" + b"x" * 1000, b"413"),
+        (b"Transfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n", b"413"),
+        (b"X-Big: " + b"x" * 40_000 + b"\r\n\r\n", b"431"),
+        (b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n", b"431"),
+    ],
+)
+async def test_what_cannot_be_served_is_refused_and_closed(
+    listening: Listening, sent: bytes, status: bytes
+) -> None:
+    answer = await say(listening, HEAD + sent)
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b'{"error": {"code": ' in answer
+
+
+async def test_a_head_that_never_ends_is_refused_by_its_size(listening: Listening) -> None:
+    parts = [HEAD + b"X-Endless: "] + [b"x" * 8000] * 20
+    answer = b""
+    try:
+        answer = await say(listening, *parts)
+    except ConnectionError:
+        pytest.skip("the system reset the connection before the answer was read")
+
+    assert answer.startswith(b"HTTP/1.1 431")
+
+
+async def test_a_slow_head_and_a_slow_body_are_408(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SLOW_S", 0.2)
+    answers = await asyncio.gather(
+        say(listening, HEAD), say(listening, HEAD + b"Content-Length: 9\r\n\r\nhalf")
+    )
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 408"] * 2
+
+
+async def test_an_upgrade_is_ignored_and_the_request_answered(listening: Listening) -> None:
+    answer = await say(listening, HEAD + b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_pipelined_requests_are_answered_in_order(listening: Listening) -> None:
+    one = HEAD + b"Content-Length: 3\r\n\r\n"
+    last = HEAD + b"Connection: close\r\nContent-Length: 3\r\n\r\n"
+    slow = b'{"sleep_s": 0.2}'
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % len(slow) + slow
+    answer = await say(listening, first + one + b"[1]" + one + b"[2]" + last + b"[3]")
+
+    bodies = [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert bodies == [slow, b"[1]", b"[2]", b"[3]"]
+
+
+async def test_a_client_that_expects_100_gets_it_only_when_its_body_is_wanted(
+    listening: Listening,
+) -> None:
+    expects = b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    wanted = await say(listening, HEAD + expects % 3, b"[1]")
+    unwanted = await say(listening, HEAD + expects % 5000)
+
+    assert wanted.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+    assert unwanted.startswith(b"HTTP/1.1 413")
+
+
+async def test_head_has_no_body_and_other_methods_reach_the_model(listening: Listening) -> None:
+    close = b" /endpoints/houses/score HTTP/1.1\r\nConnection: close\r\nHost: x\r\n"
+    key = f"Authorization: Bearer {KEY}\r\n\r\n".encode()
+    answers = [
+        await say(listening, method + close + key) for method in (b"HEAD", b"PUT", b"OPTIONS")
+    ]
+
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert all(answer.endswith(b"\r\n\r\n") for answer in answers)
+
+
+async def test_more_connections_than_allowed_are_dropped(world: World) -> None:
+    listening = await world.ingress(max_connections=2)
+    await world.route(make_route())
+    held = [await asyncio.open_connection("127.0.0.1", listening.http_port) for _ in range(2)]
+    for _, writer in held:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    for reader, _ in held:
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+
+    third = b""
+    with contextlib.suppress(ConnectionError):
+        third = await say(listening, b"GET /healthz HTTP/1.1\r\n\r\n")
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+
+    assert third == b""

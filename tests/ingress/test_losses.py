@@ -1,0 +1,125 @@
+"""What callers see when an instance, the bus or the ingress itself goes (design 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from headrace_bus.routing.gateway import GatewaySettings
+from headrace_bus.routing.journal import journaled, replay
+from headrace_bus.wire.envelope import RequestFlag
+from headrace_bus.wire.heartbeat import InstanceState
+from support.ingress_world import AUTH, World, make_route, url
+
+TESTS = Path(__file__).parent.parent
+
+
+async def post(world: World, address: str, body: object) -> tuple[int, bytes]:
+    async with world.http.post(address, json=body, headers=AUTH) as got:
+        return got.status, await got.read()
+
+
+async def test_a_request_survives_its_frozen_instance(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route(request_timeout_ms=20_000))
+    command = [sys.executable, "-m", "support.echo_instance", "--url", world.server.url]
+    process = await asyncio.create_subprocess_exec(
+        *command, "--address", "houses.blue.doomed", env=os.environ | {"PYTHONPATH": str(TESTS)}
+    )
+    try:
+        await world.until(lambda: world.live["in-one"].get("houses.blue") == 1)
+        call = asyncio.create_task(post(world, url(listening), {"sleep_s": 5}))
+        await world.until(lambda: world.in_flight["in-one"].get("houses.blue") == 1)
+        process.send_signal(signal.SIGSTOP)
+        spare = await world.spare("houses", "blue", "spare")
+        status, _ = await call
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert status == 200
+    assert [one.flags & RequestFlag.RETRY for one in spare.seen] == [RequestFlag.RETRY]
+
+
+async def test_a_deployment_that_is_not_idempotent_is_not_tried_twice(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route(idempotent=False, request_timeout_ms=20_000))
+    one = await world.instance()
+    call = asyncio.create_task(post(world, url(listening), {"sleep_s": 5}))
+    await world.until(lambda: bool(one.seen))
+    one.epoch += 1  # a new life
+    one.say()
+
+    assert (await call)[0] == 424
+
+
+async def test_requests_inside_their_deadline_survive_a_restart_of_nats(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route(request_timeout_ms=20_000, max_queue_wait_ms=300))
+    one = await world.instance()
+    running = asyncio.create_task(post(world, url(listening), {"sleep_s": 1.0}))
+    await world.until(lambda: bool(one.seen))
+    world.server.kill()
+    arriving = asyncio.create_task(post(world, url(listening), [1]))
+    await asyncio.sleep(0.5)  # longer than max_queue_wait: its clock stands still
+    await asyncio.to_thread(world.server.start)
+
+    assert [(await running)[0], (await arriving)[0]] == [200, 200]
+    assert len(one.seen) == 2  # the one sent again was not run again
+
+
+async def test_a_draining_instance_costs_nobody_an_error(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route())
+    leaving, staying = await world.instance(iid="leaving"), await world.instance(iid="staying")
+    leaving.admission.drain()
+    codes = [(await post(world, url(listening), [number]))[0] for number in range(20)]
+    leaving.state = InstanceState.DRAINING
+    leaving.say()
+
+    assert codes == [200] * 20
+    assert len(staying.seen) == 20
+
+
+async def test_a_stopping_ingress_finishes_what_is_open(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route())
+    one = await world.instance()
+    call = asyncio.create_task(post(world, url(listening), {"sleep_s": 0.5}))
+    await world.until(lambda: bool(one.seen))
+    stop, task = world.stops[0]
+    stop.set()
+    status, _ = await call
+    await asyncio.wait_for(task, 10)
+
+    assert status == 200
+
+
+async def test_the_decisions_of_two_ingresses_are_repeated_by_the_pure_functions(
+    world: World,
+) -> None:
+    lines: dict[str, list[str]] = {"in-one": [], "in-two": []}
+    listening = [
+        await world.ingress(
+            name, gateway=GatewaySettings(ingress_id=name, make_dispatch=journaled(log.append))
+        )
+        for name, log in lines.items()
+    ]
+    await world.route(make_route(max_concurrent=30, max_queue_wait_ms=10_000))
+    await world.instance(slots=2)
+    await world.instance(iid="two", slots=1)
+    calls = [
+        post(world, url(listening[number % 2]), {"sleep_s": 0.003 * (number % 4)})
+        for number in range(60)
+    ]
+    codes = [status for status, _ in await asyncio.gather(*calls)]
+
+    assert codes == [200] * 60
+    for log in lines.values():
+        assert len(log) > 60
+        assert replay(log) == []
+    damaged = [line.replace('"one"', '"two"') for line in lines["in-one"]]
+    assert replay(damaged)
