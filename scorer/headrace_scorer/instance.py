@@ -41,7 +41,6 @@ OK: Final = 0
 LONELY: Final = 1  # exit code after ten minutes without NATS
 FAILED: Final = 3  # exit code of a start that can never succeed
 ERROR_MAX_CHARS: Final = 32_000  # of a heartbeat's error text
-_GRANT_LOOK_S: Final = 0.05  # how often unused grants are taken back
 
 
 class Instance:
@@ -219,15 +218,10 @@ class Instance:
         await self._flush()
 
     async def _beat(self) -> None:
-        """Heartbeats, and the looks at workers and grants that go with time."""
-        next_beat = monotonic()
+        """Heartbeats, and the looks at workers that go with time."""
         while True:
-            now = monotonic()
-            if now >= next_beat:
-                next_beat = now + HEARTBEAT_INTERVAL_S
-                self._tick(now)
-            self._serving.expire_grants()
-            await asyncio.sleep(_GRANT_LOOK_S)
+            self._tick(monotonic())
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     def _tick(self, now: float) -> None:
         self._serving.tick(now)

@@ -11,12 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from headrace_bus.client.connection import Bus
 from headrace_bus.wire.envelope import CHUNK_WINDOW, AnswerKind, RequestFlag
 from headrace_bus.wire.heartbeat import InstanceState
 from headrace_bus.wire.instance_control import Cancel, Credit, Want
 from headrace_bus.wire.launch import Probe
 from headrace_telemetry.clock import unix_ms
-from scorer.caller import Instance
+from scorer.caller import Caller, Instance
 from scorer.conftest import Serve
 
 ECHO = """
@@ -275,3 +276,16 @@ async def test_two_workers_serve_two_at_once(serve: Serve) -> None:
     pids = {json.loads(one.body) for one in await asyncio.gather(*asked)}
     assert instance.last is not None
     assert pids == set(instance.last.workers)
+
+
+async def test_a_grant_that_nobody_uses_goes_to_the_next_who_wants(serve: Serve, bus: Bus) -> None:
+    instance, first = await serve(FAULTY)
+    second = await Caller(bus, instance.address).open()
+
+    first.control(Want(ingress_id=first.id, n=1, reply=first.reply))
+    granted = await first.grants().get()
+    second.control(Want(ingress_id=second.id, n=1, reply=second.reply))
+    passed_on = await second.grants().get()
+
+    assert (granted.kind, granted.free) == (AnswerKind.GRANT, 1)
+    assert (passed_on.kind, passed_on.free) == (AnswerKind.GRANT, 1)
