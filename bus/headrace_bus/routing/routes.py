@@ -86,7 +86,7 @@ class RouteTable:
 
     async def keep_fresh(self, on_applied: Callable[[], None]) -> None:
         """Run for ever; calls `on_applied` after each read that succeeded."""
-        next_full = monotonic() + FULL_READ_S
+        next_full = monotonic() + (FULL_READ_S if self.read else RETRY_S)
         while True:
             try:
                 async with asyncio.timeout(max(0.0, next_full - monotonic())):
