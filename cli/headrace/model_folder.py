@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 MAX_NAMES: Final = 10
+_LISTED: Final = "Files below AZUREML_MODEL_DIR"  # the scorer's own list, closer to the truth
 _MISSING: Final = re.compile(
     r"(?:No such file or directory|FileNotFoundError)[^'\"]*['\"]([^'\"]+)"
 )
@@ -24,8 +25,10 @@ def hint(failure: str, path: Path) -> str:
 
     wanted = match[1].replace("\\", "/").rpartition("/")[2]
     near = difflib.get_close_matches(wanted, names, n=1)
-    guess = f"   (did you mean {near[0]}?)" if near and near[0] != wanted else ""
-    return f"the model holds: {', '.join(names)}{guess}"
+    guess = f"did you mean {near[0]}?" if near and near[0] != wanted else ""
+    if _LISTED in failure:
+        return guess
+    return f"the model holds: {', '.join(names)}" + (f"   ({guess})" if guess else "")
 
 
 def _names(path: Path) -> list[str]:

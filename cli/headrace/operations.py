@@ -82,7 +82,7 @@ def failed(view: OperationView, what: str) -> errors.OperationFailed:
     return errors.OperationFailed(
         f"{what} failed: {message}",
         label=view.error.code,
-        detail="\n".join(filter(None, [detail, *others])),
+        detail="\n".join(filter(None, [detail.strip("\n"), *others])),
         hint="; ".join(hints),
     )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from support.platform import Platform
+from support.platform import HEADRACE, Platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -246,17 +250,90 @@ def test_a_deployment_serves_fails_with_its_traceback_and_goes(
     green = deployment_file(tmp_path / "green", endpoint, name="green", wanted="modell.json")
     failed = platform.run("online-deployment", "create", "-f", str(green), code=5)
     assert "FileNotFoundError" in failed.stderr
-    assert "the model holds: model.json   (did you mean model.json?)" in failed.stderr
+    assert "did you mean model.json?" in failed.stderr
     assert f"more: headrace online-deployment get-logs -e {endpoint} -n green" in failed.stderr
     assert "traffic is unchanged: blue 100 %" in failed.stderr
 
     body.write_text("no json")
     assert "the model answered 500" in platform.run(*invoke, code=1).stderr
     delete = ("online-deployment", "delete", *where, "-y")
-    platform.run(*delete, code=1)
+    assert "100 % of the live traffic" in platform.run(*delete, code=6).stderr
     platform.run("online-endpoint", "update", "-n", endpoint, "--traffic", "blue=0")
     platform.run(*delete)
     platform.run("online-deployment", "show", *where, code=3)
+
+
+def test_a_file_without_traffic_leaves_the_traffic(
+    platform: Platform, endpoint: str, tmp_path: Path
+) -> None:
+    file = deployment_file(tmp_path, endpoint)
+    platform.run("online-deployment", "create", "-f", str(file), "--all-traffic")
+    spec = tmp_path / "endpoint.yml"
+    spec.write_text(f"name: {endpoint}\ndescription: new\n")
+    shown = platform.json("online-endpoint", "update", "-f", str(spec))
+    assert (shown["description"], shown["traffic"]) == ("new", {"blue": 100})
+    spec.write_text(f"name: {endpoint}\ntraffic: {{}}\n")
+    assert platform.json("online-endpoint", "update", "-f", str(spec))["traffic"] == {}
+
+
+def test_an_interrupt_stops_the_waiting_and_not_the_work(
+    platform: Platform, endpoint: str, tmp_path: Path
+) -> None:
+    file = deployment_file(tmp_path, endpoint)
+    script = tmp_path / "src" / "score.py"
+    script.write_text(script.read_text().replace("    global bias", "    global bias; wait()"))
+    script.write_text("def wait():\n    import time\n    time.sleep(2)\n" + script.read_text())
+    creating = start(platform, "online-deployment", "create", "-f", str(file))
+    assert creating.stderr is not None
+    # The line comes from the operation, so the write has been accepted.
+    until(creating.stderr, "environment")
+    creating.send_signal(signal.SIGINT)
+    _, said = creating.communicate(timeout=20)
+    assert creating.returncode == 130
+    assert "is still running; only the waiting was stopped" in said
+    resume = f"online-deployment wait -n blue -e {endpoint}"
+    assert f"hint: headrace {resume}" in said
+    assert platform.json(*resume.split())["provisioning_state"] == "Succeeded"
+
+
+def test_a_followed_log_shows_what_is_added(
+    platform: Platform, endpoint: str, tmp_path: Path
+) -> None:
+    file = deployment_file(tmp_path, endpoint)
+    platform.run("online-deployment", "create", "-f", str(file), "--all-traffic")
+    following = start(
+        platform, "online-deployment", "get-logs", "-n", "blue", "-e", endpoint, "--follow"
+    )
+    assert following.stdout is not None
+    until(following.stdout, "ready for serving traffic")
+    body = tmp_path / "request.json"
+    body.write_text('{"x": 5}')
+    platform.run("online-endpoint", "invoke", "-n", endpoint, "-r", str(body))
+    until(following.stdout, 'asked {"x": 5}')
+    following.send_signal(signal.SIGINT)
+    following.communicate(timeout=20)
+    assert following.returncode == 130
+    where = ("-n", "blue", "-e", endpoint, "--container", "storage-initializer")
+    assert platform.run("online-deployment", "get-logs", *where).stdout
+
+
+def start(platform: Platform, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(HEADRACE), *args],
+        env=os.environ | {"HEADRACE_HOME": str(platform.home), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until(stream: IO[str], words: str) -> None:
+    """Read lines until one holds the words; the test's own timeout bounds it."""
+    for line in stream:
+        if words in line:
+            return
+    raise AssertionError(f"the output ended without {words!r}")
 
 
 def deployment_file(
