@@ -90,6 +90,8 @@ def started(
                 say(f"  left out: {error}")
                 continue
             results.cold_start_s.setdefault(server.name, []).append(server.cold_start_s)
+            if server.figures:
+                results.extra[f"{server.name} at its start, {workload.name}"] = server.figures
             running.append((server, target))
         yield running
 

@@ -48,6 +48,8 @@ class Server(ABC):
 
     def __init__(self) -> None:
         self.cold_start_s = 0.0
+        self.figures: dict[str, float] = {}
+        """What else was learned at its start, by name with unit."""
         self._mark = f"bench-{self.name}-{secrets.token_hex(6)}"
 
     @abstractmethod
