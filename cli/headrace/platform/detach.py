@@ -44,7 +44,12 @@ def start(home: Home, flags: Sequence[str], say: Listener) -> None:
         os.close(write_end)
         os.close(log)
     with os.fdopen(read_end) as events:
-        if _heard_ready(events, say):
+        try:
+            ready = _heard_ready(events, say)
+        except StartFailed:
+            child.wait()  # until all it had started is gone
+            raise
+        if ready:
             child.returncode = 0  # it goes on without us; nobody waits for it here
             return
     raise StartFailed(
