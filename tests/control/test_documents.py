@@ -76,7 +76,7 @@ async def test_without_the_token_nothing_of_arm_is_told(
 async def test_every_refusal_is_an_arm_error(
     control: ControlClient, method: str, path: str, status: int, code: str
 ) -> None:
-    body = {} if method == "PUT" else None
+    body: dict[str, object] | None = {} if method == "PUT" else None
 
     reply = await control.send(method, path, body)
 

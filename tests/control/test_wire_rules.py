@@ -77,7 +77,19 @@ def test_a_path_is_decoded_once_and_keeps_empty_segments() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"null", b"1", b"{", b'{"a": NaN}', b'{"a": "\\ud800"}', b"\xff", b"[" * 100_000],
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"1",
+        b"{",
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": "\\ud800"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 70 + b"1" + b"}" * 70,
+    ],
 )
 def test_bodies_that_are_no_object_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidInput):

@@ -134,7 +134,8 @@ class RunningControl:
         work = app.run(settings, self._stop, on_ready=bound.set_result)
         self._task = asyncio.create_task(work, name="control")
         async with asyncio.timeout(READY_TIMEOUT_S):
-            await asyncio.wait({self._task, bound}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {self._task, bound}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             await self._task
         self.port = bound.result()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from headrace_services.control.auth import Principal
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_SEGMENT_CHARS: Final = 1024
+MAX_DEPTH: Final = 64  # of objects and arrays in a body
+BODY_TIMEOUT_S: Final = 30.0  # a client that is silent for so long within a body is gone
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -33,6 +37,13 @@ class UnsupportedMediaType(HeadraceError, ValueError):
 
     code: ClassVar[str] = "UnsupportedMediaType"
     status: ClassVar[int] = 415
+
+
+class RequestTimeout(HeadraceError, TimeoutError):
+    """The client went silent in the middle of its request."""
+
+    code: ClassVar[str] = "RequestTimeout"
+    status: ClassVar[int] = 408
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +128,18 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 async def _read_bounded(request: web.Request) -> bytes:
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_big(request.content_length or 0)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise _too_big(size)
-        parts.append(part)
-    return b"".join(parts)
+    data = bytearray()
+    try:
+        while not request.content.at_eof():
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                data += await request.content.readany()
+            if len(data) > MAX_BODY_BYTES:
+                raise _too_big(len(data))
+    except TimeoutError:
+        raise RequestTimeout(
+            f"no more of the body came for {BODY_TIMEOUT_S:g} s", target="body"
+        ) from None
+    return bytes(data)
 
 
 def _too_big(size_bytes: int) -> PayloadTooBig:
@@ -137,7 +152,8 @@ def _too_big(size_bytes: int) -> PayloadTooBig:
 def parse_object(data: bytes) -> dict[str, Any]:
     """Raises InvalidInput when the bytes are no JSON object of plain text and finite numbers."""
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
+        _require_shallow([value] if not isinstance(value, dict | list) else value)
         if _SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
@@ -173,3 +189,21 @@ def _kind(value: Any) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is larger than any number can be")
+    return number
+
+
+def _require_shallow(value: Any) -> None:
+    """What is deeper than any resource would exhaust the stack of whoever walks it later."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [child for some in below for child in some if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
