@@ -107,7 +107,7 @@ class Desk:
             "environmentVariables": more.pop("variables", {}),
             "readinessProbe": {"initialDelay": "PT1S", "failureThreshold": 1, "period": "PT5S"},
         }
-        properties["codeConfiguration"]["scoringScript"] = "score.py"  # type: ignore[index]
+        properties["codeConfiguration"]["scoringScript"] = "score.py"
         arm = {"location": "local", "sku": {"capacity": count}, "properties": properties}
         spec = Spec(name=name, arm=arm, operation=operation, **more)
         await self.put(self.specs, deployment_key("iris", name), spec)
