@@ -1,6 +1,7 @@
 """The blocks of a deployment: requests, probes, scale, data collection.
 
-Source: azure_behaviour.md 1.5 and 1.6. Each knows its ARM form; durations are ISO-8601 there and milliseconds or seconds here.
+Source: azure_behaviour.md 1.5 and 1.6. Each knows its ARM form;
+durations are ISO-8601 there and milliseconds or seconds here.
 """
 
 from __future__ import annotations

@@ -253,12 +253,23 @@ def root() -> click.Group:
     return command
 
 
+def _usage_text(error: click.ClickException) -> str:
+    """A wrong call in the same parts as every other error."""
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help" if context is not None else ""
+    message = error.format_message()
+    return errors.parts(errors.BadUsage(message[:1].lower() + message[1:], hint=hint))
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the command; returns its exit code (the script's entry point exits with it)."""
     try:
         code = root().main(args=args, prog_name="headrace", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(_usage_text(error), err=True)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
