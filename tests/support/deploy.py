@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ class Workbench:
 
     def write(self, name: str, content: dict[str, Any]) -> Path:
         file = self.folder / name
-        file.write_text(yaml.safe_dump(content))
+        dump = json.dumps if file.suffix == ".json" else yaml.safe_dump
+        file.write_text(dump(content))
         return file
 
 
