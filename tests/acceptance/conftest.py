@@ -17,5 +17,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def bench(platform: Platform, tmp_path: Path) -> Workbench:
-    return Workbench(platform, tmp_path)
+def bench(platform: Platform, tmp_path: Path) -> Iterator[Workbench]:
+    workbench = Workbench(platform, tmp_path)
+    yield workbench
+    workbench.clean()

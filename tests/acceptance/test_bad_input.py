@@ -98,7 +98,7 @@ def test_a_deployment_with_traffic_is_not_deleted(target: Platform) -> None:
     said = refused(target, "online-deployment", "delete", "-n", "blue", "-e", ENDPOINT, "-y")
 
     assert "traffic" in said
-    assert target.scorers("blue")
+    assert target.scorers(ENDPOINT, "blue")
 
 
 @pytest.mark.parametrize("name", ["ab", "1st", "under_score", "ends-", "a" * 33, "../up", "ümlaut"])
@@ -119,7 +119,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: tabbed\n\tauth_mode: key\n", ("bad.yml", "line 2", "tab")),
+        ("name: tabbed\n\tauth_mode: key\n", ("bad.yml:2", "tab")),
         (BOMB, ("bad.yml",)),
         ("name: [a, list]\n", ("bad.yml", "name")),
         ("name: typed\ntraffic: all\n", ("bad.yml", "traffic", "all")),

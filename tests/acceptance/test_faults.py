@@ -37,17 +37,17 @@ async def ask(
 async def test_a_killed_scorer_fails_no_request(platform: Platform, bench: Workbench) -> None:
     bench.endpoint("killed")
     bench.deploy("killed", "blue", "patient", **patient())
-    victims = platform.scorers("blue")
+    victims = platform.scorers("killed")
 
     async with Load(platform.url("killed"), platform.key("killed")) as load:
         await load.answered(AROUND)
         victim, pid = next(iter(victims.items()))
         os.kill(pid, signal.SIGKILL)
         await load.answered(AROUND)
-        await until_async(lambda: len(platform.scorers("blue")) == 2, "the replacement")
+        await until_async(lambda: len(platform.scorers("killed")) == 2, "the replacement")
 
     load.outcome.assert_no_failure(2 * AROUND)
-    assert victim not in platform.scorers("blue")
+    assert victim not in platform.scorers("killed")
 
 
 async def test_one_of_two_full_instances_is_killed(platform: Platform, bench: Workbench) -> None:
@@ -58,7 +58,7 @@ async def test_one_of_two_full_instances_is_killed(platform: Platform, bench: Wo
 
     async with Load(platform.url("full"), platform.key("full"), **slow) as load:  # type: ignore[arg-type]
         await load.answered(AROUND)
-        os.kill(next(iter(platform.scorers("blue").values())), signal.SIGKILL)
+        os.kill(next(iter(platform.scorers("full").values())), signal.SIGKILL)
         await load.answered(AROUND)
 
     load.outcome.assert_no_failure(2 * AROUND)
@@ -67,7 +67,7 @@ async def test_one_of_two_full_instances_is_killed(platform: Platform, bench: Wo
 async def test_a_rolling_update_fails_no_request(platform: Platform, bench: Workbench) -> None:
     bench.endpoint("rolled")
     bench.deploy("rolled", "blue", "patient", **patient())
-    before = set(platform.scorers("blue"))
+    before = set(platform.scorers("rolled"))
     new = bench.deployment_file(
         "rolled", "blue", "patient", **patient(environment_variables={"VERSION": "2"})
     )
@@ -78,7 +78,7 @@ async def test_a_rolling_update_fails_no_request(platform: Platform, bench: Work
         await load.answered(AROUND)
 
     load.outcome.assert_no_failure(2 * AROUND)
-    assert before.isdisjoint(platform.scorers("blue"))
+    assert before.isdisjoint(platform.scorers("rolled"))
     _, text, _ = await ask(platform.url("rolled"), platform.key("rolled"), {"nonce": "x"})
     assert json.loads(text)["version"] == "2"
 
@@ -94,7 +94,7 @@ async def test_scale_in_fails_no_request(platform: Platform, bench: Workbench) -
         await load.answered(AROUND)
 
     load.outcome.assert_no_failure(2 * AROUND)
-    await until_async(lambda: len(platform.scorers("blue")) == 1, "two instances to go")
+    await until_async(lambda: len(platform.scorers("scaled")) == 1, "two instances to go")
 
 
 async def test_scoring_goes_on_without_control_and_instances_are_adopted(
@@ -102,7 +102,7 @@ async def test_scoring_goes_on_without_control_and_instances_are_adopted(
 ) -> None:
     bench.endpoint("adopted")
     bench.deploy("adopted", "blue", "patient", **patient())
-    scorers = platform.scorers("blue")
+    scorers = platform.scorers("adopted")
     [control] = platform.pids("run", "control")
 
     async with Load(platform.url("adopted"), platform.key("adopted")) as load:
@@ -115,7 +115,7 @@ async def test_scoring_goes_on_without_control_and_instances_are_adopted(
     load.outcome.assert_no_failure(3 * AROUND)
     await until_async(lambda: platform.status()["state"] == "running", "control to be ready")
     assert platform.json("online-deployment", "show", "-n", "blue", "-e", "adopted")
-    assert platform.scorers("blue") == scorers
+    assert platform.scorers("adopted") == scorers
 
 
 async def test_requests_outlive_a_restart_of_nats(platform: Platform, bench: Workbench) -> None:
@@ -258,7 +258,8 @@ def test_a_failed_init_shows_the_users_traceback_and_what_still_serves(
 ) -> None:
     bench.endpoint("half")
     bench.deploy("half", "green", "patient", **patient(1))
-    file = bench.deployment_file("half", "blue", "broken")
+    (bench.folder / "model.pkl").write_text("weights")
+    file = bench.deployment_file("half", "blue", "broken", model={"path": "model.pkl"})
 
     done = platform.run("online-deployment", "create", "-f", str(file), code=5)
 

@@ -21,8 +21,16 @@ class Workbench:
         self.platform = platform
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._endpoints: list[str] = []
+
+    def clean(self) -> None:
+        """Start deleting what it made, so that later tests have the machine to themselves."""
+        left = {one["name"] for one in self.platform.json("online-endpoint", "list")}
+        for name in left.intersection(self._endpoints):
+            self.platform.run("online-endpoint", "delete", "-n", name, "-y", "--no-wait")
 
     def endpoint(self, name: str, **more: Any) -> None:
+        self._endpoints.append(name)
         file = self.write(f"{name}.yml", {"name": name, "auth_mode": "key"} | more)
         self.platform.run("online-endpoint", "create", "-f", str(file))
 

@@ -78,10 +78,14 @@ class Platform:
         """Processes of ours whose command line holds all of these words."""
         return [p.pid for p in self.processes() if all(w in _cmdline(p) for w in words)]
 
-    def scorers(self, deployment: str | None = None) -> dict[str, int]:
+    def scorers(self, endpoint: str = "", deployment: str = "") -> dict[str, int]:
         """Pid of each live scorer by instance id."""
-        records = (json.loads(p.read_text()) for p in self.home.glob("instances/*/launch.json"))
-        wanted = {r["iid"] for r in records if deployment in (None, r["deployment"])}
+        records = [one for p in self.home.glob("instances/*/launch.json") if (one := _read(p))]
+        wanted = {
+            one["iid"]
+            for one in records
+            if endpoint in ("", one["endpoint"]) and deployment in ("", one["deployment"])
+        }
         found = {}
         for process in self.processes():
             words = _cmdline(process).split()
@@ -97,6 +101,14 @@ class Platform:
             return home in process.environ().values() or home in _cmdline(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """A record that may be removed while we look."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
 
 
 def _cmdline(process: psutil.Process) -> str:
