@@ -17,7 +17,7 @@ class Job:
     request: Request
     call: Call
     reply: str
-    """Where answers go; empty for a mirror copy."""
+    """Where answers go; a mirror's copy is answered without headers and body."""
     deadline_s: float
     """Monotonic; nobody starts it later."""
     sent_s: float = 0.0

@@ -196,6 +196,19 @@ async def test_cancel_stops_a_stream_or_an_async_run(serve: Serve, script: str) 
     assert (await caller.ask({})).status == 200
 
 
+@pytest.mark.parametrize("what", [{"a": 1}, {"do": "stream", "n": 30, "text": "ab"}])
+async def test_a_mirrors_copy_is_answered_without_a_body(
+    serve: Serve, what: dict[str, int]
+) -> None:
+    """The slot is known free again, and a stream that nobody reads does not stand still."""
+    _, caller = await serve(FAULTY)
+
+    answer = await caller.ask(what, flags=int(RequestFlag.MIRROR))
+
+    assert answer.kind in (AnswerKind.DONE, AnswerKind.END)
+    assert (answer.body, answer.headers, answer.free) == (b"", (), 1)
+
+
 async def test_expired_work_is_not_started(serve: Serve) -> None:
     _, caller = await serve(FAULTY)
     answer = await caller.ask({"do": "die"}, deadline_ms=unix_ms() - 1, remaining_ms=10)
