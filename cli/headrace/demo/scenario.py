@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from headrace.demo.project import WITH_BUILD, WITHOUT_BUILD, Project, prepare, p
 from headrace.demo.ticks import DemoFailed, Ticks
 from headrace.demo.traffic import Caller
 from headrace_api.home import Home
+from headrace_scaler.compute.folder import InstanceFolder
 
 ENDPOINT = "houses"
 REQUESTS = 500
@@ -166,14 +166,14 @@ class Scenario:
 
     def _instances(self, deployment: str) -> dict[str, int]:
         """Pid of each live instance of the demo's endpoint."""
-        found = {}
-        for record in self._home.instances.glob("*/record.json"):
-            launch = json.loads((record.parent / "launch.json").read_text())
-            pid = json.loads(record.read_text())["pid"]
-            mine = (launch["endpoint"], launch["deployment"]) == (ENDPOINT, deployment)
-            if mine and _alive(pid):
-                found[launch["iid"]] = pid
-        return found
+        records = (folder.read() for folder in InstanceFolder.all(self._home.instances))
+        return {
+            record.iid: record.pid
+            for record in records
+            if record is not None
+            and (record.endpoint, record.deployment) == (ENDPOINT, deployment)
+            and _alive(record.pid)
+        }
 
     def _ready(self, deployment: str) -> int:
         """Ready instances as the ingress sees them."""
