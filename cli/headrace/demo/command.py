@@ -7,7 +7,7 @@ import threading
 
 import click
 
-from headrace.call import settings
+from headrace.call import Settings, settings
 from headrace.demo.commands import Commands
 from headrace.demo.scenario import ENDPOINT, Scenario
 from headrace.demo.ticks import Ticks
@@ -32,22 +32,26 @@ def demo(once: bool, no_build: bool, keep: bool, clean: bool) -> None:
     )
     try:
         scenario.run()
-        click.echo(_card(scenario, given.home.root, ticks), err=True)
-        if not (once or keep):
-            _wait_for_ctrl_c()
+        click.echo(f"\nAll {ticks.count} ticks hold.", err=True)
+        if not once:
+            click.echo(_card(scenario.url, scenario.example, given), err=True)
+            if not keep:
+                _wait_for_ctrl_c()
     finally:
         if not keep:
             _clean_up(scenario)
 
 
-def _card(scenario: Scenario, home: object, ticks: Ticks) -> str:
-    url = scenario.url
+def _card(url: str, example: str, given: Settings) -> str:
+    home = given.home.root
+    flag = f"--home {home} " if given.home_flag else ""
+    body = f"{home}/demo/{example}/sample-request.json"
     rows = [
-        f"\nAll {ticks.count} ticks hold.",
         "",
-        f'Try it     curl -s {url} -H "Authorization: Bearer $(headrace key {ENDPOINT})" \\',
-        f"             -H 'Content-Type: application/json' -d @{home}/demo/*/sample-request.json",
+        f'Try it     curl -s {url} -H "Authorization: Bearer $(headrace {flag}key {ENDPOINT})" \\',
+        f"             -H 'Content-Type: application/json' -d @{body}",
         f"Files      {home}/demo   (YAML and score.py, written to be copied)",
+        f"Clean up   headrace {flag}demo --clean   (removes only what carries demo=1)",
     ]
     return "\n".join(rows)
 

@@ -8,7 +8,7 @@ import click
 
 from headrace_api.errors import HeadraceError
 
-LABEL_COLUMNS = 52
+LABEL_COLUMNS = 60
 
 
 class DemoFailed(HeadraceError):
