@@ -115,7 +115,7 @@ class AsyncLoop(asyncio.Protocol):
         except asyncio.CancelledError:
             await _close(parts)
             raise
-        except BaseException as error:
+        except BaseException as error:  # the user's generator may raise anything
             await _close(parts)
             if not opened:
                 raise
