@@ -202,14 +202,15 @@ async def test_a_record_without_a_process_is_an_ended_instance(bench: Bench) -> 
 
 
 async def test_a_reused_pid_is_not_taken_for_the_instance(bench: Bench) -> None:
+    """The stranger starts after the instance's end, as the holder of a reused pid must."""
+    compute = bench.open()
+    found = await bench.started(compute, "a1")
+    await compute.kill("a1")
+    await until(lambda: not processes.identify(found.pid))
     stranger = subprocess.Popen(  # noqa: ASYNC220  # awaited by nobody
         [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
     )
     try:
-        compute = bench.open()
-        found = await bench.started(compute, "a1")
-        await compute.kill("a1")
-        await until(lambda: not processes.identify(found.pid))
         record = bench.home.instances / "a1" / "record.json"
         fields = json.loads(record.read_text()) | {"pid": stranger.pid}
         record.write_text(json.dumps(fields))
