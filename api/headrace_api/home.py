@@ -70,3 +70,8 @@ class Home:
     def instances(self) -> Path:
         """One folder an instance: launch.json, nats.creds, record.json and logs."""
         return self.root / "instances"
+
+    @property
+    def attached(self) -> Path:
+        """Instances that somebody started by hand: launch.json, nats.creds and logs."""
+        return self.root / "attached"

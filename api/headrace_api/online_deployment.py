@@ -48,7 +48,14 @@ from headrace_api.views import deployment_view
 
 MAX_INSTANCES: Final = 1_000
 DEFAULT_INSTANCE_TYPE: Final = "Standard_F4s_v2"  # the REST default
-_READ_ONLY: Final = ("id", "provisioning_state", "creation_context", "kind")
+_READ_ONLY: Final = (
+    "id",
+    "provisioning_state",
+    "creation_context",
+    "kind",
+    "ready_instances",
+    "attached_instances",
+)
 _KUBERNETES_ONLY: Final = "resources"
 _TEXT: Final = f"{TAG_MARK}text"
 _BLOCK: Final = f"{TAG_MARK}block"

@@ -51,6 +51,7 @@ def deployment_view(arm: Mapping[str, Any]) -> dict[str, Any]:
     properties = block(arm, "properties")
     sku = block(arm, "sku")
     code = block(properties, "codeConfiguration")
+    details = block(properties, "statusDetails")
     view = _common(arm, properties) | {
         "endpoint_name": _endpoint_of(arm),
         "type": _lower(properties.get("endpointComputeType", "Managed")),
@@ -64,6 +65,8 @@ def deployment_view(arm: Mapping[str, Any]) -> dict[str, Any]:
         "environment_variables": properties.get("environmentVariables") or {},
         "instance_type": properties.get("instanceType"),
         "instance_count": sku.get("capacity"),
+        "ready_instances": details.get("readyInstances"),
+        "attached_instances": details.get("attachedInstances") or None,
         "app_insights_enabled": properties.get("appInsightsEnabled"),
         "egress_public_network_access": _lower(properties.get("egressPublicNetworkAccess")),
         "scale_settings": _scale(properties),

@@ -34,6 +34,18 @@ def key(endpoint: str) -> None:
     click.echo(credential(Call(options={}, settings=settings()), endpoint))
 
 
+@click.command("nats-creds")
+def nats_creds() -> None:
+    """Print the path of the credentials for scoring over NATS (docs/nats-native.md)."""
+    path = settings().home.credentials / "caller.creds"
+    if not path.is_file():
+        raise errors.Unreachable(
+            f"no NATS credentials at {path}",
+            hint="headrace up makes them with its own NATS; an outside server has its own users",
+        )
+    click.echo(path)
+
+
 @click.command()
 def audit() -> None:
     """Prove that no request was lost."""

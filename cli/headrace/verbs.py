@@ -77,7 +77,9 @@ _DEP = "headrace.online_deployment:"
 _MODEL = "headrace.model:"
 _ENV = "headrace.environment:"
 _EP_COLUMNS = "name provisioning_state auth_mode traffic mirror_traffic scoring_uri"
-_DEP_COLUMNS = "name endpoint_name provisioning_state instance_type instance_count model"
+_DEP_COLUMNS = (
+    "name endpoint_name provisioning_state instance_type instance_count ready_instances model"
+)
 _ASSET_COLUMNS = "name version latest_version description creation_context.created_at"
 _ASSET = "--label -l, --registry-name, --version -v"
 _LIST = "--archived-only, --include-archived, --max-results -r, --name -n, --registry-name"
@@ -338,6 +340,11 @@ COMMANDS: Final = (
     Command(name="ca", target="headrace.own:ca", help="Print the path of the local CA."),
     Command(name="token", target="headrace.own:token", help="Print the admin's token."),
     Command(name="key", target="headrace.own:key", help="Print an endpoint's primary key."),
+    Command(
+        name="nats-creds",
+        target="headrace.own:nats_creds",
+        help="Print the path of the credentials for scoring over NATS.",
+    ),
     Command(
         name="audit", target="headrace.own:audit", help="Prove that no request was lost (later)."
     ),

@@ -20,6 +20,8 @@ class Settings:
 
     home: Home
     iid: str
+    parent: Path | None = None
+    """Where the instance's folder lies; None is among those that control keeps."""
     drain_s: float = 30.0
     """Bound of the drain after SIGTERM."""
     lonely_s: float = 600.0
@@ -31,7 +33,7 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        return self.home.instances / self.iid
+        return (self.parent or self.home.instances) / self.iid
 
     @property
     def launch(self) -> Path:

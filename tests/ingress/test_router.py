@@ -63,3 +63,18 @@ async def test_a_streamed_answer_is_several_messages_with_numbers(world: World) 
     assert [int((one.headers or {})["Hr-Seq"]) for one in got] == list(range(21))
     assert (got[-1].headers or {})["Hr-End"] == "complete"
     assert got[0].data == b"piece 0\n"
+
+
+async def test_an_answer_never_goes_where_only_the_router_may_publish(world: World) -> None:
+    """A caller names any reply subject it likes; ours must not become somebody else's message."""
+    await start(world)
+    await world.route(make_route())
+    await world.instance()
+    heard: list[Message] = []
+    await world.bus.subscribe("control.houses.blue.victim", heard.append)
+
+    world.bus.publish(score("houses"), b"[1]", "control.houses.blue.victim")
+    assert await ask(world, b"[2]") == ("200", b"[2]")
+    await world.bus.flush()
+
+    assert heard == []

@@ -25,6 +25,7 @@ class Role(StrEnum):
     CONTROL = "control"
     INGRESS = "ingress"
     ROUTER = "router"
+    CALLER = "caller"  # scores over NATS; all who hold it may hear one another's answers
     ADMIN = "admin"  # the supervisor: asks whether the server lives, changes nothing
 
 
@@ -37,10 +38,13 @@ def permissions(role: Role) -> Permissions:
             publish=("$JS.API.>", "$JS.FC.>", "$KV.>", "changed.*", "control.*.*.*", inbox),
             subscribe=("heartbeat.>", "changed.*", "wake.*.*", "sysev.>", inbox),
         )
+    if role is Role.CALLER:
+        return Permissions(publish=("score.*",), subscribe=(inbox,))
     edge = _edge(inbox)
     if role is Role.ROUTER:
         return Permissions(
-            publish=(*edge.publish, "_INBOX.>"),  # its callers are NATS clients of anybody's
+            # Callers are NATS clients: ours with the role's credentials, others with their own.
+            publish=(*edge.publish, "_INBOX.>", f"_INBOX_{Role.CALLER}.>"),
             subscribe=(*edge.subscribe, "score.* router"),
         )
     return edge

@@ -110,7 +110,7 @@ class Card:
         rows = [
             ("Control", self.control_url, "SDK, az rest, CLI"),
             ("Scoring", self.http_url, f"loopback only; TLS on {self.ingress_url}"),
-            ("Metrics", f"{self.console_url}/metrics", ""),
+            ("Console", self.console_url, "no login yet; metrics on /metrics"),
             ("State", short(self.home), "headrace down keeps it, headrace down --purge removes it"),
         ]
         width = max(len(value) for _, value, _ in rows) + 3

@@ -67,7 +67,7 @@ def _credentials(home: Home, role: str, given: Path | None) -> Path | None:
     return given or (own if own.exists() else None)
 
 
-@_service("control", port=9443, console_port=0)
+@_service("control", port=9443, console_port=9080)
 def control(
     home_flag: str | None,
     nats_url: str | None,
@@ -86,6 +86,7 @@ def control(
             nats_url=_nats(home, nats_url),
             nats_credentials=_credentials(home, "control", nats_creds),
             port=port,
+            console_port=console_port,
         )
     )
 
@@ -131,17 +132,29 @@ def router(home_flag: str | None, nats_url: str | None, nats_creds: Path | None)
 
 
 @click.command("scorer")
+@click.option("--endpoint", "-e", required=True, metavar="NAME")
+@click.option("--deployment", "-d", required=True, metavar="NAME")
 @click.option("--home", "home_flag", metavar="DIR", help="Data directory.")
-@click.option("--iid", required=True, help="The instance whose launch record the home holds.")
-@click.pass_context
-def scorer(context: click.Context, /, home_flag: str | None, iid: str) -> None:
-    """One instance, by its launch record below the home."""
-    import sys
+@click.option("--nats", "nats_url", metavar="URL", help="Default: the one control uses.")
+@click.option(
+    "--nats-creds",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Default: credentials of its own, minted by control.",
+)
+def scorer(
+    endpoint: str,
+    deployment: str,
+    home_flag: str | None,
+    nats_url: str | None,
+    nats_creds: Path | None,
+) -> None:
+    """One more instance of a deployment: served and counted, never stopped by the platform."""
+    from headrace.platform import attached
 
-    from headrace_scorer import __main__ as entry
-
-    sys.argv = ["headrace_scorer", "--home", str(_home(home_flag).root), "--iid", iid]
-    context.exit(entry.main())
+    if home_flag:
+        settings().home_flag = home_flag
+    attached.run(_home(home_flag), endpoint, deployment, nats_url, nats_creds)
 
 
 run = click.Group(

@@ -159,7 +159,7 @@ class Supervisor:
             pid=self._server.pid,
         )
         identities = Identities(self._home)
-        for role in (Role.CONTROL, Role.INGRESS, Role.ROUTER):
+        for role in (Role.CONTROL, Role.INGRESS, Role.ROUTER, Role.CALLER):
             if not (self._home.credentials / f"{role}.creds").exists():
                 identities.mint_role(role)
         return self._server.url, None

@@ -13,6 +13,7 @@ from headrace_services.control.arm_call import Answer, Call, Handler, path_segme
 from headrace_services.control.arm_errors import arm_errors
 from headrace_services.control.arm_router import ARM_ROOTS, ArmRouter
 from headrace_services.control.assets import Assets
+from headrace_services.control.attach import Attachments
 from headrace_services.control.auth import Authenticator, Principal
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.code_uploads import CodeUploads
@@ -42,6 +43,7 @@ class Rooms:
     code_uploads: CodeUploads
     endpoints: Endpoints
     deployments: Deployments
+    attachments: Attachments
     blobs: BlobWire
 
 
@@ -127,6 +129,8 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     add("POST", upload, rooms.code_uploads.start)
     _add_endpoints(add, rooms.endpoints)
     _add_deployments(add, rooms.deployments)
+    attach = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{deployment}}/attach"
+    add("POST", attach, rooms.attachments.attach)
     return router
 
 

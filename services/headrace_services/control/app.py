@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -24,18 +25,21 @@ from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_bus.wire.subjects import InstanceAddress
-from headrace_services.certificates import Certificates, ensure_certificates
+from headrace_services.certificates import ensure_certificates
 from headrace_services.control.api import Rooms, build_api
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.asset_references import AssetReferences
 from headrace_services.control.asset_types import CODES, ENVIRONMENTS, MODELS
 from headrace_services.control.assets import Assets
+from headrace_services.control.attach import Attachments
 from headrace_services.control.auth import Authenticator, ensure_admin_token
 from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.code_uploads import CodeUploads
+from headrace_services.control.console import build_console
 from headrace_services.control.deployments import Deployments
 from headrace_services.control.endpoints import Endpoints
+from headrace_services.control.fleet_metrics import FleetMetrics, package_version
 from headrace_services.control.issuer import Issuer
 from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.operations import Operations
@@ -50,11 +54,13 @@ from headrace_services.control.sweeper import sweep_forever
 from headrace_services.control.uploads import BlockStage
 from headrace_services.control.workspace import Workspace
 from headrace_telemetry import logs
+from headrace_telemetry.metrics import Registry
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 
 ROLE: Final = "control"
+LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 512  # connections
 KEEP_ALIVE_S: Final = 75.0
 MAX_FIELD_BYTES: Final = 32 * 1024
@@ -90,6 +96,7 @@ async def run(
         listener = _listen(settings.host, settings.port)
         stack.callback(listener.close)
         settings = _with_port(settings, listener.getsockname()[1])
+        console = _console_listener(stack, settings)
         certificates = await asyncio.to_thread(
             ensure_certificates,
             settings.home,
@@ -101,12 +108,17 @@ async def run(
         tasks = Tasks(ROLE)
         stack.push_async_callback(tasks.stop)
         issuer = await asyncio.to_thread(Issuer.open, settings.home)
-        fleet = _fleet(settings, bus, stores, issuer)
+        metrics = FleetMetrics(Registry(), package_version())
+        fleet = _fleet(settings, bus, stores, issuer, metrics)
         await fleet.start()
         stack.push_async_callback(fleet.stop)
         rooms, authenticator = await asyncio.to_thread(_furnish, settings, stores, fleet, issuer)
         application = build_api(rooms, authenticator, ready.is_set)
-        await _serve(stack, application, listener, certificates, settings.drain_s)
+        context = await asyncio.to_thread(certificates.server_context)
+        await _serve(stack, application, listener, settings.drain_s, context)
+        if console is not None:
+            page = build_console(metrics.registry, ready.is_set, _places(settings))
+            await _serve(stack, page, console, settings.drain_s)
         tasks.forever(sweep_forever(rooms.operations, stores.blobs), "sweep", on_end=stop.set)
         ready.set()
         log.info("control is ready", port=settings.port)
@@ -125,8 +137,27 @@ async def _until_signal(settings: Settings) -> None:
     await run(settings, stop)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Raises PortTaken. The socket is bound first, so that no second control starts any work."""
+def _console_listener(stack: AsyncExitStack, settings: Settings) -> socket.socket | None:
+    if settings.console_port is None:
+        return None
+    listener = _listen(LOOPBACK, settings.console_port, flag="--console-port")
+    stack.callback(listener.close)
+    return listener
+
+
+def _places(settings: Settings) -> list[tuple[str, str, str]]:
+    """What is where, for the console's page."""
+    return [
+        ("Control", settings.control_url, "SDK, az rest, CLI"),
+        ("Scoring", f"{settings.ingress_url}/endpoints/<endpoint>/score", ""),
+        ("Metrics", "/metrics", "the ingress has its own at /metrics of its loopback port"),
+        ("Health", "/healthz and /readyz", ""),
+        ("State", str(settings.home.root), ""),
+    ]
+
+
+def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
+    """Raises Conflict. The socket is bound first, so that no second control starts any work."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -135,8 +166,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise Conflict(
             f"port {port} on {host} cannot be opened: {error.strerror}",
-            hint="choose another with --port, or stop what listens there",
-            target="port",
+            hint=f"choose another with {flag}, or stop what listens there",
+            target=flag[2:],
         ) from error
     listener.listen(BACKLOG)
     listener.setblocking(False)
@@ -170,7 +201,9 @@ async def _open_stores(bus: Bus, home: Home) -> Stores:
     )
 
 
-def _fleet(settings: Settings, bus: Bus, stores: Stores, issuer: Issuer) -> Reconciler:
+def _fleet(
+    settings: Settings, bus: Bus, stores: Stores, issuer: Issuer, metrics: FleetMetrics
+) -> Reconciler:
     return Reconciler(
         bus=bus,
         stores=FleetStores(
@@ -180,6 +213,7 @@ def _fleet(settings: Settings, bus: Bus, stores: Stores, issuer: Issuer) -> Reco
         nats_url=settings.nats_url,
         token_public_key=issuer.public_key,
         mint=_mint(settings),
+        metrics=metrics,
     )
 
 
@@ -212,6 +246,13 @@ def _furnish(
         convergence=fleet,
     )
     endpoints = Endpoints(ids=ids, writes=writes, keys=stores.keys, issuer=issuer)
+    deployments = Deployments(
+        ids=ids,
+        writes=writes,
+        endpoints=endpoints,
+        references=AssetReferences(ids=ids, assets=assets, has_bytes=stores.blobs.has_bytes),
+        logs=fleet,
+    )
     rooms = Rooms(
         workspace=Workspace(ids=ids, signer=signer),
         operations=operations,
@@ -220,12 +261,12 @@ def _furnish(
         codes=assets["codes"],
         code_uploads=CodeUploads(ids=ids, signer=signer),
         endpoints=endpoints,
-        deployments=Deployments(
-            ids=ids,
-            writes=writes,
-            endpoints=endpoints,
-            references=AssetReferences(ids=ids, assets=assets, has_bytes=stores.blobs.has_bytes),
-            logs=fleet,
+        deployments=deployments,
+        attachments=Attachments(
+            deployments=deployments,
+            states=stores.states,
+            builder=fleet.builder,
+            mint=_mint(settings),
         ),
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
     )
@@ -236,8 +277,8 @@ async def _serve(
     stack: AsyncExitStack,
     application: web.Application,
     listener: socket.socket,
-    certificates: Certificates,
     drain_s: float,
+    context: ssl.SSLContext | None = None,
 ) -> None:
     runner = web.AppRunner(
         application,
@@ -250,5 +291,4 @@ async def _serve(
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    context = await asyncio.to_thread(certificates.server_context)
     await web.SockSite(runner, listener, ssl_context=context).start()

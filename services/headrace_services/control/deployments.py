@@ -73,6 +73,11 @@ class Deployments:
         body = await self._shown(endpoint.value, stored.value)
         return Answer(body=body, headers={"ETag": f'"{stored.revision}"'})
 
+    async def known(self, call: Call) -> tuple[Spec, Stored[Spec]]:
+        """The endpoint and the deployment that a path names. Raises NotFound."""
+        endpoint = (await self.endpoints.known(call)).value
+        return endpoint, await self._known(endpoint, call)
+
     async def list_all(self, call: Call) -> Answer:
         endpoint = (await self.endpoints.known(call)).value
         lowered = endpoint.name.lower()
@@ -254,4 +259,9 @@ def _state_of_update(old: dict[str, Any], new: dict[str, Any]) -> ProvisioningSt
 
 def _details(status: Status) -> dict[str, Any]:
     error = {"code": status.error_code, "message": status.error} if status.error_code else None
-    return {"readyInstances": status.ready, "phases": dict(status.phases), "error": error}
+    return {
+        "readyInstances": status.ready,
+        "attachedInstances": status.attached,
+        "phases": dict(status.phases),
+        "error": error,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,9 +28,13 @@ class Fence(Protocol):
 class Ledger:
     """Writes through the lease, and remembers which operations are over."""
 
-    def __init__(self, state: Bucket, fence: Fence) -> None:
+    def __init__(
+        self, state: Bucket, fence: Fence, on_end: Callable[[Operation], None] | None = None
+    ) -> None:
+        """`on_end` gets each operation as it was closed."""
         self._state = state
         self._fence = fence
+        self._on_end = on_end
         self._over: dict[str, Operation] = {}
 
     async def operation(self, spec: Spec) -> Operation | None:
@@ -93,6 +97,8 @@ class Ledger:
             changes[operation_key(operation.id)] = ended.encode()
             await self.write(changes)
             self._over[operation.id] = ended
+            if self._on_end is not None:
+                self._on_end(ended)
         elif changes:
             await self.write(changes)
 

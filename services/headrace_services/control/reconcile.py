@@ -23,6 +23,7 @@ from headrace_bus.store.lease import Lease
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
 from headrace_scaler.compute.process import ProcessCompute
+from headrace_services.control.fleet_metrics import FleetMetrics
 from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.launching import LaunchBuilder
 from headrace_services.control.ledger import Ledger
@@ -63,6 +64,7 @@ class Reconciler:
         nats_url: str,
         token_public_key: str,
         mint: Callable[[InstanceAddress], str],
+        metrics: FleetMetrics | None = None,
     ) -> None:
         """`mint` gives the text of an instance's credentials (`Identities.mint_instance`)."""
         self._bus = bus
@@ -70,9 +72,12 @@ class Reconciler:
         self._lease = Lease(stores.state, LEASE)
         self._woken = asyncio.Event()
         self._tasks = Tasks("reconcile")
-        self._observations = Observations(self.wake)
+        self._metrics = metrics
+        self._observations = Observations(self.wake, metrics.started if metrics else None)
+        if metrics is not None:
+            metrics.watch(self._observations.live)
         self.compute = ProcessCompute(home, on_exit=lambda _: self.wake())
-        self._ledger = Ledger(stores.state, self._lease)
+        self._ledger = Ledger(stores.state, self._lease, metrics.ended if metrics else None)
         self._endpoints = EndpointReconciler(
             bus=bus,
             specs=stores.specs,
@@ -82,12 +87,13 @@ class Reconciler:
             observations=self._observations,
             token_public_key=token_public_key,
         )
+        self.builder = LaunchBuilder(find=self._find, blobs=stores.blobs, nats_url=nats_url)
         self._deployments = DeploymentReconciler(
             specs=stores.specs,
             ledger=self._ledger,
             compute=self.compute,
             observations=self._observations,
-            builder=LaunchBuilder(find=self._find, blobs=stores.blobs, nats_url=nats_url),
+            builder=self.builder,
             mint=mint,
         )
 
@@ -168,6 +174,9 @@ class Reconciler:
         for name in self._ownerless(world):
             await self._guarded(self._deployment(world, name, 0), **name._asdict())
         await self._stop_unwanted(world)
+        self._observations.prune(world.own)
+        if self._metrics is not None:
+            self._metrics.wanted(world.wanted())
         live = {one.spec.operation for one in world.endpoints.values()}
         self._ledger.forget(live | {one.spec.operation for one in world.deployments.values()})
         return min(waits)

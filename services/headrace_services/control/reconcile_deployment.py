@@ -232,7 +232,8 @@ class DeploymentReconciler:
             log.info("deployment is ready", revision=stored.revision, **name._asdict())
             return
         failed = operation is not None and operation.status == FAILED
-        settled = replace(before, ready=plan.ready, operation="")
+        attached = self.observations.attached(*name, world.own)
+        settled = replace(before, ready=plan.ready, attached=attached, operation="")
         if not failed and before.provisioning_state in _WORKING:
             settled = replace(settled, provisioning_state=ProvisioningState.SUCCEEDED)
         await self.ledger.show(world, key, settled)
@@ -358,5 +359,4 @@ def _key(instance: Instance) -> str:
 
 def unwanted(world: World) -> Sequence[str]:
     """Ids that the provider lists and no record wants."""
-    wanted = {one.iid for several in world.instances.values() for one in several}
-    return [iid for iid in world.running if iid not in wanted]
+    return [iid for iid in world.running if iid not in world.own]

@@ -102,6 +102,8 @@ class Status(_Record):
     error_code: str = ""
     error: str = ""
     ready: int = 0
+    attached: int = 0
+    """Ready instances that somebody started by hand, beside those of ours."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds of the slowest instance's start: fetch, environment, load, ready."""
 

@@ -27,6 +27,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 9443
     """0 takes a free one."""
+    console_port: int | None = None
+    """Plain HTTP on 127.0.0.1: page, health, metrics; 0 takes a free one, None serves none."""
     control_url: str = ""
     """Public base URL; empty means https://localhost:<port>."""
     ingress_url: str = DEFAULT_INGRESS_URL
@@ -42,6 +44,7 @@ class Settings:
         nats_url: str,
         nats_credentials: Path | None,
         port: int,
+        console_port: int | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Settings:
         """Raises InvalidInput when a public URL is not https."""
@@ -50,6 +53,7 @@ class Settings:
             nats_url=nats_url,
             nats_credentials=nats_credentials,
             port=port,
+            console_port=console_port,
             control_url=_base_url(environment, CONTROL_URL_VARIABLE, ""),
             ingress_url=_base_url(environment, INGRESS_URL_VARIABLE, DEFAULT_INGRESS_URL),
         )

@@ -43,6 +43,21 @@ class World:
     def deployments_of(self, endpoint: str) -> dict[DeploymentName, Versioned]:
         return {name: one for name, one in self.deployments.items() if name.endpoint == endpoint}
 
+    @property
+    def own(self) -> set[str]:
+        """Ids of all instances that are written down."""
+        return {one.iid for several in self.instances.values() for one in several}
+
+    def wanted(self) -> dict[tuple[str, str], int]:
+        """How many instances each deployment that stays asks for."""
+        return {
+            (name.endpoint, name.deployment): int(
+                (one.spec.arm.get("sku") or {}).get("capacity") or 1
+            )
+            for name, one in self.deployments.items()
+            if not self.is_leaving(name)
+        }
+
     def is_leaving(self, name: DeploymentName) -> bool:
         """Whether a deployment is to go, alone or with its endpoint."""
         endpoint = self.endpoints.get(name.endpoint)

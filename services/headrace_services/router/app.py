@@ -24,6 +24,7 @@ import structlog
 import uvloop
 
 from headrace_bus.client.connection import Bus, Message, Subscription
+from headrace_bus.client.roles import Role
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.errors import BusError, StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
@@ -42,6 +43,7 @@ from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 
+REPLIES: Final = ("_INBOX.", f"_INBOX_{Role.CALLER}.")
 DRAIN_POLL_S: Final = 0.02
 STATUS: Final = "Hr-Status"
 REQUEST_ID: Final = "Hr-Request-Id"
@@ -135,8 +137,12 @@ class RouterService:
         self._publish(reply, body, fields)
 
     def _publish(self, reply: str, body: bytes, fields: Mapping[str, str]) -> None:
-        """A caller without a reply subject asked for no answer."""
-        if not reply:
+        """A caller without a reply subject asked for no answer; nor is one sent elsewhere.
+
+        The server does not check that a caller may listen on the reply subject it names, and we may
+        publish where callers may not: to instances, and to the other edges' inboxes.
+        """
+        if not reply.startswith(REPLIES):
             return
         try:
             self._bus.publish(reply, body, headers=fields)
