@@ -46,12 +46,6 @@ def nats_creds() -> None:
     click.echo(path)
 
 
-@click.command()
-def audit() -> None:
-    """Prove that no request was lost."""
-    raise errors.NotOffered("headrace audit is not offered yet")
-
-
 @click.command("help")
 @click.argument("topic", required=False, type=click.Choice(["exit-codes"]))
 def help_topic(topic: str | None) -> None:

@@ -345,9 +345,7 @@ COMMANDS: Final = (
         target="headrace.own:nats_creds",
         help="Print the path of the credentials for scoring over NATS.",
     ),
-    Command(
-        name="audit", target="headrace.own:audit", help="Prove that no request was lost (later)."
-    ),
+    Command(name="audit", target="headrace.audit:audit", help="Prove that no request was lost."),
     Command(name="help", target="headrace.own:help_topic", help="help exit-codes."),
 )
 

@@ -104,7 +104,7 @@ def test_every_verb_has_help_and_a_short_line_in_its_group(group: str) -> None:
 
 def test_what_is_not_offered_yet_says_so_and_exits_2() -> None:
     assert "not offered yet" in headrace("--help").stdout
-    for args in (("batch-endpoint", "list"), ("audit",), ("job", "show", "-n", "x")):
+    for args in (("batch-endpoint", "list"), ("job", "show", "-n", "x")):
         done = headrace(*args)
         assert done.returncode == errors.USAGE, done
         assert "not offered yet" in done.stderr

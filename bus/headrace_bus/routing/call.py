@@ -12,6 +12,7 @@ from headrace_bus.client.message import Message
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.dispatch import Ticket
 from headrace_bus.routing.outcome import Refusal
+from headrace_bus.routing.tally import End, end_of
 from headrace_bus.wire.envelope import Answer, AnswerKind, Headers
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Call(Ticket):
         "_unread",
         "deliver",
         "done",
+        "ended",
         "inbox",
         "incoming",
         "lane",
@@ -80,6 +82,8 @@ class Call(Ticket):
         self.deliver = deliver
         """None for a mirror's copy: nobody reads what it gives."""
         self.done = False
+        self.ended = deliver is None
+        """It is counted; a copy for a mirror never is."""
         self.inbox: Inbox | None = None
         self.streaming = False
         """A byte of the answer may have left: nothing is retried any more."""
@@ -94,12 +98,22 @@ class Call(Ticket):
         """Give the result, once; a stream that had begun is broken by a refusal."""
         if self.deliver is None:
             return
+        if isinstance(result, Refusal):
+            self.end(end_of(result))
+        elif result.kind != AnswerKind.CHUNK:
+            self.end(End.COMPLETED)
         if not self.done:
             self.done = True
             self.deliver(self, result)
         elif self.streaming and isinstance(result, Refusal):
             self._chunks.append(_broken(self.request_id, result.reason))
             self._wake()
+
+    def end(self, how: End) -> None:
+        """Count what became of it; only the first word counts."""
+        if not self.ended:
+            self.ended = True
+            self.lane.tally.ends[how] += 1
 
     def close(self) -> None:
         """No answer is expected any more."""
@@ -113,6 +127,8 @@ class Call(Ticket):
         if self.deliver is not None:
             self._chunks.append(answer)
             self._wake()
+            if answer.kind == AnswerKind.END:
+                self.end(End.FAILED if answer.reason else End.COMPLETED)
             self.resolve(answer)
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import structlog
@@ -25,6 +25,8 @@ from headrace_bus.routing.metrics import GatewayMetrics, LaneMetrics
 from headrace_bus.routing.outcome import Refusal, too_many_pending
 from headrace_bus.routing.route import RouteDecision, Router
 from headrace_bus.routing.routes import RouteReader, RouteTable
+from headrace_bus.routing.tally import Tally
+from headrace_bus.wire.conservation import Terms
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, IngressHeartbeat, InstanceHeartbeat
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import (
@@ -64,6 +66,7 @@ class Gateway:
     ) -> None:
         self.routes = RouteTable(reader, settings.seed)
         self.judge = Judge()
+        self.tally = Tally()
         self._bus = bus
         self._settings = settings
         self._rng = random.Random(settings.seed)
@@ -93,6 +96,7 @@ class Gateway:
 
     async def stop(self) -> None:
         await self._tasks.stop()
+        self._say()  # the last word of the books: nothing in flight after a drain
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -105,6 +109,11 @@ class Gateway:
     def pending(self) -> int:
         """Requests waiting and running, over all deployments."""
         return sum(lane.dispatch.pending for lane in self._lanes.values())
+
+    @property
+    def terms(self) -> Terms:
+        """What became of every request this edge accepted."""
+        return self.tally.terms(sum(lane.unended for lane in self._lanes.values()))
 
     @property
     def cut_off_s(self) -> float:
@@ -153,6 +162,7 @@ class Gateway:
             (endpoint, route.name),
             dispatch=self._settings.make_dispatch(name, self._rng.randrange(2**32)),
             metrics=LaneMetrics(self._metrics, endpoint, route.name),
+            tally=self.tally,
             kubernetes=known.route.kubernetes if known is not None else False,
         )
         if not self._bus.connected:
@@ -262,6 +272,7 @@ class Gateway:
             },
             applied=self.routes.applied,
             live={lane.name: lane.dispatch.ready for lane in lanes},
+            online=asdict(self.terms),
         )
         try:
             self._bus.publish(ingress_heartbeat(self._settings.ingress_id), heartbeat.encode())
@@ -270,6 +281,7 @@ class Gateway:
 
     def _refresh_gauges(self) -> None:
         now = monotonic()
+        self._metrics.set_terms(asdict(self.terms))
         for lane in self._lanes.values():
             dispatch, metrics = lane.dispatch, lane.metrics
             metrics.in_flight.set(dispatch.in_flight)

@@ -20,6 +20,7 @@ from headrace_bus.routing.limits import pending_limit
 from headrace_bus.routing.metrics import LaneMetrics
 from headrace_bus.routing.outcome import Refusal, failed, model_error, overdue, too_large
 from headrace_bus.routing.retry import may_retry
+from headrace_bus.routing.tally import End, Tally
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
@@ -66,6 +67,7 @@ class Lane:
         *,
         dispatch: Dispatch,
         metrics: LaneMetrics,
+        tally: Tally | None = None,
         kubernetes: bool = False,
     ) -> None:
         self.endpoint, self.deployment = address
@@ -74,6 +76,7 @@ class Lane:
         self.kubernetes = kubernetes
         self.dispatch = dispatch
         self.metrics = metrics
+        self.tally = tally or Tally()
         self._bus = bus
         self._ingress_id = ingress_id
         self._subjects: dict[str, str] = {}
@@ -85,6 +88,7 @@ class Lane:
 
     def start(self, incoming: Incoming, deliver: Deliver) -> Call:
         """Take a request; `deliver` gets its result."""
+        self.tally.accepted += 1
         call = self._call(incoming, deliver)
         self._submit(call)
         return call
@@ -99,6 +103,7 @@ class Lane:
 
     def cancel(self, call: Call) -> None:
         """The caller has gone; the slot stays taken until the instance says it is free."""
+        call.end(End.CANCELLED)
         self._abandon(call)
         self.settle()
 
@@ -182,6 +187,15 @@ class Lane:
             self._tell(
                 iid, Want(ingress_id=self._ingress_id, n=change.n, reply=self._grant_reply(iid))
             )
+
+    @property
+    def unended(self) -> int:
+        """Accepted requests in the queue and at instances, counted one by one."""
+        places = [
+            self.dispatch.queue,
+            *(one.open.values() for one in self.dispatch.instances.values()),
+        ]
+        return sum(not cast("Call", ticket).ended for place in places for ticket in place)
 
     def wake(self) -> None:
         """Say that work waits where no instance is ready."""

@@ -32,6 +32,11 @@ class GatewayMetrics:
         self.mirror_dropped = registry.counter(
             "headrace_mirror_dropped_total", "Copies dropped: the shadow was behind.", _LABELS
         )
+        self._terms = registry.counter(
+            "headrace_conservation_total",
+            "Requests accepted, and what became of them (headrace audit), by term.",
+            ("lane", "term"),
+        )
         self.in_flight = registry.gauge(
             "headrace_requests_in_flight", "Requests at an instance.", _LABELS
         )
@@ -44,6 +49,12 @@ class GatewayMetrics:
         self.instances = registry.gauge(
             "headrace_instances", "Instances this process sees, by state.", (*_LABELS, "state")
         )
+
+    def set_terms(self, terms: dict[str, int]) -> None:
+        """Copy the books; what is in flight is a gauge of its own."""
+        for term, count in terms.items():
+            if term != "in_flight":
+                self._terms.labels(ONLINE, term).value = count
 
 
 class LaneMetrics:

@@ -86,6 +86,8 @@ class IngressHeartbeat:
     """Revision of the route last applied, by endpoint."""
     live: dict[str, int] = field(default_factory=dict)
     """Ready instances it sees, by `<ep>.<dep>`."""
+    online: dict[str, int] = field(default_factory=dict)
+    """What became of the requests it accepted: the fields of `conservation.Terms`."""
 
     def encode(self) -> bytes:
         return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack

@@ -17,6 +17,7 @@ from headrace_services.control.attach import Attachments
 from headrace_services.control.auth import Authenticator, Principal
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.code_uploads import CodeUploads
+from headrace_services.control.conservation import Conservation
 from headrace_services.control.deployments import Deployments
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.operations import Operations
@@ -45,6 +46,7 @@ class Rooms:
     deployments: Deployments
     attachments: Attachments
     blobs: BlobWire
+    conservation: Conservation
 
 
 def build_api(
@@ -131,6 +133,7 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     _add_deployments(add, rooms.deployments)
     attach = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{deployment}}/attach"
     add("POST", attach, rooms.attachments.attach)
+    add("GET", f"{WORKSPACE}/audit", rooms.conservation.audit)
     return router
 
 

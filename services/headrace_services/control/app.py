@@ -36,6 +36,7 @@ from headrace_services.control.auth import Authenticator, ensure_admin_token
 from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.code_uploads import CodeUploads
+from headrace_services.control.conservation import Conservation
 from headrace_services.control.console import build_console
 from headrace_services.control.deployments import Deployments
 from headrace_services.control.endpoints import Endpoints
@@ -112,7 +113,12 @@ async def run(
         fleet = _fleet(settings, bus, stores, issuer, metrics)
         await fleet.start()
         stack.push_async_callback(fleet.stop)
-        rooms, authenticator = await asyncio.to_thread(_furnish, settings, stores, fleet, issuer)
+        books = Conservation(bus, stores.states)
+        await books.start()
+        stack.push_async_callback(books.stop)
+        rooms, authenticator = await asyncio.to_thread(
+            _furnish, settings, stores, fleet, issuer, books
+        )
         application = build_api(rooms, authenticator, ready.is_set)
         context = await asyncio.to_thread(certificates.server_context)
         await _serve(stack, application, listener, settings.drain_s, context)
@@ -218,8 +224,13 @@ def _fleet(
 
 
 def _mint(settings: Settings) -> Callable[[InstanceAddress], str]:
-    """Users of their own where this home holds the account's keys; else instances share ours."""
-    if (settings.home.nats / "keys").exists():
+    """Users of their own on this home's server, whose keys it holds; else instances share ours.
+
+    A home that once had a server of its own keeps its keys; to an outside server they mean nothing.
+    """
+    home = settings.home
+    own = settings.nats_credentials in (None, home.credentials / f"{ROLE}.creds")
+    if own and (home.nats / "keys").exists():
         return Identities(settings.home).mint_instance
     path = settings.nats_credentials
     shared = path.read_text() if path else ""
@@ -227,7 +238,11 @@ def _mint(settings: Settings) -> Callable[[InstanceAddress], str]:
 
 
 def _furnish(
-    settings: Settings, stores: Stores, fleet: Reconciler, issuer: Issuer
+    settings: Settings,
+    stores: Stores,
+    fleet: Reconciler,
+    issuer: Issuer,
+    books: Conservation,
 ) -> tuple[Rooms, Authenticator]:
     """Makes the handlers; reads and makes the small files they need, so it runs in a thread."""
     home = settings.home
@@ -269,6 +284,7 @@ def _furnish(
             mint=_mint(settings),
         ),
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
+        conservation=books,
     )
     return rooms, Authenticator(ensure_admin_token(home))
 

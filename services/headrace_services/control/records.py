@@ -3,11 +3,14 @@
     spec    endpoint.<ep>                   Spec, with the names of its deployments
             deployment.<ep>.<dep>           Spec
             asset.<kind>.<name>.<version>   Spec (names and versions as tokens)
+            client.<id>                     Client
+            issuer.<id>                     OuterIssuer
     state   status.endpoint.<ep>            Status
             status.deployment.<ep>.<dep>    Status
             applied.deployment.<ep>.<dep>   Spec, the last that became ready in full
             operation.<id>                  Operation
             instance.<ep>.<dep>.<iid>       Instance
+            jwks.<id>                       IssuerKeys
             route.<ep>                      headrace_bus.wire.route_record.Route
             lease.<name>                    headrace_bus.store.lease
 
@@ -147,6 +150,63 @@ class Instance(_Record):
     restarts: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client(_Record):
+    """Somebody with an id and a secret; the secret is random, so its plain digest tells nothing."""
+
+    id: str
+    name: str
+    role: str
+    endpoint: str = ""
+    """Lower case; empty means the workspace."""
+    secret_digest: str
+    """SHA-256 in hex."""
+    created_at: str = ""
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OuterIssuer(_Record):
+    """An OIDC issuer whose tokens are good here, and the role of who brings one."""
+
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"algorithms": tuple}
+
+    id: str
+    issuer: str
+    audience: str
+    algorithms: tuple[str, ...]
+    role: str
+    endpoint: str = ""
+    subject: str = ""
+    """Empty takes every subject of the issuer."""
+    ca: str = ""
+    """PEM of the CA its address is signed by; empty takes the system's."""
+    created_at: str = ""
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerKeys(_Record):
+    """What an outer issuer last published."""
+
+    keys: str
+    """JSON array of JSON Web Keys."""
+    fetched_s: float
+    """Unix time."""
+
+
+def client_key(client_id: str) -> str:
+    return f"client.{client_id}"
+
+
+def issuer_key(issuer_id: str) -> str:
+    return f"issuer.{issuer_id}"
+
+
+def issuer_keys_key(issuer_id: str) -> str:
+    return f"jwks.{issuer_id}"
+
+
 def endpoint_key(endpoint: str) -> str:
     return f"endpoint.{endpoint}"
 
@@ -171,6 +231,11 @@ def deployment_status_key(endpoint: str, deployment: str) -> str:
 def applied_key(endpoint: str, deployment: str) -> str:
     """Key of what a failed update falls back to."""
     return f"applied.{deployment_key(endpoint, deployment)}"
+
+
+def conservation_key(lane: str, process: str = "") -> str:
+    """Key of one process' terms of conservation; without it, the prefix of all."""
+    return f"conservation.{lane}.{process}" if process else f"conservation.{lane}"
 
 
 def operation_key(operation_id: str) -> str:

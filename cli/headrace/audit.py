@@ -1,0 +1,30 @@
+"""`headrace audit`: the conservation of requests, term by term (design 3.3)."""
+
+from __future__ import annotations
+
+import click
+
+from headrace import errors, output
+from headrace.call import Call, settings
+
+
+class Unbalanced(errors.CommandError):
+    """The terms do not add up; the fault is ours."""
+
+
+@click.command()
+def audit() -> None:
+    """Prove that no accepted request was lost: its lane's terms add up.
+
+    accepted = completed + failed + expired + cancelled + dead-lettered + lost + in flight
+    """
+    found = Call(options={}, settings=settings()).client.get("audit")
+    shown = found
+    if settings().format == "table":
+        shown = [{"lane": name} | terms for name, terms in found["lanes"].items()]
+    output.show(shown, settings())
+    if not found["balanced"]:
+        raise Unbalanced(
+            "the terms do not add up: a request is in none of them, or in two",
+            hint="this is a fault of the platform; please report it with this output",
+        )

@@ -1,0 +1,109 @@
+"""The books of conservation: what every ingress says became of its requests, kept past its end.
+
+An ingress counts for itself and says so in each heartbeat. Control keeps the last word of each in
+`state`, so that one that vanished stays in the sum, with what it had in flight as lost. What it
+took after its last heartbeat is in no term on either side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import Final
+
+import structlog
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.message import Message
+from headrace_bus.errors import BusError, MalformedEnvelope
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire.conservation import Terms
+from headrace_bus.wire.heartbeat import IngressHeartbeat
+from headrace_bus.wire.subjects import all_ingress_heartbeats
+from headrace_services.control.arm_call import Answer, Call
+from headrace_services.control.records import conservation_key
+from headrace_telemetry.clock import monotonic
+from headrace_telemetry.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+ONLINE: Final = "online"
+LIVE_S: Final = 2.0  # since its last heartbeat; after that what it had in flight counts as lost
+KEEP_S: Final = 5.0  # between two looks at what has to be written
+
+
+class Conservation:
+    """Handler of `GET .../audit`. Any number of controls may keep the same books."""
+
+    def __init__(self, bus: Bus, state: Bucket) -> None:
+        self._bus = bus
+        self._state = state
+        self._heard: dict[str, tuple[Terms, float]] = {}
+        self._kept: dict[str, Terms] = {}
+        self._tasks = Tasks("conservation")
+
+    async def start(self) -> None:
+        """Raises BusDisconnected."""
+        await self._bus.subscribe(all_ingress_heartbeats(), self._hear)
+        self._tasks.forever(self._keep(), "keep")
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    async def online(self) -> Terms:
+        """The sum over all ingresses that ever were. Raises BusDisconnected, MalformedEnvelope."""
+        known = {
+            key: Terms.decode(json.loads(record.value))
+            for key, record in (await self._state.list(conservation_key(ONLINE))).items()
+        }
+        now_s = monotonic()
+        for ingress_id, (terms, heard_s) in self._heard.items():
+            known[conservation_key(ONLINE, ingress_id)] = terms
+            if now_s - heard_s <= LIVE_S:
+                continue
+            known[conservation_key(ONLINE, ingress_id)] = terms.with_its_ingress_gone()
+        for key in known.keys() - {conservation_key(ONLINE, one) for one in self._heard}:
+            known[key] = known[key].with_its_ingress_gone()
+        return Terms.sum(known.values())
+
+    async def audit(self, call: Call) -> Answer:
+        """Each lane's terms and whether they balance."""
+        lanes = {ONLINE: await self.online()}
+        total = Terms.sum(lanes.values())
+        body = asdict(total) | {
+            "balanced": all(terms.balanced for terms in lanes.values()),
+            "lanes": {
+                name: asdict(terms) | {"balanced": terms.balanced} for name, terms in lanes.items()
+            },
+        }
+        return Answer(body=body)
+
+    def _hear(self, message: Message) -> None:
+        try:
+            beat = IngressHeartbeat.decode(message.data)
+            self._heard[beat.ingress_id] = Terms.decode(beat.online), monotonic()
+        except MalformedEnvelope as error:
+            log.warning("heartbeat is malformed", subject=message.subject, reason=str(error))
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_S)
+            for ingress_id, (terms, _) in list(self._heard.items()):
+                if self._kept.get(ingress_id) != terms:
+                    await self._write(ingress_id, terms)
+
+    async def _write(self, ingress_id: str, terms: Terms) -> None:
+        """Last word wins: every control hears the same ones."""
+        key = conservation_key(ONLINE, ingress_id)
+        value = json.dumps(asdict(terms)).encode()
+        try:
+            known = await self._state.get(key)
+            if known is None:
+                await self._state.create(key, value)
+            else:
+                await self._state.update(key, value, known.revision)
+        except BusError as error:
+            log.info("the books are written later", ingress=ingress_id, reason=str(error))
+            return
+        self._kept[ingress_id] = terms
