@@ -17,6 +17,7 @@ from headrace.call import settings
 from headrace.platform import card as cards
 from headrace.platform.card import Card
 from headrace.platform.lock import HomeLock
+from headrace.platform.nats_option import NatsUrl
 from headrace.platform.run import run
 from headrace_api.errors import HeadraceError
 from headrace_api.home import Home
@@ -35,8 +36,20 @@ _POLL_S: Final = 0.05
 @click.option("--http-port", type=PORT, default=8080, show_default=True)
 @click.option("--console-port", type=PORT, default=9080, show_default=True)
 @click.option("--nats-port", type=PORT, default=0, help="Default: the one of the first start.")
-@click.option("--nats", "nats_url", default="", metavar="URL", help="Use an outside server.")
-@click.option("--nats-creds", type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "--nats",
+    "nats_url",
+    type=NatsUrl(),
+    default="",
+    metavar="URL",
+    help="Use an outside server, or a cluster: several URLs with commas.",
+)
+@click.option(
+    "--nats-creds",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True, resolve_path=True),
+    metavar="FILE",
+    help="Credentials for --nats.",
+)
 @click.option("-o", "--output", type=click.Choice(["json", "text"]), help="json: one event a line.")
 @click.option("--events-fd", type=int, hidden=True)
 @click.pass_context
@@ -44,6 +57,10 @@ def up(context: click.Context, /, **given: Any) -> None:
     """Start the platform: NATS, control, ingress. Ctrl-C stops it."""
     from headrace.platform import events
 
+    if given["nats_url"] and given["nats_port"]:
+        raise click.UsageError("--nats-port is of the embedded server; --nats uses another")
+    if given["nats_creds"] and not given["nats_url"]:
+        raise click.UsageError("--nats-creds goes with --nats")
     home = settings().home
     say = events.ndjson_to_stdout() if given["output"] == "json" else events.Lines()
     if given["events_fd"] is not None:
@@ -211,7 +228,7 @@ async def _observed(home: Home) -> Card:
         probe.ready(_port_of(card.http_url, [], "")),
     )
     answers = {"supervisor": card.supervised, "control": control, "ingress": ingress}
-    if not stop.nats_servers(home) and card.nats_url.startswith("nats://127.0.0.1:"):
+    if stop.is_embedded(home, card.nats_url) and not stop.nats_servers(home):
         answers["nats-server"] = False
     unhealthy = tuple(name for name, well in answers.items() if not well)
     state = "degraded" if unhealthy and card.state != "starting" else card.state

@@ -45,6 +45,8 @@ class Part:
     process: ProcessId | None = None
     adopted: bool = False
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _spoke_from: int = 0
+    """Where this life's words begin in the log, which goes on over many."""
 
     @property
     def log(self) -> Path:
@@ -58,6 +60,7 @@ class Part:
         """Start it in a session of its own, so that Ctrl-C reaches the supervisor alone."""
         rest = [word for pair in self.flags.items() for word in pair]
         output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._spoke_from = os.fstat(output).st_size
         try:
             self._child = subprocess.Popen(
                 [sys.executable, *arguments(self.name, self.home), *rest],
@@ -95,11 +98,13 @@ class Part:
         self.alive()
 
     def words(self) -> str:
-        """The end of its log, for a message."""
+        """What it said last in this life, for a message: its error if it told one."""
         try:
-            lines = self.log.read_text(errors="replace").splitlines()
+            lines = self.log.read_bytes()[self._spoke_from :].decode(errors="replace").splitlines()
         except OSError:
             return ""
+        told = [at for at, line in enumerate(lines) if line.startswith("error: ")]
+        lines = lines[told[-1] :] if told else lines
         return "\n".join(lines[-_TAIL_LINES:])
 
 

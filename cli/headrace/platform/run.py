@@ -12,6 +12,7 @@ import click
 from headrace import errors
 from headrace.call import settings
 from headrace.platform.card import Card
+from headrace.platform.nats_option import NatsUrl
 from headrace_api.home import ENVIRONMENT_VARIABLE, Home
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,7 +26,12 @@ def _service(name: str, **port: int) -> Callable[[F], click.Command]:
         made = click.command(name)(function)
         made.params += [
             click.Option(["--home", "home_flag"], metavar="DIR", help="Data directory."),
-            click.Option(["--nats", "nats_url"], metavar="URL", help="Default: the local server."),
+            click.Option(
+                ["--nats", "nats_url"],
+                type=NatsUrl(),
+                metavar="URL",
+                help="Default: the local server.",
+            ),
             click.Option(
                 ["--nats-creds"],
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -135,7 +141,9 @@ def router(home_flag: str | None, nats_url: str | None, nats_creds: Path | None)
 @click.option("--endpoint", "-e", required=True, metavar="NAME")
 @click.option("--deployment", "-d", required=True, metavar="NAME")
 @click.option("--home", "home_flag", metavar="DIR", help="Data directory.")
-@click.option("--nats", "nats_url", metavar="URL", help="Default: the one control uses.")
+@click.option(
+    "--nats", "nats_url", type=NatsUrl(), metavar="URL", help="Default: the one control uses."
+)
 @click.option(
     "--nats-creds",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -52,6 +52,14 @@ def nats_servers(home: Home) -> list[ProcessId]:
     return processes.find("-c", str(home.nats / "nats.conf"))
 
 
+def is_embedded(home: Home, url: str) -> bool:
+    """Whether the address is that of the home's own server, and not of somebody else's."""
+    try:
+        return url == f"nats://127.0.0.1:{(home.nats / 'port').read_text().strip()}"
+    except OSError:
+        return False
+
+
 def leftovers(home: Home) -> list[ProcessId]:
     """Every process of this home that should be gone: scorers, their sessions, parts, NATS."""
     found = set(nats_servers(home)) | set(processes.find(*_SCORER, str(home.root)))

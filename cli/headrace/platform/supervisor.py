@@ -172,8 +172,9 @@ class Supervisor:
         }
 
         def bus(role: Role) -> dict[str, str]:
-            file = credentials or self._home.credentials / f"{role}.creds"
-            return {"--nats": url, "--nats-creds": str(file)}
+            own = self._home.credentials / f"{role}.creds" if self._server else None
+            file = credentials or own
+            return {"--nats": url} | ({"--nats-creds": str(file)} if file else {})
 
         control = bus(Role.CONTROL) | _flags("control", ports)
         ingress = bus(Role.INGRESS) | _flags("ingress", ports)
