@@ -5,3 +5,7 @@ sys.path; neighbours are imported relatively, and the code runs on Python 3.8 to
 """
 
 from __future__ import annotations
+
+from .batching import batched
+
+__all__ = ["batched"]

@@ -14,6 +14,7 @@ from typing import Final
 from . import aml_http, console, frames, lifetime, script
 from .control import Control
 from .serve_async import AsyncLoop
+from .serve_batch import BatchLoop
 from .serve_sync import SyncLoop
 from .service import Service
 from .swagger import Swagger
@@ -34,10 +35,15 @@ def main(data_fd: int, control_fd: int) -> None:
     service = _load(control, app_root)
     console.log.info("Scoring timeout is set to %d", int(service.timeout_s * 1e3))
     console.log.info("Worker with pid %d ready for serving traffic", os.getpid())
-    ready = {"async": service.script.asynchronous, "python": sys.version.split()[0]}
+    batch = service.script.batch
+    # To the scorer a batched worker is as an asynchronous one: it takes many at once.
+    many = service.script.asynchronous or batch is not None
+    ready = {"async": many, "python": sys.version.split()[0]}
     control.send(frames.READY, json.dumps(ready).encode())
     if service.script.asynchronous:
         asyncio.get_event_loop().run_until_complete(_serve(service, control, data))
+    elif batch is not None:
+        BatchLoop(service, batch, data, control).run()
     else:
         SyncLoop(service, data, control).run()
     lifetime.end_now()

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from . import aml_http, frames, inputs
+from . import aml_http, batching, frames, inputs
 from .console import log
 
 LISTING_LINES: Final = 200  # of the model folder, shown when init fails
@@ -30,6 +30,7 @@ class Script:
     """A loaded script: `init`, `run`, how its input is read, whether `run` is asynchronous."""
 
     def __init__(self, module: types.ModuleType) -> None:
+        batching.adopt(module)
         for name in ("init", "run"):
             if not hasattr(module, name):
                 raise ScriptError(
@@ -48,6 +49,11 @@ class Script:
         self.asynchronous = _is(inspect.iscoroutinefunction, self.run) or _is(
             inspect.isasyncgenfunction, self.run
         )
+        self.batch = batching.of(self.run)
+        if self.batch is not None and (self.asynchronous or self.wants_headers):
+            raise ScriptError(
+                "contract", "a batched run() is an ordinary function of one list, and nothing else."
+            )
 
     def _reader(
         self, parameters: list[inspect.Parameter]
