@@ -31,15 +31,16 @@ class Claims:
     extra: dict[str, Any]
 
 
-def sign(claims: Claims, key: Ed25519PrivateKey) -> str:
-    """Return the compact JWT."""
+def sign(claims: Claims, key: Ed25519PrivateKey, *, key_id: str = "") -> str:
+    """Return the compact JWT; `key_id` is its `kid`, for who looks the key up."""
+    header = _HEADER | ({"kid": key_id} if key_id else {})
     payload = claims.extra | {
         "sub": claims.subject,
         "aud": claims.audience,
         "iat": claims.issued_s,
         "exp": claims.expires_s,
     }
-    signed = f"{_encode(json.dumps(_HEADER).encode())}.{_encode(json.dumps(payload).encode())}"
+    signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(payload).encode())}"
     return f"{signed}.{_encode(key.sign(signed.encode()))}"
 
 

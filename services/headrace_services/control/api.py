@@ -16,11 +16,13 @@ from headrace_services.control.assets import Assets
 from headrace_services.control.attach import Attachments
 from headrace_services.control.auth import Authenticator, Principal
 from headrace_services.control.blob_wire import BlobWire
+from headrace_services.control.clients import Clients
 from headrace_services.control.code_uploads import CodeUploads
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.deployments import Deployments
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.operations import Operations
+from headrace_services.control.roles import asked, require
 from headrace_services.control.workspace import Workspace
 
 GROUP: Final = "/subscriptions/{subscription}/resourceGroups/{group}"
@@ -45,6 +47,7 @@ class Rooms:
     endpoints: Endpoints
     deployments: Deployments
     attachments: Attachments
+    clients: Clients
     blobs: BlobWire
     conservation: Conservation
 
@@ -80,9 +83,11 @@ class _Api:
         principal = ANYBODY
         if protected:
             header = request.headers.get("Authorization", "")
-            principal = self._authenticator.authenticate(header)
+            principal = await self._authenticator.authenticate(header)
         router = self._arm if protected else self._public
         match = router.find(request.method, segments)
+        if protected:
+            require(principal.roles, asked(request.method, segments))
         call = Call(
             principal=principal,
             path=match.path,
@@ -131,6 +136,7 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     add("POST", upload, rooms.code_uploads.start)
     _add_endpoints(add, rooms.endpoints)
     _add_deployments(add, rooms.deployments)
+    _add_clients(add, rooms.clients)
     attach = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{deployment}}/attach"
     add("POST", attach, rooms.attachments.attach)
     add("GET", f"{WORKSPACE}/audit", rooms.conservation.audit)
@@ -156,6 +162,14 @@ def _add_assets(add: Add, base: str, assets: Assets) -> None:
     add("GET", version, assets.get_version)
     add("PUT", version, assets.put_version)
     add("DELETE", version, assets.delete_version)
+
+
+def _add_clients(add: Add, clients: Clients) -> None:
+    one = f"{WORKSPACE}/clients/{{client}}"
+    add("GET", f"{WORKSPACE}/clients", clients.list_all)
+    add("GET", one, clients.get)
+    add("PUT", one, clients.put)
+    add("DELETE", one, clients.delete)
 
 
 def _add_endpoints(add: Add, endpoints: Endpoints) -> None:

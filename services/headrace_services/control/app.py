@@ -32,9 +32,10 @@ from headrace_services.control.asset_references import AssetReferences
 from headrace_services.control.asset_types import CODES, ENVIRONMENTS, MODELS
 from headrace_services.control.assets import Assets
 from headrace_services.control.attach import Attachments
-from headrace_services.control.auth import Authenticator, ensure_admin_token
+from headrace_services.control.auth import Authenticator, ensure_admin_token, token_digest
 from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.blob_wire import BlobWire
+from headrace_services.control.clients import Clients
 from headrace_services.control.code_uploads import CodeUploads
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.console import build_console
@@ -46,7 +47,14 @@ from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.operations import Operations
 from headrace_services.control.reconcile import Reconciler
 from headrace_services.control.reconcile import Stores as FleetStores
-from headrace_services.control.records import Operation, Spec, Status
+from headrace_services.control.records import (
+    Client,
+    IssuerKeys,
+    Operation,
+    OuterIssuer,
+    Spec,
+    Status,
+)
 from headrace_services.control.resource_writes import ResourceWrites
 from headrace_services.control.sas import SasSigner
 from headrace_services.control.settings import Settings
@@ -108,7 +116,7 @@ async def run(
         stores = await _open_stores(bus, settings.home)
         tasks = Tasks(ROLE)
         stack.push_async_callback(tasks.stop)
-        issuer = await asyncio.to_thread(Issuer.open, settings.home)
+        issuer = await asyncio.to_thread(Issuer.open, settings.home, settings.control_url)
         metrics = FleetMetrics(Registry(), package_version())
         fleet = _fleet(settings, bus, stores, issuer, metrics)
         await fleet.start()
@@ -283,10 +291,19 @@ def _furnish(
             builder=fleet.builder,
             mint=_mint(settings),
         ),
+        clients=Clients(ids=ids, shelf=Shelf(stores.specs, Client)),
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
     )
-    return rooms, Authenticator(ensure_admin_token(home))
+    authenticator = Authenticator(
+        admin_digest=token_digest(ensure_admin_token(home)),
+        issuer=issuer,
+        control_url=settings.control_url,
+        clients=rooms.clients.shelf,
+        issuers=Shelf(stores.specs, OuterIssuer),
+        issuer_keys=Shelf(stores.states, IssuerKeys),
+    )
+    return rooms, authenticator
 
 
 async def _serve(

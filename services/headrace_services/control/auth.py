@@ -1,30 +1,46 @@
-"""Who is calling: the admin's bearer token, made on first start and compared in constant time."""
+"""Who is calling: the admin's token, a client's of our issuer, or one of an issuer we trust."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from headrace_api.errors import Unauthorized
 from headrace_api.home import Home
+from headrace_api.trusted_issuer import issuer_of, verify_trusted
+from headrace_services.control.access import assignment, granted_audiences, trusted
+from headrace_services.control.issuer import Issuer
+from headrace_services.control.records import (
+    Client,
+    IssuerKeys,
+    OuterIssuer,
+    client_key,
+    issuer_keys_key,
+)
+from headrace_services.control.roles import Role, RoleAssignment
+from headrace_services.control.stored import Shelf
 from headrace_services.private_files import read_or_create
 
 TOKEN_BYTES: Final = 32
 MAX_HEADER_CHARS: Final = 16 * 1024
 _SCHEME: Final = "bearer "
+_NOT_OURS: Final = "the bearer token is not one of ours"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The caller, as audit lines and `createdBy` name it."""
+    """The caller, as audit lines and `createdBy` name it, and what they may do."""
 
     name: str
+    roles: tuple[RoleAssignment, ...] = ()
 
 
-ADMIN: Final = Principal(name="admin")
+ADMIN: Final = Principal(name="admin", roles=(RoleAssignment(role=Role.OWNER),))
 
 
 def ensure_admin_token(home: Home) -> str:
@@ -33,25 +49,64 @@ def ensure_admin_token(home: Home) -> str:
     return read_or_create(home.token, fresh.encode()).decode().strip()
 
 
+def token_digest(token: str) -> str:
+    """SHA-256 in hex; tokens and secrets are random, so that it tells nothing."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
-    """Judges `Authorization` headers. Holds the digest of the token, not the token."""
+    """Judges `Authorization` headers. Holds the digest of the admin's token, not the token.
 
-    def __init__(self, admin_token: str) -> None:
-        self._admin_digest = _digest(admin_token)
+    Clients and issuers are looked up for each call: what is deleted is out at once.
+    """
 
-    def authenticate(self, header: str) -> Principal:
+    admin_digest: str
+    issuer: Issuer
+    control_url: str
+    clients: Shelf[Client]
+    issuers: Shelf[OuterIssuer]
+    issuer_keys: Shelf[IssuerKeys]
+    now_s: Callable[[], float] = time.time
+
+    async def authenticate(self, header: str) -> Principal:
         """Raises Unauthorized."""
         if not header:
             raise Unauthorized("no bearer token", hint="send 'Authorization: Bearer <token>'")
         if len(header) > MAX_HEADER_CHARS or not header.lower().startswith(_SCHEME):
             raise Unauthorized("the Authorization header holds no bearer token")
-        presented = _digest(header[len(_SCHEME) :].strip())
-        if hmac.compare_digest(presented, self._admin_digest):
+        token = header[len(_SCHEME) :].strip()
+        if hmac.compare_digest(token_digest(token), self.admin_digest):
             return ADMIN
-        raise Unauthorized(
-            "the bearer token is not one of ours", hint="`headrace token` prints the admin's"
-        )
+        said = issuer_of(token)
+        if said == self.issuer.url:
+            return await self._client(token)
+        return await self._outer(token, said)
 
+    async def _client(self, token: str) -> Principal:
+        claims = self.issuer.verify_client(token, now_s=self.now_s())
+        if claims.audience not in granted_audiences(self.control_url):
+            raise Unauthorized(f"the token is for {claims.audience!r}, not for this API")
+        found = await self.clients.get(client_key(claims.subject))
+        if found is None:
+            raise Unauthorized("the client of this token was deleted", target=claims.subject)
+        return Principal(name=f"client:{found.value.id}", roles=(assignment(found.value),))
 
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+    async def _outer(self, token: str, said: str) -> Principal:
+        """The first issuer of that name for which the token is good; several may differ in role."""
+        refusal = Unauthorized(_NOT_OURS, hint="`headrace token` prints the admin's")
+        if not said:
+            raise refusal
+        for stored in await self.issuers.list("issuer."):
+            if stored.value.issuer != said:
+                continue
+            keys = await self.issuer_keys.get(issuer_keys_key(stored.value.id))
+            judge = trusted(stored.value, keys.value if keys else None)
+            try:
+                claims = verify_trusted(token, judge, now_s=self.now_s())
+            except Unauthorized as error:
+                refusal = error
+                continue
+            name = f"{judge.caller}:{claims.subject[:128]}"
+            return Principal(name=name, roles=(assignment(stored.value),))
+        raise refusal

@@ -7,11 +7,18 @@ from typing import Final, Generic, TypeVar
 
 from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.records import Operation, Spec, Status
+from headrace_services.control.records import (
+    Client,
+    IssuerKeys,
+    Operation,
+    OuterIssuer,
+    Spec,
+    Status,
+)
 
 MAX_RECORD_BYTES: Final = 3 * 1024 * 1024  # below what a bucket takes
 
-R = TypeVar("R", Spec, Status, Operation)
+R = TypeVar("R", Spec, Status, Operation, Client, OuterIssuer, IssuerKeys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,9 @@ class Shelf(Generic[R]):
         await self._bucket.delete(old.key, old.revision)
 
 
-def _bounded(value: Spec | Status | Operation) -> bytes:
+def _bounded(
+    value: Spec | Status | Operation | Client | OuterIssuer | IssuerKeys,
+) -> bytes:
     data = value.encode()
     if len(data) > MAX_RECORD_BYTES:
         raise InvalidInput(
