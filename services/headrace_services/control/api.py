@@ -20,7 +20,10 @@ from headrace_services.control.clients import Clients
 from headrace_services.control.code_uploads import CodeUploads
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.deployments import Deployments
+from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
+from headrace_services.control.issuers import Issuers
+from headrace_services.control.oidc import OpenIdProvider
 from headrace_services.control.operations import Operations
 from headrace_services.control.roles import asked, require
 from headrace_services.control.workspace import Workspace
@@ -48,6 +51,9 @@ class Rooms:
     deployments: Deployments
     attachments: Attachments
     clients: Clients
+    issuers: Issuers
+    provider: OpenIdProvider
+    directory: Directory
     blobs: BlobWire
     conservation: Conservation
 
@@ -69,6 +75,7 @@ class _Api:
         self, rooms: Rooms, authenticator: Authenticator, is_ready: Callable[[], bool]
     ) -> None:
         self._blobs = rooms.blobs
+        self._provider = rooms.provider
         self._authenticator = authenticator
         self._is_ready = is_ready
         self._public = _public_routes(rooms.workspace, self._health, self._readiness)
@@ -78,6 +85,8 @@ class _Api:
         if request.raw_path.lower().startswith(BLOB_ROUTE):
             return await self._blobs.handle(request)
         segments = path_segments(request.raw_path)
+        if self._provider.owns(segments):
+            return await self._provider.handle(request, segments)
         # Without a credential nobody learns which resources or types there are.
         protected = segments[0].lower() in ARM_ROOTS
         principal = ANYBODY
@@ -137,6 +146,8 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     _add_endpoints(add, rooms.endpoints)
     _add_deployments(add, rooms.deployments)
     _add_clients(add, rooms.clients)
+    _add_issuers(add, rooms.issuers)
+    _add_directory(add, rooms.directory)
     attach = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{deployment}}/attach"
     add("POST", attach, rooms.attachments.attach)
     add("GET", f"{WORKSPACE}/audit", rooms.conservation.audit)
@@ -170,6 +181,22 @@ def _add_clients(add: Add, clients: Clients) -> None:
     add("GET", one, clients.get)
     add("PUT", one, clients.put)
     add("DELETE", one, clients.delete)
+
+
+def _add_issuers(add: Add, issuers: Issuers) -> None:
+    one = f"{WORKSPACE}/issuers/{{issuer}}"
+    add("GET", f"{WORKSPACE}/issuers", issuers.list_all)
+    add("GET", one, issuers.get)
+    add("PUT", one, issuers.put)
+    add("DELETE", one, issuers.delete)
+
+
+def _add_directory(add: Add, directory: Directory) -> None:
+    add("GET", "/tenants", directory.tenants)
+    add("GET", "/subscriptions", directory.subscriptions)
+    add("GET", "/subscriptions/{subscription}", directory.subscription)
+    add("GET", "/subscriptions/{subscription}/resourceGroups", directory.groups)
+    add("GET", GROUP, directory.group)
 
 
 def _add_endpoints(add: Add, endpoints: Endpoints) -> None:

@@ -40,10 +40,14 @@ from headrace_services.control.code_uploads import CodeUploads
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.console import build_console
 from headrace_services.control.deployments import Deployments
+from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.fleet_metrics import FleetMetrics, package_version
 from headrace_services.control.issuer import Issuer
+from headrace_services.control.issuer_fetch import IssuerFetch
+from headrace_services.control.issuers import Issuers
 from headrace_services.control.keys import EndpointKeys
+from headrace_services.control.oidc import OpenIdProvider
 from headrace_services.control.operations import Operations
 from headrace_services.control.reconcile import Reconciler
 from headrace_services.control.reconcile import Stores as FleetStores
@@ -134,6 +138,7 @@ async def run(
             page = build_console(metrics.registry, ready.is_set, _places(settings))
             await _serve(stack, page, console, settings.drain_s)
         tasks.forever(sweep_forever(rooms.operations, stores.blobs), "sweep", on_end=stop.set)
+        tasks.forever(rooms.issuers.refresh_forever(), "issuers", on_end=stop.set)
         ready.set()
         log.info("control is ready", port=settings.port)
         on_ready(settings.port)
@@ -269,6 +274,7 @@ def _furnish(
         convergence=fleet,
     )
     endpoints = Endpoints(ids=ids, writes=writes, keys=stores.keys, issuer=issuer)
+    clients = Clients(ids=ids, shelf=Shelf(stores.specs, Client))
     deployments = Deployments(
         ids=ids,
         writes=writes,
@@ -291,7 +297,10 @@ def _furnish(
             builder=fleet.builder,
             mint=_mint(settings),
         ),
-        clients=Clients(ids=ids, shelf=Shelf(stores.specs, Client)),
+        clients=clients,
+        issuers=_issuers(settings, stores, ids, fleet),
+        provider=OpenIdProvider(control_url=settings.control_url, issuer=issuer, clients=clients),
+        directory=Directory(ids=ids),
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
     )
@@ -300,10 +309,20 @@ def _furnish(
         issuer=issuer,
         control_url=settings.control_url,
         clients=rooms.clients.shelf,
-        issuers=Shelf(stores.specs, OuterIssuer),
-        issuer_keys=Shelf(stores.states, IssuerKeys),
+        issuers=rooms.issuers.shelf,
+        issuer_keys=rooms.issuers.keys,
     )
     return rooms, authenticator
+
+
+def _issuers(settings: Settings, stores: Stores, ids: ArmIds, fleet: Reconciler) -> Issuers:
+    return Issuers(
+        ids=ids,
+        shelf=Shelf(stores.specs, OuterIssuer),
+        keys=Shelf(stores.states, IssuerKeys),
+        fetch=IssuerFetch(allow_private=settings.allow_private_urls),
+        wake=fleet.wake,
+    )
 
 
 async def _serve(

@@ -14,6 +14,7 @@ from headrace_api.home import Home
 DEFAULT_INGRESS_URL: Final = "https://localhost:8443"
 CONTROL_URL_VARIABLE: Final = "HEADRACE_CONTROL_URL"
 INGRESS_URL_VARIABLE: Final = "HEADRACE_INGRESS_URL"
+PRIVATE_URLS_VARIABLE: Final = "HEADRACE_ALLOW_PRIVATE_URLS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class Settings:
     """Public base URL; empty means https://localhost:<port>."""
     ingress_url: str = DEFAULT_INGRESS_URL
     """Public base URL of scoring, as scoring URIs carry it."""
+    allow_private_urls: bool = False
+    """Whether addresses that users give, as of an issuer, may lie inside: private, loopback."""
     drain_s: float = 5.0
     """How long a stop waits for requests under way; scoring does not pass here."""
 
@@ -56,6 +59,7 @@ class Settings:
             console_port=console_port,
             control_url=_base_url(environment, CONTROL_URL_VARIABLE, ""),
             ingress_url=_base_url(environment, INGRESS_URL_VARIABLE, DEFAULT_INGRESS_URL),
+            allow_private_urls=environment.get(PRIVATE_URLS_VARIABLE, "") == "1",
         )
 
 
