@@ -24,6 +24,7 @@ CHUNK_WINDOW: Final = 8  # chunks a scorer may send before it has credit for mor
 
 Headers = tuple[tuple[str, str], ...]
 
+_pack: Final = msgpack.Packer().pack  # packb makes a packer each time
 _PREFIX: Final = struct.Struct(">BBI")  # version, kind, header length in bytes
 _REQUEST: Final = 0x51
 _ANSWER: Final = 0x41
@@ -95,12 +96,12 @@ class Answer(NamedTuple):
 
 
 def encode_request(request: Request) -> bytes:
-    header: bytes = msgpack.packb(request[:-1])
+    header: bytes = _pack(request[:-1])
     return _PREFIX.pack(VERSION, _REQUEST, len(header)) + header + request.body
 
 
 def encode_answer(answer: Answer) -> bytes:
-    header: bytes = msgpack.packb(answer[:-1])
+    header: bytes = _pack(answer[:-1])
     return _PREFIX.pack(VERSION, _ANSWER, len(header)) + header + answer.body
 
 
@@ -108,8 +109,9 @@ def decode_request(data: bytes) -> Request:
     """Raises MalformedEnvelope on anything `encode_request` cannot have made."""
     header, body = _split(data, _REQUEST)
     try:
-        *plain, headers, traceparent, ingress_id = header
-        return Request._make((*plain, _headers(headers), traceparent, ingress_id, body))
+        request = Request._make((*header, body))
+        _check_headers(request.headers)
+        return request
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("request header", str(error)) from error
 
@@ -118,13 +120,14 @@ def decode_answer(data: bytes) -> Answer:
     """Raises MalformedEnvelope on anything `encode_answer` cannot have made."""
     header, body = _split(data, _ANSWER)
     try:
-        kind, request_id, status, headers, *rest = header
-        return Answer._make((kind, request_id, status, _headers(headers), *rest, body))
+        answer = Answer._make((*header, body))
+        _check_headers(answer.headers)
+        return answer
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("answer header", str(error)) from error
 
 
-def _split(data: bytes, kind: int) -> tuple[list[Any], bytes]:
+def _split(data: bytes, kind: int) -> tuple[tuple[Any, ...], bytes]:
     if len(data) < _PREFIX.size:
         raise MalformedEnvelope("prefix", f"{len(data)} bytes, at least {_PREFIX.size} expected")
     version, found, length = _PREFIX.unpack_from(data)
@@ -136,15 +139,16 @@ def _split(data: bytes, kind: int) -> tuple[list[Any], bytes]:
             "header", f"{length} bytes announced, {len(data) - _PREFIX.size} there"
         )
     try:
-        header = msgpack.unpackb(data[_PREFIX.size : end])
+        header = msgpack.unpackb(data[_PREFIX.size : end], use_list=False)
     except (ValueError, msgpack.UnpackException) as error:
         raise MalformedEnvelope("header", str(error)) from error
-    if not isinstance(header, list):
+    if not isinstance(header, tuple):
         raise MalformedEnvelope("header", "not a list")
     return header, data[end:]
 
 
-def _headers(pairs: object) -> Headers:
-    if not isinstance(pairs, list):
+def _check_headers(pairs: object) -> None:
+    if not isinstance(pairs, tuple):
         raise TypeError("headers are not a list of pairs")
-    return tuple((name, value) for name, value in pairs)
+    for _, _ in pairs:
+        pass

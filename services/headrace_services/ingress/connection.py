@@ -1,10 +1,15 @@
 """One HTTP/1.1 connection: bytes to requests and back, with every input bounded.
 
     bytes -> llhttp -> head -> Edge.check (may refuse before the body) -> body -> Edge.handle
+    bytes that begin with the head before them -> Edge.recheck -> Edge.handle
     Edge -> reply | begin_stream, write_chunk, end_stream -> bytes
 
 One request is handled at a time, without a task; pipelined ones wait in order. llhttp refuses what
 smuggling needs: a length beside chunks, two lengths, chunks that are not last.
+
+Most clients send the same head again and again. A whole request whose head is, byte for byte, the
+one llhttp took last on this connection needs no second parse: at the same place in the stream the
+same bytes mean the same.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ KEEP_ALIVE_S: Final = 75.0
 STALLED_S: Final = 30.0  # a client that does not read its answer
 LINGER_S: Final = 2.0  # after a refusal in mid-body, so that the client can read it
 LINGER_BYTES: Final = 16 * 1024 * 1024
+REPEATED_BYTES: Final = 4096  # of a head that is remembered
 SWALLOWED_BYTES: Final = 64 * 1024  # a refused body up to this size is read, and the client stays
 _KNOWN_NAMES: Final = 512
 
@@ -64,6 +70,9 @@ class Edge(Protocol):
 
     def check(self, exchange: Exchange) -> Reply | None:
         """Judge a head; set `limit_bytes` of the body. A Reply refuses it before the body."""
+
+    def recheck(self, exchange: Exchange) -> Reply | None:
+        """As `check`, for a head that was judged good on this connection before."""
 
     def handle(self, exchange: Exchange) -> None:
         """Answer the whole request, now or later, by its connection."""
@@ -96,6 +105,9 @@ class Connection(asyncio.Protocol):
         self._stalled_since: float | None = None
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
+        self._known_head = b""
+        self._whole = 0  # bytes of the request with the known head
+        self._known: Exchange | None = None
 
     # asyncio's side
 
@@ -121,7 +133,35 @@ class Connection(asyncio.Protocol):
             return
         self._since = self._edge.now
         if phase is Phase.IDLE:
+            known = self._known
+            if known is not None and self._whole == len(data) and data.startswith(self._known_head):
+                self._repeat(known, data)
+                return
             self.phase, self._began = Phase.HEAD, self._since
+        self._parse(data)
+        if phase is Phase.IDLE and self.phase is Phase.BUSY:
+            self._remember(data)
+
+    def _repeat(self, known: Exchange, data: bytes) -> None:
+        """A whole request with the known head."""
+        self._known = exchange = known.again(data[len(self._known_head) :])
+        exchange.refusal = self._edge.recheck(exchange)
+        if exchange.refusal is None and exchange.size_bytes > exchange.limit_bytes:
+            exchange.refusal = too_large(exchange.limit_bytes)
+        self._start(exchange)
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head when `data` was one whole plain request, being answered now."""
+        self._known = None
+        exchange, end = self._current, data.find(b"\r\n\r\n", 0, REPEATED_BYTES) + 4
+        if exchange is None or end < 4 or self._queue or self._parsing is not None:
+            return
+        plain = exchange.keep_alive and exchange.chunked and "expect" not in exchange.fields
+        framed = exchange.fields.get("content-length") == str(exchange.size_bytes)
+        if plain and framed and len(data) - end == exchange.size_bytes:
+            self._known_head, self._known, self._whole = data[:end], exchange, len(data)
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from headrace_bus.routing.call import Call
     from headrace_bus.routing.route import RouteDecision
+    from headrace_bus.wire.envelope import Headers
+    from headrace_bus.wire.route_record import Route
     from headrace_services.ingress.connection import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A whole answer; `fields` are header lines without the ones every answer has."""
 
     status: int
@@ -21,6 +21,17 @@ class Reply:
     body: bytes
     close: bool = False
     """Whether nothing may follow on this connection."""
+
+
+class Inward(NamedTuple):
+    """What a head says to the model's server, the same for each request with that head."""
+
+    caller: str
+    """The client's own request id, as it is kept; empty when it has none."""
+    headers: Headers
+    """Without the request's own id."""
+    traceparent: str
+    timeout_ms: int | None
 
 
 class Exchange:
@@ -37,6 +48,7 @@ class Exchange:
         "fields",
         "head_bytes",
         "headers",
+        "inward",
         "keep_alive",
         "limit_bytes",
         "method",
@@ -47,6 +59,7 @@ class Exchange:
         "size_bytes",
         "started",
         "target",
+        "trusted",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -73,7 +86,20 @@ class Exchange:
         self.decision: RouteDecision | None = None
         self.call: Call | None = None
         self.started = 0.0
+        self.inward: Inward | None = None
+        self.trusted: Route | None = None
+        """The route whose key the head carries, once that is known."""
         self._parts: list[bytes] = []
+
+    def again(self, body: bytes) -> Exchange:
+        """A new request with the same head; what was decided of this one is decided anew."""
+        new = Exchange(self.connection)
+        new.target, new.method, new.head_bytes = self.target, self.method, self.head_bytes
+        new.path, new.query, new.endpoint = self.path, self.query, self.endpoint
+        new.headers, new.fields = self.headers, self.fields
+        new.inward, new.trusted = self.inward, self.trusted
+        new.keep_alive, new.body, new.size_bytes = True, body, len(body)
+        return new
 
     def add_body(self, part: bytes) -> None:
         self._parts.append(part)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from headrace_bus.routing.edge import HIDDEN
+from headrace_bus.routing.edge import HIDDEN, client_id, timeout_ms
 from headrace_bus.wire.envelope import Headers
+from headrace_services.ingress.exchange import Inward
 
 CLIENT_ID: Final = "x-ms-client-request-id"
 DEPLOYMENT: Final = "azureml-model-deployment"
@@ -36,18 +37,24 @@ _NOT_IN: Final = _HOP_BY_HOP | {
 }
 _NOT_OUT: Final = _HOP_BY_HOP | {"content-length", "date", "server", REQUEST_ID, CLIENT_ID}
 _ORDINARY: Final = frozenset({"", "keep-alive", "close"})
+_KNOWN_NAMES: Final = 512
+
+_passes: dict[str, bool] = {}
 
 
-def inward(headers: list[tuple[str, str]], request_id: str, caller: str, named: str) -> Headers:
-    """What the model's server sees. `named` is the value of `connection`: fields for one hop."""
+def inward(headers: list[tuple[str, str]], fields: dict[str, str]) -> Inward:
+    """What the model's server sees of a head; fields that `connection` names are for one hop."""
     kept = [pair for pair in headers if pair[0] not in _NOT_IN]
-    if named.lower() not in _ORDINARY:
-        hop = {name.strip() for name in named.lower().split(",")}
+    named = fields.get("connection", "").lower()
+    if named not in _ORDINARY:
+        hop = {name.strip() for name in named.split(",")}
         kept = [pair for pair in kept if pair[0] not in hop]
-    kept.append((REQUEST_ID, request_id))
+    caller = client_id(fields.get(CLIENT_ID))
     if caller:
         kept.append((CLIENT_ID, caller))
-    return tuple(kept)
+    return Inward(
+        caller, tuple(kept), fields.get(TRACEPARENT, ""), timeout_ms(fields.get(TIMEOUT_MS))
+    )
 
 
 def outward(headers: Headers, request_id: str, caller: str) -> str:
@@ -56,10 +63,19 @@ def outward(headers: Headers, request_id: str, caller: str) -> str:
     if caller:
         lines.append(f"{CLIENT_ID}: {caller}\r\n")
     for name, value in headers:
-        lower = name.lower()
-        if lower not in _NOT_OUT and not lower.startswith(HIDDEN):
+        passes = _passes.get(name)
+        if _passes_out(name) if passes is None else passes:
             lines.append(f"{name}: {value}\r\n")
     text = "".join(lines)
     if text.count("\n") == len(lines) == text.count("\r"):
         return text
     return "".join(line for line in lines if line.count("\n") == 1 == line.count("\r"))
+
+
+def _passes_out(name: str) -> bool:
+    """Whether a field of the model's answer leaves the platform."""
+    lower = name.lower()
+    passes = lower not in _NOT_OUT and not lower.startswith(HIDDEN)
+    if len(_passes) < _KNOWN_NAMES:
+        _passes[name] = passes
+    return passes

@@ -14,7 +14,7 @@ import structlog
 from headrace_api.errors import Unauthorized
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
-from headrace_bus.routing.edge import client_id, new_request_id, timeout_ms
+from headrace_bus.routing.edge import new_request_id
 from headrace_bus.routing.gateway import Gateway
 from headrace_bus.routing.outcome import Refusal
 from headrace_bus.routing.route import Router, RouteRefused
@@ -23,14 +23,7 @@ from headrace_services.ingress import replies
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.credentials import Credentials
 from headrace_services.ingress.exchange import Exchange, Reply
-from headrace_services.ingress.fields import (
-    CLIENT_ID,
-    DEPLOYMENT,
-    TIMEOUT_MS,
-    TRACEPARENT,
-    inward,
-    outward,
-)
+from headrace_services.ingress.fields import DEPLOYMENT, REQUEST_ID, inward, outward
 from headrace_services.ingress.metrics import EdgeMetrics
 from headrace_telemetry.tasks import Tasks
 
@@ -104,9 +97,12 @@ class ScoringEdge:
             self._gateway.cancel(exchange.call)
 
     def check(self, exchange: Exchange) -> Reply | None:
+        self._locate(exchange)
+        return self.recheck(exchange)
+
+    def recheck(self, exchange: Exchange) -> Reply | None:
         exchange.started = self._loop.time()
         exchange.limit_bytes = self._max_body_bytes
-        self._locate(exchange)
         if not exchange.endpoint:
             if exchange.path in self._pages:
                 exchange.limit_bytes = 0
@@ -126,18 +122,19 @@ class ScoringEdge:
         if decision is None:
             exchange.connection.reply(exchange, self._pages[exchange.path]())
             return
-        fields = exchange.fields
-        caller = client_id(fields.get(CLIENT_ID))
-        named = fields.get("connection", "")
+        known = exchange.inward
+        if known is None:
+            known = exchange.inward = inward(exchange.headers, exchange.fields)
+        caller = known.caller
         incoming = Incoming(
             exchange.request_id,
             exchange.method,
             exchange.path,
             exchange.query,
-            inward(exchange.headers, exchange.request_id, caller, named),
+            (*known.headers, (REQUEST_ID, exchange.request_id)),
             exchange.body,
-            fields.get(TRACEPARENT, ""),
-            timeout_ms(fields.get(TIMEOUT_MS)),
+            known.traceparent,
+            known.timeout_ms,
         )
         deliver = partial(self._deliver, exchange, caller)
         call = self._gateway.submit(exchange.endpoint, decision, incoming, deliver)
@@ -174,11 +171,15 @@ class ScoringEdge:
         if self._gateway.cut_off_s > KEYS_WITHOUT_NATS_S:
             message = "The platform's bus does not answer, so credentials cannot be checked."
             return replies.error(503, "ServiceUnavailable", message)
+        if exchange.trusted is router.route:
+            return None
         try:
             authorization = exchange.fields.get("authorization")
             self._credentials.check(router.route, authorization, time.time())
         except Unauthorized as error:
             return replies.unauthorized(error.message)
+        if router.route.auth_mode == "key":  # a token ends by itself, so it is looked at each time
+            exchange.trusted = router.route
         return None
 
     def _unroutable(self, exchange: Exchange, router: Router) -> Reply | None:
