@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from headrace_bus.routing.handed import reach
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.launch import Probe
 
@@ -77,4 +78,5 @@ def heartbeat(
         error=snapshot.error,
         cpu=vitals.cpu,
         memory_bytes=vitals.memory_bytes,
+        reach=reach(),  # of our workers too: they are processes of ours
     )

@@ -66,8 +66,8 @@ async def test_only_the_caller_at_fault_gets_the_error(serve: Serve) -> None:
 
 async def test_a_cancelled_element_never_reaches_run(serve: Serve) -> None:
     instance, caller = await serve(SCRIPT, max_concurrent=20)
-    blocker = asyncio.create_task(caller.ask({"s": 0.3}))
-    await instance.when(lambda beat: beat.in_flight or beat.served)
+    blocker = asyncio.create_task(caller.ask({"s": 1.2}))
+    await instance.when(lambda beat: beat.in_flight)
     request = caller.request(b'{"n": 1}')
     queue = caller.send(request)
     other = asyncio.create_task(caller.ask({"n": 2}))

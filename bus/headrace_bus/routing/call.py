@@ -11,6 +11,7 @@ from headrace_bus.client.inbox import Inbox
 from headrace_bus.client.message import Message
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.dispatch import Ticket
+from headrace_bus.routing.handed import HandedFile
 from headrace_bus.routing.outcome import Refusal
 from headrace_bus.routing.tally import End, end_of
 from headrace_bus.wire.envelope import Answer, AnswerKind, Headers
@@ -38,6 +39,8 @@ class Incoming(NamedTuple):
     traceparent: str = ""
     timeout_ms: int | None = None
     """The client's own deadline, from now; only ever shortens ours."""
+    file: HandedFile | None = None
+    """Holds a large body in place of `body`, and has room for a large answer."""
 
 
 class Call(Ticket):

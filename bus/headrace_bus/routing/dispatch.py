@@ -78,6 +78,7 @@ class Instance:
         "iid",
         "open",
         "others",
+        "reach",
         "ready",
         "seen",
         "slots",
@@ -89,6 +90,8 @@ class Instance:
         self.iid = iid
         self.epoch = 0
         self.client = ""
+        self.reach = ""
+        """Who can hand files to it (`routing.handed`)."""
         self.slots = 0
         self.ready = False
         self.suspect = False
@@ -221,6 +224,7 @@ class Dispatch:
             instance = self.instances[heartbeat.iid] = Instance(heartbeat.iid)
             instance.epoch = heartbeat.epoch
         instance.client, instance.seen = heartbeat.client, now
+        instance.reach = heartbeat.reach
         instance.slots, instance.suspect = heartbeat.slots, False
         instance.ready = heartbeat.state == InstanceState.READY
         if heartbeat.in_flight == 0:

@@ -16,6 +16,8 @@ from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLa
 from headrace_bus.routing.admission import WANT_SHIFT
 from headrace_bus.routing.call import Call, Deliver, Incoming
 from headrace_bus.routing.dispatch import Dispatch, Ticket
+from headrace_bus.routing.handed import HEADER, MESSAGE_BYTES, HandedFile
+from headrace_bus.routing.handed import reach as own_reach
 from headrace_bus.routing.limits import pending_limit
 from headrace_bus.routing.metrics import LaneMetrics
 from headrace_bus.routing.outcome import Refusal, failed, model_error, overdue, too_large
@@ -24,6 +26,7 @@ from headrace_bus.routing.tally import End, Tally
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
+    Headers,
     Request,
     RequestFlag,
     decode_answer,
@@ -237,8 +240,8 @@ class Lane:
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
         if known.wanted:
             flags |= self.dispatch.more_waiting(known) << WANT_SHIFT
-        data = encode_request(self._request(call, flags))
         try:
+            data = encode_request(self._request(call, known.reach, flags))
             self._bus.publish(subject, data, reply=call.inbox.subject)
         except BusDisconnected:
             return  # sent again after the reconnect
@@ -248,8 +251,11 @@ class Lane:
             call.close()
         self.metrics.queue_s.observe(call.sent - call.arrived)
 
-    def _request(self, call: Call, flags: int) -> Request:
+    def _request(self, call: Call, reach: str, flags: int) -> Request:
         incoming = call.incoming
+        headers, body = incoming.headers, incoming.body
+        if incoming.file is not None:
+            headers, body = self._enclosed(call, incoming.file, reach)
         remaining_ms = int((call.deadline - call.sent) * 1000)
         if call.deliver is None:
             flags |= RequestFlag.MIRROR
@@ -264,11 +270,22 @@ class Lane:
             incoming.method,
             incoming.path,
             incoming.query,
-            incoming.headers,
+            headers,
             incoming.traceparent,
             self._ingress_id,
-            incoming.body,
+            body,
         )
+
+    def _enclosed(self, call: Call, file: HandedFile, reach: str) -> tuple[Headers, bytes]:
+        """Headers and body by which an instance gets a file. Raises PayloadTooLarge."""
+        incoming = call.incoming
+        if reach and reach == own_reach():
+            # Of two that may run at once only one can have the room behind the body.
+            alone = call.attempt == 1 and call.deliver is not None
+            return (*incoming.headers, (HEADER, file.reference(may_answer=alone))), incoming.body
+        if file.size_bytes > MESSAGE_BYTES:
+            raise PayloadTooLarge(file.size_bytes, MESSAGE_BYTES)
+        return incoming.headers, incoming.body or file.body()
 
     def _finish(self, call: Call, result: Answer | Refusal, free: int) -> None:
         self.dispatch.answered(call, free)

@@ -57,6 +57,8 @@ class InstanceHeartbeat:
     cpu: float = 0.0
     """Cores in use by the scorer and its workers, over the last second."""
     memory_bytes: int = 0
+    reach: str = ""
+    """An ingress that says the same can hand over large bodies as files (`routing.handed`)."""
 
     def encode(self) -> bytes:
         return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import answers, inputs
+from . import answers, handed, inputs
 from .console import AccessLog, log
 from .frames import Call, Pairs, Reply
 from .script import Script, user_traceback
@@ -21,10 +21,14 @@ SCORE_METHODS: Final = ("POST", "GET", "OPTIONS")
 class Running:
     """One request between its arrival and its answer."""
 
-    __slots__ = ("arguments", "call", "ids", "started")
+    __slots__ = ("arguments", "call", "handed", "ids", "started")
 
-    def __init__(self, call: Call, ids: Pairs, arguments: Any) -> None:
+    def __init__(
+        self, call: Call, ids: Pairs, arguments: Any, file: handed.Handed | None = None
+    ) -> None:
         self.call = call
+        self.handed = file
+        """Where a large answer goes."""
         self.ids = ids
         self.arguments = arguments
         self.started = time.perf_counter()
@@ -45,6 +49,10 @@ class Service:
 
     def begin(self, call: Call) -> tuple[Running | None, Reply | None]:
         """Either a request that `run` must now answer, or its answer at once."""
+        try:
+            call, file = handed.take(call)
+        except handed.Lost:
+            return None, Reply(0, -1, "body_lost", [], b"")
         ids = answers.ids(call)
         if ids.refused:
             return None, self._at_once(call, ids.headers, answers.error(431, ids.refused))
@@ -61,7 +69,7 @@ class Service:
             return None, self._at_once(call, ids.headers, made)
         if self.script.wants_headers:
             arguments["request_headers"] = inputs.titled(call)
-        return Running(call, ids.headers, arguments), None
+        return Running(call, ids.headers, arguments, file), None
 
     def finish(self, running: Running, value: Any) -> Reply:
         """The answer for what `run` returned."""
@@ -97,7 +105,8 @@ class Service:
 
     def _done(self, running: Running, made: answers.Made, exec_us: int) -> Reply:
         self._line(running, made.status, str(len(made.body)))
-        return answers.reply(made, running.ids, exec_us)
+        reply = answers.reply(made, running.ids, exec_us)
+        return reply if running.handed is None else running.handed.give(reply)
 
     def _line(self, running: Running, status: int, size: str) -> None:
         seconds = time.perf_counter() - running.started
