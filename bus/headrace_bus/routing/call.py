@@ -121,7 +121,7 @@ class Call(Ticket):
     def close(self) -> None:
         """No answer is expected any more."""
         if self.inbox is not None:
-            self.inbox.close()
+            self.lane.close_inbox(self.inbox)
             self.inbox = None
 
     def add_chunk(self, answer: Answer) -> None:

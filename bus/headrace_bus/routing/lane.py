@@ -50,6 +50,8 @@ _DONE: Final = int(AnswerKind.DONE)
 _NOT_RUN: Final = (AnswerKind.BUSY, AnswerKind.DRAINING)
 _STREAM: Final = (AnswerKind.CHUNK, AnswerKind.END)
 
+SPARE_INBOXES: Final = 64  # reply subjects kept for the next requests
+
 MakeDispatch = Callable[[str, int], Dispatch]
 """From `<ep>.<dep>` and a seed."""
 
@@ -84,6 +86,7 @@ class Lane:
         self._ingress_id = ingress_id
         self._subjects: dict[str, str] = {}
         self._grants: dict[str, Inbox] = {}
+        self._spare: list[Inbox] = []
 
     @property
     def limit(self) -> int:
@@ -211,6 +214,23 @@ class Lane:
             inbox.close()
         self.metrics.remove()
 
+    def close_inbox(self, inbox: Inbox) -> None:
+        """Nobody waits for an answer on it; a later request of this deployment may use it."""
+        inbox.close()
+        if len(self._spare) < SPARE_INBOXES:
+            self._spare.append(inbox)
+
+    def _open_inbox(self, call: Call) -> Inbox:
+        """A reply subject: a used one is known to instances of this very deployment only.
+
+        An answer to the request before is told apart by its request id.
+        """
+        if not self._spare:
+            return self._bus.open_inbox(call.receive)
+        inbox = self._spare.pop()
+        inbox.reopen(call.receive)
+        return inbox
+
     def _call(self, incoming: Incoming, deliver: Deliver | None) -> Call:
         route = self.route
         wait_ms = route.max_queue_wait_ms if route.desired_instances else route.wake_timeout_ms
@@ -236,7 +256,7 @@ class Lane:
         if known is None:
             return
         if call.inbox is None:
-            call.inbox = self._bus.open_inbox(call.receive)
+            call.inbox = self._open_inbox(call)
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
         if known.wanted:
             flags |= self.dispatch.more_waiting(known) << WANT_SHIFT
