@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from headrace_api.errors import Unauthorized
+from headrace_api.errors import Forbidden, Unauthorized
 from headrace_api.tokens import Claims, sign
 from headrace_services.ingress.credentials import Credentials
 from support.ingress_world import KEY, make_route
 
 ISSUER = Ed25519PrivateKey.generate()
+FOR_ME: dict[str, Any] = {"audiences": ("https://ml.azure.com",), "callers": ("me",)}
 PUBLIC = ISSUER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
@@ -34,7 +39,7 @@ def test_both_keys_are_good_and_nothing_else_is() -> None:
 )
 def test_a_token_is_good_for_its_audience_until_it_expires(mode: str, audience: str) -> None:
     credentials = Credentials()
-    route = make_route(auth_mode=mode, token_public_key=PUBLIC)
+    route = replace(make_route(auth_mode=mode, token_public_key=PUBLIC), **FOR_ME)
     good = token(audience)
     for now_s in (0.0, 999.0):
         credentials.check(route, good, now_s)
@@ -48,3 +53,25 @@ def test_a_token_is_good_for_its_audience_until_it_expires(mode: str, audience: 
 def test_a_token_without_a_known_issuer_is_refused() -> None:
     with pytest.raises(Unauthorized):
         Credentials().check(make_route(auth_mode="aml_token"), token("score:houses"), 0.0)
+
+
+def test_a_caller_who_lost_the_right_is_out_with_the_next_route_although_the_token_is_good() -> (
+    None
+):
+    credentials, good = Credentials(), token("https://ml.azure.com")
+    before = replace(make_route(auth_mode="aad_token", token_public_key=PUBLIC), **FOR_ME)
+    credentials.check(before, good, 0.0)
+
+    after = replace(before, callers=("you",))
+    for one in (credentials, Credentials()):
+        with pytest.raises(Forbidden, match="score/action"):
+            one.check(after, good, 0.0)
+
+
+def test_the_admins_own_token_scores_where_the_route_knows_its_digest() -> None:
+    digest = hashlib.sha256(b"admin").hexdigest()
+    route = replace(make_route(auth_mode="aad_token"), key_digests=(digest,))
+    Credentials().check(route, "Bearer admin", 0.0)
+
+    with pytest.raises(Unauthorized):
+        Credentials().check(route, "Bearer admin2", 0.0)

@@ -58,10 +58,10 @@ class Feed:
         """Raises JetStreamRefused, BusDisconnected."""
         feed = cls(bus, stream, deliver)
         # A delivery bears the subject it was stored under, so it needs a subscription of its own;
-        # an inbox gives a name that these credentials may listen to.
+        # an inbox gives a name that these credentials may listen to, and others may get it too.
         name = bus.open_inbox(_ignore)
         name.close()
-        feed._subscription = await bus.subscribe(f"{name.subject}.feed", feed._receive)
+        feed._subscription = await bus.subscribe(f"{name.subject}.{feed._name}", feed._receive)
         try:
             await feed._create(subjects, headers_only=headers_only)
         except BaseException:

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from headrace_api.trusted_issuer import TrustedIssuer
 from headrace_bus.errors import MalformedEnvelope
 
 KEY_PREFIX = "route."
@@ -27,7 +28,7 @@ class DeploymentRoute:
     request_timeout_ms: int = 5_000
     max_queue_wait_ms: int = 500
     wake_timeout_ms: int = 300_000
-    max_body_bytes: int = 7 * 1024 * 1024
+    max_body_bytes: int = 64 * 1024 * 1024
     idempotent: bool = True
     hedge: bool = False
 
@@ -40,9 +41,15 @@ class Route:
     auth_mode: str = "key"
     """key, aml_token or aad_token."""
     key_digests: tuple[str, ...] = ()
-    """SHA-256 of the primary and the secondary key, in hex."""
+    """SHA-256 of the primary and the secondary key in hex; for aad_token of the admin's token."""
     token_public_key: str = ""
     """Ed25519 public key of the token issuer, in hex."""
+    audiences: tuple[str, ...] = ()
+    """What an aad_token of our own issuer may be for."""
+    callers: tuple[str, ...] = ()
+    """Who may score by aad_token: ids of clients, and `issuer:<id>`."""
+    issuers: tuple[TrustedIssuer, ...] = ()
+    """Outer issuers whose tokens are good here, with their public keys."""
     traffic: dict[str, int] = field(default_factory=dict)
     mirror: dict[str, int] = field(default_factory=dict)
     deployments: dict[str, DeploymentRoute] = field(default_factory=dict)
@@ -60,10 +67,16 @@ class Route:
             deployments = {
                 name: DeploymentRoute(**one) for name, one in fields.pop("deployments", {}).items()
             }
-            digests = tuple(fields.pop("key_digests", ()))
-            return cls(deployments=deployments, key_digests=digests, **fields)
-        except (TypeError, ValueError, AttributeError) as error:
+            for name in ("key_digests", "audiences", "callers"):
+                fields[name] = tuple(fields.get(name, ()))
+            issuers = tuple(_issuer(one) for one in fields.pop("issuers", ()))
+            return cls(deployments=deployments, issuers=issuers, **fields)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise MalformedEnvelope("route", str(error)) from error
+
+
+def _issuer(fields: dict[str, Any]) -> TrustedIssuer:
+    return TrustedIssuer(**{**fields, "algorithms": tuple(fields["algorithms"])})
 
 
 def route_key(endpoint: str) -> str:

@@ -26,6 +26,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_services.certificates import ensure_certificates
+from headrace_services.control.access import Access, scoring_audiences
 from headrace_services.control.api import Rooms, build_api
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.asset_references import AssetReferences
@@ -233,6 +234,10 @@ def _fleet(
         token_public_key=issuer.public_key,
         mint=_mint(settings),
         metrics=metrics,
+        access=Access(
+            audiences=scoring_audiences(settings.control_url),
+            admin_digests=(token_digest(ensure_admin_token(settings.home)),),
+        ),
     )
 
 

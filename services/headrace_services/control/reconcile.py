@@ -23,6 +23,7 @@ from headrace_bus.store.lease import Lease
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
 from headrace_scaler.compute.process import ProcessCompute
+from headrace_services.control.access import Access
 from headrace_services.control.fleet_metrics import FleetMetrics
 from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.launching import LaunchBuilder
@@ -65,14 +66,17 @@ class Reconciler:
         token_public_key: str,
         mint: Callable[[InstanceAddress], str],
         metrics: FleetMetrics | None = None,
+        access: Access | None = None,
     ) -> None:
-        """`mint` gives the text of an instance's credentials (`Identities.mint_instance`)."""
+        """`mint` gives the text of an instance's credentials (`Identities.mint_instance`),
+        `access` what every aad_token route carries: audiences and the admin's digest."""
         self._bus = bus
         self._stores = stores
         self._lease = Lease(stores.state, LEASE)
         self._woken = asyncio.Event()
         self._tasks = Tasks("reconcile")
         self._metrics = metrics
+        self._access = access
         self._observations = Observations(self.wake, metrics.started if metrics else None)
         if metrics is not None:
             metrics.watch(self._observations.live)
@@ -166,7 +170,7 @@ class Reconciler:
 
     async def _round(self) -> float:
         """Look, and take a step for each endpoint and deployment. Returns the longest pause."""
-        world = await look(self._stores.specs, self._stores.state, self.compute)
+        world = await look(self._stores.specs, self._stores.state, self.compute, self._access)
         waits = [RESYNC_S]
         for endpoint in sorted(world.endpoints):
             wait_s = await self._guarded(self._endpoint(world, endpoint), endpoint=endpoint)

@@ -49,7 +49,9 @@ class EndpointReconciler:
         stored = world.endpoints[endpoint]
         serving = [] if stored.spec.deleting else await self._serving(world, endpoint)
         digests = await self.keys.digests(endpoint)
-        route = compile_route(stored.spec, serving, digests, self.token_public_key).encode()
+        route = compile_route(
+            stored.spec, serving, digests, self.token_public_key, world.access
+        ).encode()
         known = self.written.get(endpoint) or await self._read(endpoint)
         if known is None or known[0] != route:
             await self.ledger.write({route_key(endpoint): route})

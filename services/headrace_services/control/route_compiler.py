@@ -8,8 +8,10 @@ from typing import Final
 from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.online_endpoint import OnlineEndpoint
 from headrace_bus.wire.route_record import DeploymentRoute, Route
+from headrace_services.control.access import Access, Scorers
 from headrace_services.control.records import Spec
 
+NOBODY: Final = Access()
 DEFAULT_MAX_BODY_BYTES: Final = DeploymentRoute(name="").max_body_bytes
 
 
@@ -18,6 +20,7 @@ def compile_route(
     deployments: Iterable[Spec],
     key_digests: Iterable[str],
     token_public_key: str,
+    access: Access = NOBODY,
 ) -> Route:
     """Pure. Deployments that are being deleted are left out: nothing new reaches them.
 
@@ -29,11 +32,15 @@ def compile_route(
         for spec in deployments
         if not spec.deleting and spec.name.lower() in endpoint.deployments
     }
+    scorers = access.scorers(endpoint.name.lower()) if typed.auth_mode == "aad_token" else Scorers()
     return Route(
         endpoint=endpoint.name.lower(),
         auth_mode=typed.auth_mode,
-        key_digests=tuple(key_digests) if typed.auth_mode == "key" else (),
-        token_public_key=token_public_key if typed.auth_mode == "aml_token" else "",
+        key_digests=tuple(key_digests) if typed.auth_mode == "key" else scorers.admin_digests,
+        token_public_key=token_public_key if typed.auth_mode != "key" else "",
+        audiences=scorers.audiences,
+        callers=scorers.callers,
+        issuers=scorers.issuers,
         traffic={name: weight for name, weight in typed.traffic.items() if name in routes},
         mirror={name: share for name, share in typed.mirror_traffic.items() if name in routes},
         deployments=routes,

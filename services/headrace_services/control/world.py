@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from headrace_bus.store.bucket import Bucket
 from headrace_scaler.compute.port import Compute, Running
-from headrace_services.control.records import Instance, Spec, Status
+from headrace_services.control.access import Access
+from headrace_services.control.records import (
+    Client,
+    Instance,
+    IssuerKeys,
+    OuterIssuer,
+    Spec,
+    Status,
+)
 
 
 class DeploymentName(NamedTuple):
@@ -39,6 +47,7 @@ class World:
         default_factory=lambda: defaultdict(list)
     )
     running: dict[str, Running] = field(default_factory=dict)
+    access: Access = field(default_factory=Access)
 
     def deployments_of(self, endpoint: str) -> dict[DeploymentName, Versioned]:
         return {name: one for name, one in self.deployments.items() if name.endpoint == endpoint}
@@ -66,12 +75,14 @@ class World:
         return gone or own is None or own.spec.deleting
 
 
-async def look(specs: Bucket, state: Bucket, compute: Compute) -> World:
+async def look(
+    specs: Bucket, state: Bucket, compute: Compute, fixed_access: Access | None = None
+) -> World:
     """Specs before records, so that no record is judged by a spec older than itself.
 
-    Raises BusDisconnected.
+    `fixed_access` holds what of access is no record. Raises BusDisconnected.
     """
-    world = World()
+    world = World(access=await _access(specs, state, fixed_access or Access()))
     for key, record in (await specs.list("endpoint")).items():
         world.endpoints[key.removeprefix("endpoint.")] = Versioned(
             spec=Spec.decode(record.value), revision=record.revision
@@ -90,6 +101,18 @@ async def look(specs: Bucket, state: Bucket, compute: Compute) -> World:
         world.instances[DeploymentName(instance.endpoint, instance.deployment)].append(instance)
     world.running = {one.iid: one for one in await compute.list()}
     return world
+
+
+async def _access(specs: Bucket, state: Bucket, fixed: Access) -> Access:
+    clients = await specs.list("client")
+    issuers = await specs.list("issuer")
+    keys = await state.list("jwks") if issuers else {}
+    return replace(
+        fixed,
+        clients=tuple(Client.decode(one.value) for one in clients.values()),
+        issuers=tuple(OuterIssuer.decode(issuers[key].value) for key in sorted(issuers)),
+        keys={key.removeprefix("jwks."): IssuerKeys.decode(one.value) for key, one in keys.items()},
+    )
 
 
 def _name(key: str) -> DeploymentName:

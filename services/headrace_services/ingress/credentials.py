@@ -5,70 +5,111 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from headrace_api.errors import Unauthorized
-from headrace_api.tokens import verify
+from headrace_api.errors import Forbidden, Unauthorized
+from headrace_api.tokens import Claims, verify
+from headrace_api.trusted_issuer import TrustedIssuer, issuer_of, verify_trusted
 from headrace_bus.wire.route_record import Route
 
-AAD_AUDIENCES: Final = frozenset({"https://ml.azure.com", "https://ml.azure.com/.default"})
 REMEMBERED_TOKENS: Final = 4096  # verified ones, so that a signature is checked once
 _BEARER: Final = "bearer "
+_FOREIGN: Final = "The token is not meant for this endpoint."
+
+
+class _Verified(NamedTuple):
+    """What a signature was good for."""
+
+    expires_s: float
+    caller: str
+    """As `Route.callers` names it; empty for a token that is the right itself."""
 
 
 class Credentials:
     """Checks the Authorization header of requests. One event loop, no locks."""
 
     def __init__(self) -> None:
-        self._verified: OrderedDict[bytes, float] = OrderedDict()
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     def check(self, route: Route, authorization: str | None, now_s: float) -> None:
-        """Return when the caller may score; raises Unauthorized. `now_s` is Unix time."""
+        """Return when the caller may score; `now_s` is Unix time.
+
+        Raises Unauthorized for a credential that is not good, Forbidden for a good one whose holder
+        has no right to score here.
+        """
         if not authorization or authorization[:7].lower() != _BEARER:
             raise Unauthorized("The request has no bearer credential.")
         credential = authorization[7:].strip()
         if route.auth_mode == "key":
-            self._check_key(route, credential)
-        else:
+            if not _is_known(route, credential):
+                raise Unauthorized("The key is not valid for this endpoint.")
+        elif route.auth_mode != "aad_token" or not _is_known(route, credential):
             self._check_token(route, credential, now_s)
-
-    def _check_key(self, route: Route, key: str) -> None:
-        """Every digest is compared, each in constant time."""
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-        good = False
-        for known in route.key_digests:
-            good |= hmac.compare_digest(digest, known)
-        if not good:
-            raise Unauthorized("The key is not valid for this endpoint.")
 
     def _check_token(self, route: Route, token: str, now_s: float) -> None:
         known = f"{route.auth_mode}\n{route.endpoint}\n{route.token_public_key}\n{token}"
         digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).digest()
-        expires_s = self._verified.get(digest)
-        if expires_s is None:
-            expires_s = _verified_until(route, token, now_s)
-            self._verified[digest] = expires_s
+        verified = self._verified.get(digest)
+        if verified is None:
+            verified = _verify(route, token, now_s)
+            self._verified[digest] = verified
             if len(self._verified) > REMEMBERED_TOKENS:
                 self._verified.popitem(last=False)
-        if now_s >= expires_s:
+        if now_s >= verified.expires_s:
             raise Unauthorized("The token has expired.")
+        # Asked each time: a signature stays good, the right to score is the newest route's.
+        if verified.caller and verified.caller not in route.callers:
+            raise Forbidden(
+                "The action 'Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/"
+                "action' is not allowed to this caller: no role of theirs covers this endpoint."
+            )
 
 
-def _verified_until(route: Route, token: str, now_s: float) -> float:
+def _is_known(route: Route, credential: str) -> bool:
+    """Every digest is compared, each in constant time."""
+    digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()
+    good = False
+    for known in route.key_digests:
+        good |= hmac.compare_digest(digest, known)
+    return good
+
+
+def _verify(route: Route, token: str, now_s: float) -> _Verified:
+    if route.auth_mode == "aad_token":
+        said = issuer_of(token)
+        candidates = [one for one in route.issuers if one.issuer == said]
+        return _outer(candidates, token, now_s) if candidates else _client(route, token, now_s)
+    claims = _own(route, token, now_s)
+    if claims.audience != f"score:{route.endpoint}":
+        raise Unauthorized(_FOREIGN)
+    return _Verified(float(claims.expires_s), "")
+
+
+def _client(route: Route, token: str, now_s: float) -> _Verified:
+    claims = _own(route, token, now_s)
+    if claims.audience not in route.audiences:
+        raise Unauthorized(_FOREIGN)
+    return _Verified(float(claims.expires_s), claims.subject or "nobody")
+
+
+def _outer(candidates: list[TrustedIssuer], token: str, now_s: float) -> _Verified:
+    """The first entry for which the token is good; an issuer may have several."""
+    refusal = Unauthorized(_FOREIGN)
+    for trusted in candidates:
+        try:
+            claims = verify_trusted(token, trusted, now_s=now_s)
+        except Unauthorized as error:
+            refusal = error
+            continue
+        return _Verified(float(claims.expires_s), trusted.caller)
+    raise refusal
+
+
+def _own(route: Route, token: str, now_s: float) -> Claims:
     try:
         public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(route.token_public_key))
     except ValueError:
         raise Unauthorized("No token is accepted at this endpoint yet.") from None
-    claims = verify(token, public_key, now_s=now_s)
-    if not _AUDIENCE[route.auth_mode](route, claims.audience):
-        raise Unauthorized("The token is not meant for this endpoint.")
-    return float(claims.expires_s)
-
-
-_AUDIENCE: Final[dict[str, Callable[[Route, str], bool]]] = {
-    "aml_token": lambda route, audience: audience == f"score:{route.endpoint}",
-    "aad_token": lambda _, audience: audience in AAD_AUDIENCES,
-}
+    return verify(token, public_key, now_s=now_s)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from headrace_api.errors import Unauthorized
+from headrace_api.errors import Forbidden, Unauthorized
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
 from headrace_bus.routing.edge import new_request_id
@@ -178,6 +178,8 @@ class ScoringEdge:
             self._credentials.check(router.route, authorization, time.time())
         except Unauthorized as error:
             return replies.unauthorized(error.message)
+        except Forbidden as error:
+            return replies.error(403, "Forbidden", error.message)
         if router.route.auth_mode == "key":  # a token ends by itself, so it is looked at each time
             exchange.trusted = router.route
         return None
