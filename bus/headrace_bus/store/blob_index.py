@@ -1,8 +1,13 @@
-"""What is called what: `(container, name)` to digest, size and metadata, by compare-and-set."""
+"""What is called what: `(container, name)` to digest, size and metadata, by compare-and-set.
+
+A key holds one token for each part of a name between slashes, so that the server reads a folder
+without its neighbours.
+"""
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
@@ -10,6 +15,7 @@ from typing import Any, Final
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import token, untoken
 from headrace_bus.errors import RevisionConflict
+from headrace_bus.store import jetstream
 from headrace_bus.store.bucket import MAX_KEY_CHARS, Bucket, Record
 from headrace_telemetry.clock import timestamp
 
@@ -17,6 +23,8 @@ MAX_CONTAINER_CHARS: Final = 255
 MAX_METADATA_BYTES: Final = 8 * 1024  # Azure's bound
 MAX_PAGE: Final = 5_000
 _ATTEMPTS: Final = 8
+_EMPTY: Final = "="  # a part without characters, as in `a//b`; no encoded text is this
+_ROOT: Final = "blob"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +58,23 @@ class BlobPage:
     """Empty at the end."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folder:
+    """What lay below a subject when its last message was this one."""
+
+    below: str
+    revision: int
+    records: dict[str, Record]
+    names: tuple[str, ...]
+
+
 class BlobIndex:
-    """Names may hold anything; they are encoded as one token of the key."""
+    """Names may hold anything but the text that no UTF-8 carries."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._unfinished: _Folder | None = None
+        """The folder whose next page is likely to be asked for; dropped after the last."""
 
     async def put(
         self, container: str, name: str, entry: BlobEntry, *, if_none_match: bool = False
@@ -121,27 +141,59 @@ class BlobIndex:
         limit: int = MAX_PAGE,
     ) -> BlobPage:
         """One page of names from `marker` on, up to `limit` of them, folded prefixes included."""
-        records = await self._bucket.list(_container(container))
-        named = {untoken(key.rpartition(".")[2]): record for key, record in records.items()}
+        folder = await self._folder(_below(container, prefix))
         limit = max(1, min(limit, MAX_PAGE))
         entries: list[tuple[str, BlobEntry]] = []
         prefixes: list[str] = []
-        for name in sorted(named):
+        # A folded prefix may stand for names that sort before the marker's, so it is compared too.
+        first = bisect_left(folder.names, marker) if marker else 0
+        for name in folder.names[first:]:
             folded = _fold(name, prefix, delimiter)
             shown = folded or name
             if not name.startswith(prefix) or shown < marker or shown in prefixes[-1:]:
                 continue
             if len(entries) + len(prefixes) == limit:
+                self._unfinished = folder
                 return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next=shown)
             if folded:
                 prefixes.append(folded)
             else:
-                entries.append((name, _entry(named[name])))
+                entries.append((name, _entry(folder.records[name])))
+        self._unfinished = None
         return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next="")
+
+    async def containers(self) -> dict[str, list[tuple[str, BlobEntry]]]:
+        """Every container with its names in order, as one look saw them."""
+        found: dict[str, list[tuple[str, BlobEntry]]] = {}
+        for key, record in sorted((await self._bucket.list(_ROOT)).items()):
+            container, name = _names(key)
+            found.setdefault(container, []).append((name, _entry(record)))
+        return found
+
+    async def delete_unchanged(self, container: str, name: str, entry: BlobEntry) -> bool:
+        """Delete a name that still is what was read; False when somebody wrote it since."""
+        try:
+            await self._bucket.delete(_key(container, name), entry.revision)
+        except RevisionConflict:
+            return False
+        return True
 
     async def digests(self) -> set[str]:
         """Every digest that has a name: what a collection must keep."""
-        return {_entry(record).digest for record in (await self._bucket.list("blob")).values()}
+        return {_entry(record).digest for record in (await self._bucket.list(_ROOT)).values()}
+
+    async def _folder(self, below: str) -> _Folder:
+        """All names below a subject: as last read when nothing was written there since."""
+        subject = f"{self._bucket.subject(below)}.>"
+        last = await jetstream.last(self._bucket.bus, self._bucket.stream, subject)
+        revision = last.sequence if last else 0
+        known = self._unfinished
+        if known is not None and (known.below, known.revision) == (below, revision):
+            return known
+        records = {_names(key)[1]: one for key, one in (await self._bucket.list(below)).items()}
+        return _Folder(
+            below=below, revision=revision, records=records, names=tuple(sorted(records))
+        )
 
     async def _write(self, key: str, entry: BlobEntry, found: Record | None) -> BlobEntry:
         now = timestamp()
@@ -164,14 +216,33 @@ def _container(container: str) -> str:
         raise InvalidInput(
             f"a container's name has 1 to {MAX_CONTAINER_CHARS} characters", target="container"
         )
-    return f"blob.{token(container)}"
+    return f"{_ROOT}.{token(container)}"
+
+
+def _below(container: str, prefix: str) -> str:
+    """The deepest folder that holds every name with this prefix."""
+    try:
+        folders = [token(part) or _EMPTY for part in prefix.split("/")[:-1]]
+    except UnicodeEncodeError:
+        raise InvalidInput("a prefix must be text", target="prefix") from None
+    below = ".".join((_container(container), *folders))
+    if len(below) > MAX_KEY_CHARS:
+        raise InvalidInput("the prefix is too long", target="prefix")
+    return below
+
+
+def _names(key: str) -> tuple[str, str]:
+    """The container and the blob that a key stands for."""
+    _, container, *parts = key.split(".")
+    return untoken(container), "/".join("" if part == _EMPTY else untoken(part) for part in parts)
 
 
 def _key(container: str, name: str) -> str:
     if not name:
         raise InvalidInput("a blob's name must not be empty", target="name")
     try:
-        key = f"{_container(container)}.{token(name)}"
+        parts = (token(part) or _EMPTY for part in name.split("/"))
+        key = ".".join((_container(container), *parts))
     except UnicodeEncodeError:
         raise InvalidInput("a blob's name must be text", target="name") from None
     if len(key) > MAX_KEY_CHARS:
