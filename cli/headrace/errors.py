@@ -13,6 +13,7 @@ HeadraceError
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from headrace_api.errors import Conflict, Forbidden, HeadraceError, NotFound, Unauthorized
@@ -41,6 +42,16 @@ EXIT_CODES: Final = {
     UNREACHABLE: "the platform does not answer",
     TIMED_OUT: "--timeout passed",
     INTERRUPTED: "interrupted; what was started goes on",
+}
+_OTHER_HOME: Final = "--home DIR or HEADRACE_HOME chooses another place"
+_SYSTEM_HINTS: Final = {
+    errno.ENOSPC: "make room on that disk; headrace down --purge removes a home",
+    errno.EDQUOT: "make room in that quota; headrace down --purge removes a home",
+    errno.EACCES: _OTHER_HOME,
+    errno.EPERM: _OTHER_HOME,
+    errno.EROFS: _OTHER_HOME,
+    errno.ENOTDIR: _OTHER_HOME,
+    errno.EEXIST: _OTHER_HOME,
 }
 _BY_STATUS: Final = {
     401: NOT_ALLOWED,
@@ -111,6 +122,13 @@ class Detached(CommandError):
     """Interrupted while the platform goes on."""
 
     exit_code = INTERRUPTED
+
+
+def of_system(error: OSError) -> CommandError:
+    """What the system refused: no room, no right, not a folder."""
+    where = f"{error.filename}: " if error.filename else ""
+    why = error.strerror or str(error) or type(error).__name__
+    return CommandError(f"{where}{why}", hint=_SYSTEM_HINTS.get(error.errno or 0, ""))
 
 
 def exit_code_of(error: HeadraceError) -> int:

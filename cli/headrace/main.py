@@ -283,6 +283,9 @@ def main(args: list[str] | None = None) -> int:
         # The reader went away, as `| head` does; the rest of the output has no address.
         sys.stderr.close()
         return errors.OK
+    except OSError as error:
+        click.echo(errors.parts(errors.of_system(error)), err=True)
+        return errors.FAILED
     return code if isinstance(code, int) else errors.OK
 
 

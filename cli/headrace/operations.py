@@ -15,6 +15,7 @@ from headrace.call import Call
 from headrace.client import Answer, Client, local_target
 from headrace_api.operation import OperationView, read_operation
 
+PHASES: Final = ("fetch", "environment", "load")  # of a start, one after the other
 FIRST_POLL_S: Final = 0.1
 DEFAULT_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
@@ -37,6 +38,12 @@ class Progress:
                 self.clear()
                 self.call.say(f"  ✓ {name:<12} {seconds:.1f} s")
         self._tick()
+
+    def show_failed(self, what: str) -> None:
+        """Mark the phase that a deployment's start did not get past."""
+        left = [phase for phase in PHASES if phase not in self.shown]
+        if what.startswith("deployment ") and left:
+            self.call.say(f"  ✗ {left[0]}")
 
     def clear(self) -> None:
         if self._live:
@@ -69,6 +76,7 @@ def finish(call: Call, answer: Answer, *, what: str, resume: str) -> None:
         ) from None
     progress.clear()
     if not view.succeeded:
+        progress.show_failed(what)
         raise failed(view, what)
 
 

@@ -62,9 +62,12 @@ def _query(result: Any, expression: str) -> Any:
     try:
         return jmespath.search(expression, result)
     except JMESPathError as error:
-        raise errors.BadUsage(
-            f"--query {expression!r} is not JMESPath: {str(error).splitlines()[0]}"
-        ) from error
+        raise errors.BadUsage(f"--query {expression!r} is not JMESPath: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """The library's first line, without the expression that follows."""
+    return str(error).splitlines()[0].partition(", for expression")[0]
 
 
 def _yaml(result: Any) -> str:
@@ -108,7 +111,7 @@ def _tsv_cell(value: Any) -> str:
 
 def _table(result: Any, columns: Sequence[str]) -> str:
     rows = result if isinstance(result, list) else [result]
-    if not rows:
+    if not rows or result is None:
         return ""
     if not all(isinstance(row, dict) for row in rows):
         rows = [row if isinstance(row, dict) else {"result": row} for row in rows]

@@ -32,6 +32,7 @@ from headrace_scorer.interpreters import Interpreter
 RECIPE: Final = 1  # changes when equal specs must be built anew
 BUILD_TIMEOUT_S: Final = 3600.0
 WORDS_MAX: Final = 8_000  # characters of the resolver's output in an error
+_NOISE: Final = "Using Python "  # what uv says before it works, for the log only
 _POLL_S: Final = 0.05
 
 Say = Callable[[str], None]
@@ -152,7 +153,8 @@ async def _uv(planned: Plan, say: Say, *arguments: str) -> None:
             process.kill()
             await process.wait()
     if code != 0:
-        raise EnvironmentFailed(planned.name, "\n".join(words)[-WORDS_MAX:])
+        told = [line for line in words if not line.startswith(_NOISE)]
+        raise EnvironmentFailed(planned.name, "\n".join(told)[-WORDS_MAX:])
 
 
 @contextlib.asynccontextmanager

@@ -173,11 +173,7 @@ class Instance:
                     pool.changed.clear()
                     await pool.changed.wait()
         except TimeoutError:
-            raise StartFailed(
-                f"no worker was ready within {budget_s:g} s: init() is too slow or its process "
-                f"ends without a word ({pool.restarts} ended so far)",
-                hint="raise readiness_probe.initial_delay, or read the instance's log",
-            ) from None
+            raise never_ready(budget_s, pool.restarts) from None
 
     def _pool_plan(self, folders: layout.Folders, python: Path) -> PoolPlan:
         launch, settings = self._launch, self._settings
@@ -295,6 +291,17 @@ class Instance:
     def _reconnected(self) -> None:
         self._lost_at = None
         self._publish()
+
+
+def never_ready(budget_s: float, ended: int) -> StartFailed:
+    """Why no worker was ready in time. The heartbeat carries the message alone, without a hint."""
+    bound = f"within the {budget_s:g} s that readiness_probe allows"
+    if ended:
+        return StartFailed(
+            f"the worker's process ended {ended} times without a word, and none was ready {bound}; "
+            "what it printed is in the log"
+        )
+    return StartFailed(f"init() did not end {bound}")
 
 
 def script_failed(report: dict[str, object]) -> ScriptFailed:

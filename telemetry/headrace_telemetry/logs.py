@@ -14,12 +14,14 @@ import structlog
 LEVEL_VARIABLE = "HEADRACE_LOG_LEVEL"
 
 
-def configure(service: str, *, json_lines: bool | None = None) -> None:
+def configure(service: str, *, json_lines: bool | None = None, least: str = "INFO") -> None:
     """Send structlog and the standard library's loggers of this process to stderr.
 
     A terminal gets aligned text, anything else JSON lines; `json_lines` decides when given.
+    `least` is the level where HEADRACE_LOG_LEVEL says nothing.
     """
-    level = logging.getLevelNamesMapping().get(os.environ.get(LEVEL_VARIABLE, "INFO"), logging.INFO)
+    asked = os.environ.get(LEVEL_VARIABLE, least)
+    level = logging.getLevelNamesMapping().get(asked, logging.INFO)
     machine = not sys.stderr.isatty() if json_lines is None else json_lines
     structlog.configure(
         processors=_processors(machine),

@@ -243,3 +243,7 @@ def test_sizes_are_short() -> None:
         "1.1 MB",
         "5.0 GB",
     ]
+
+
+def test_a_query_that_finds_nothing_is_an_empty_table() -> None:
+    assert output.render(None, "table") == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -97,7 +98,8 @@ def _serve_for_parent(home: Home, context: click.Context, descriptor: int) -> No
 
     try:
         _supervise(home, context, say)
-    except HeadraceError as error:
+    except (HeadraceError, OSError) as caught:
+        error = errors.of_system(caught) if isinstance(caught, OSError) else caught
         detail = getattr(error, "detail", "")
         say("failed", message=error.message, detail=detail, hint=error.hint)
         raise
@@ -113,7 +115,8 @@ def _supervise(home: Home, context: click.Context, say: Any) -> None:
         if not lock.acquire():
             _already_running(home, say)
             return
-        configure("up", json_lines=None)
+        # In front of a person the events say it already; in the background all goes to up.log.
+        configure("up", least="WARNING" if given["events_fd"] is None else "INFO")
         names = ("control", "ingress", "http", "console")
         ports = {name: given[f"{name}_port"] for name in names}
         plan = Plan(
@@ -152,6 +155,9 @@ def down(purge: bool) -> None:
     from headrace.platform import stop
 
     home = settings().home
+    if not home.root.exists():
+        click.echo(f"nothing was running; {cards.short(str(home.root))} does not exist")
+        return
     ran = _stop_supervisor(home)
     if left := stop.leftovers(home):
         ran = True
@@ -161,13 +167,13 @@ def down(purge: bool) -> None:
         pids = ", ".join(str(one.pid) for one in still)
         raise errors.CommandError(f"these processes do not end: {pids}")
     if Card.read(home) is not None:
-        cards.down(home).write(home)
+        with contextlib.suppress(OSError):  # a full disk; a card without its process counts as down
+            cards.down(home).write(home)
     if purge:
         stop.purge(home)
-        click.echo(f"stopped; {cards.short(str(home.root))} is removed")
-        return
-    kept = f"{cards.short(str(home.root))} stays; headrace down --purge removes it"
-    click.echo(f"{'stopped' if ran else 'nothing was running'}; {kept}")
+    fate = "is removed" if purge else "stays; headrace down --purge removes it"
+    done = "stopped" if ran else "nothing was running"
+    click.echo(f"{done}; {cards.short(str(home.root))} {fate}")
 
 
 def _stop_supervisor(home: Home) -> bool:

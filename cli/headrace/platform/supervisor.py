@@ -7,6 +7,7 @@ next supervisor of the same home adopts them. It imports no HTTP library to stay
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -262,7 +263,8 @@ class Supervisor:
         await self._tasks.stop()
         if self._card is not None:
             self._card = replace(self._card, state="stopping")
-            self._card.write(self._home)
+            with contextlib.suppress(OSError):  # a full disk must not hold up the end
+                self._card.write(self._home)
         for name in ("ingress", "router", "control"):
             await self._end(name)
         killed = await stop_instances(self._home, self._hurry, self._told)
@@ -272,7 +274,8 @@ class Supervisor:
             self._told(NATS)
             await self._server.stop()
         if self._card is not None:
-            replace(self._card, state="down", pid=0).write(self._home)
+            with contextlib.suppress(OSError):
+                replace(self._card, state="down", pid=0).write(self._home)
 
     async def _end(self, name: str) -> None:
         targets = parts.found(name, self._home)
