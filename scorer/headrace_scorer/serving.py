@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.errors import MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import Admission, Admitted, Busy, Draining, Duplicate, Grant
 from headrace_bus.routing.look_ahead import base_slots, look_ahead
 from headrace_bus.wire.envelope import (
@@ -34,9 +34,10 @@ log = structlog.get_logger(__name__)
 KEPT_ANSWERS: Final = 256  # sent again when a request comes twice after a reconnect
 KEPT_BYTES: Final = 8 * 1024 * 1024
 SKEW_MS: Final = 30_000  # an absolute deadline this far from the relative one is a wrong clock
-OVERHEAD_S: Final = 30e-6  # what a worker spends on a request outside `run`
+OVERHEAD_S: Final = 15e-6  # what a worker spends on a request outside `run`
 SERVICE_WEIGHT: Final = 0.05  # of the newest sample in the mean service time
 MIRROR: Final = int(RequestFlag.MIRROR)  # a plain int: the enum's operators cost 1 us each
+TOO_LARGE: Final = "answer_too_large"
 FIRST_SAMPLES: Final = 8  # answers before the look-ahead is set for the first time
 
 
@@ -291,7 +292,12 @@ class Serving:
                 self.admission.free_for(request.ingress_id), job.chunks, reason, self._epoch, body,
             )  # fmt: skip
             data = encode_answer(answer)
-            self._bus.publish(job.reply, data)
+            try:
+                self._bus.publish(job.reply, data)
+            except PayloadTooLarge:
+                log.warning("an answer is too large for a message", size_bytes=len(body))
+                self._publish(job.reply, self._answer(AnswerKind.FAILED, request, reason=TOO_LARGE))
+                kind = AnswerKind.FAILED
             if kind is AnswerKind.DONE:
                 self._keep(request.request_id, data)
         if grants:

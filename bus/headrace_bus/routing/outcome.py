@@ -90,4 +90,6 @@ def failed(answer: Answer, *, kubernetes: bool) -> Refusal:
         return timed_out()
     if answer.reason == "model_not_ready":
         return not_ready(kubernetes=kubernetes)
+    if answer.reason == "answer_too_large":
+        return model_error("The model's answer is too large for one message.", answer.reason)
     return model_error("The model's process ended before it answered.")

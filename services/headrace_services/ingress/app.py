@@ -28,6 +28,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_services.certificates import ensure_certificates
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.exchange import Reply
+from headrace_services.ingress.large import LargeBodies
 from headrace_services.ingress.metrics import EdgeMetrics
 from headrace_services.ingress.replies import text
 from headrace_services.ingress.scoring import ScoringEdge
@@ -66,6 +67,7 @@ class Ingress:
             ScoringEdge,
             self.gateway,
             EdgeMetrics(registry),
+            LargeBodies.below(settings.home),
             max_body_bytes=settings.max_body_bytes,
             max_connections=settings.max_connections,
             domain=settings.domain,

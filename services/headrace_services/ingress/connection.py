@@ -28,6 +28,7 @@ from headrace_services.ingress.replies import (
     bad_request,
     head,
     headers_too_large,
+    no_room,
     slow_client,
     stream_head,
     too_large,
@@ -246,7 +247,10 @@ class Connection(asyncio.Protocol):
         elif exchange.size_bytes > exchange.limit_bytes:
             self._refuse(too_large(exchange.limit_bytes))
         else:
-            exchange.add_body(part)
+            try:
+                exchange.add_body(part)
+            except OSError:
+                self._refuse(no_room())
 
     def on_message_complete(self) -> None:
         exchange, self._parsing = self._parsing, None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headrace_bus.routing.handed import HANDED_BYTES, HandedFile
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from headrace_bus.routing.call import Call
     from headrace_bus.routing.route import RouteDecision
     from headrace_bus.wire.envelope import Headers
@@ -46,6 +50,7 @@ class Exchange:
         "decision",
         "endpoint",
         "fields",
+        "file",
         "head_bytes",
         "headers",
         "inward",
@@ -57,6 +62,7 @@ class Exchange:
         "refusal",
         "request_id",
         "size_bytes",
+        "spool",
         "started",
         "target",
         "trusted",
@@ -86,6 +92,10 @@ class Exchange:
         self.decision: RouteDecision | None = None
         self.call: Call | None = None
         self.started = 0.0
+        self.file: HandedFile | None = None
+        """Holds the body when it is large, and the answer when that is."""
+        self.spool: Path | None = None
+        """Where a large body goes; None keeps it in memory."""
         self.inward: Inward | None = None
         self.trusted: Route | None = None
         """The route whose key the head carries, once that is known."""
@@ -102,7 +112,16 @@ class Exchange:
         return new
 
     def add_body(self, part: bytes) -> None:
+        """Take the next piece; a large body goes to a file. Raises OSError without room."""
+        if self.file is not None:
+            self.file.add(part)
+            return
         self._parts.append(part)
+        if self.size_bytes >= HANDED_BYTES and self.spool is not None:
+            self.file = HandedFile(self.spool)
+            for one in self._parts:
+                self.file.add(one)
+            self._parts = []
 
     def complete(self) -> None:
         """The whole body has come."""

@@ -80,6 +80,11 @@ def too_large(limit_bytes: int) -> Reply:
     return error(413, "RequestEntityTooLarge", message)
 
 
+def no_room() -> Reply:
+    message = "There is no room on disk for a request body of this size."
+    return error(507, "InsufficientStorage", message)
+
+
 def headers_too_large() -> Reply:
     message = "The request line and headers are larger than 32 KiB or more than 128."
     return error(431, "RequestHeaderFieldsTooLarge", message, close=True)

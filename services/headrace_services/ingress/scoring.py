@@ -24,6 +24,7 @@ from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.credentials import Credentials
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import DEPLOYMENT, REQUEST_ID, inward, outward
+from headrace_services.ingress.large import PIECE_BYTES, WHOLE_BYTES, LargeBodies
 from headrace_services.ingress.metrics import EdgeMetrics
 from headrace_telemetry.tasks import Tasks
 
@@ -43,6 +44,7 @@ class ScoringEdge:
         self,
         gateway: Gateway,
         metrics: EdgeMetrics,
+        large: LargeBodies,
         *,
         max_body_bytes: int,
         max_connections: int,
@@ -55,6 +57,7 @@ class ScoringEdge:
         self.empty.set()
         self._gateway = gateway
         self._metrics = metrics
+        self._large = large
         self._max_body_bytes = max_body_bytes
         self._max_connections = max_connections
         self._suffix = f".{domain.lower()}" if domain else ""
@@ -126,6 +129,7 @@ class ScoringEdge:
         if known is None:
             known = exchange.inward = inward(exchange.headers, exchange.fields)
         caller = known.caller
+        file = self._large.enclose(exchange, decision.deployment.name)
         incoming = Incoming(
             exchange.request_id,
             exchange.method,
@@ -135,6 +139,7 @@ class ScoringEdge:
             exchange.body,
             known.traceparent,
             known.timeout_ms,
+            file,
         )
         deliver = partial(self._deliver, exchange, caller)
         call = self._gateway.submit(exchange.endpoint, decision, incoming, deliver)
@@ -190,6 +195,7 @@ class ScoringEdge:
             return replies.not_found(decision.message, decision.code)
         exchange.decision = decision
         exchange.limit_bytes = min(self._max_body_bytes, decision.deployment.max_body_bytes)
+        exchange.spool = self._large.folder
         return None
 
     def _refused(self, exchange: Exchange, reply: Reply) -> Reply:
@@ -209,6 +215,13 @@ class ScoringEdge:
                 exchange.call = call  # a client that hangs up cancels the stream
                 self._tasks.start(self._stream(exchange, call, reply), "stream")
                 return
+            left = self._left_bytes(exchange, result)
+            if left is not None and left > WHOLE_BYTES:
+                self._tasks.start(self._stream_file(exchange, left, reply), "stream")
+                return
+            if left is not None and exchange.file is not None:
+                reply = reply._replace(body=exchange.file.answer(left))
+        exchange.file = None
         connection.reply(exchange, reply)
         self._count(exchange, reply.status)
 
@@ -235,6 +248,27 @@ class ScoringEdge:
         except StreamBroken as error:
             log.info("a streamed answer broke off", endpoint=exchange.endpoint, error=str(error))
             connection.break_stream(exchange)
+
+    def _left_bytes(self, exchange: Exchange, answer: Answer) -> int | None:
+        decision = exchange.decision
+        deployment = decision.deployment.name if decision is not None else ""
+        return self._large.left_bytes(exchange, deployment, answer)
+
+    async def _stream_file(self, exchange: Exchange, size_bytes: int, reply: Reply) -> None:
+        """A very large answer, read as the client takes it."""
+        connection, file, at = exchange.connection, exchange.file, 0
+        connection.begin_stream(exchange, reply)
+        while file is not None and at < size_bytes:
+            piece = file.answer(min(PIECE_BYTES, size_bytes - at), at)
+            if not piece:
+                connection.break_stream(exchange)
+                return
+            if not await connection.write_chunk(exchange, piece):
+                return
+            at += len(piece)
+        exchange.file = None
+        connection.end_stream(exchange)
+        self._count(exchange, reply.status)
 
     def _count(self, exchange: Exchange, status: int) -> None:
         decision = exchange.decision

@@ -14,7 +14,8 @@ from headrace_api.home import Home
 MAX_BODY_VARIABLE = "HEADRACE_MAX_BODY_BYTES"
 DOMAIN_VARIABLE = "HEADRACE_INGRESS_DOMAIN"
 MAX_CONNECTIONS_VARIABLE = "HEADRACE_MAX_CONNECTIONS"
-BODY_LIMIT_BYTES = 7 * 1024 * 1024  # what one bus message of 8 MB carries beside its headers
+BODY_LIMIT_BYTES = 64 * 1024 * 1024
+LARGEST_BODY_BYTES = 1024 * 1024 * 1024  # a setting of more is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,9 @@ class IngressSettings:
     """What open requests get at a stop."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_body_bytes <= BODY_LIMIT_BYTES:
+        if not 0 < self.max_body_bytes <= LARGEST_BODY_BYTES:
             raise InvalidInput(
-                f"{MAX_BODY_VARIABLE} is {self.max_body_bytes}; 1 to {BODY_LIMIT_BYTES} expected",
+                f"{MAX_BODY_VARIABLE} is {self.max_body_bytes}; 1 to {LARGEST_BODY_BYTES} expected",
                 target=MAX_BODY_VARIABLE,
             )
         if self.max_connections < 1:
