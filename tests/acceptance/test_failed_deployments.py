@@ -14,7 +14,7 @@ from support.platform import Platform, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SOUND = "def init():\n    pass\n\n\ndef run(raw):\n    return raw\n"
-QUICK_PROBE = {
+QUICK_PROBE: dict[str, Any] = {
     "readiness_probe": {"initial_delay": 1, "period": 1, "timeout": 1, "failure_threshold": 1}
 }
 

@@ -263,9 +263,8 @@ def _furnish(
     books: Conservation,
 ) -> tuple[Rooms, Authenticator]:
     """Makes the handlers; reads and makes the small files they need, so it runs in a thread."""
-    home = settings.home
     ids = ArmIds(control_url=settings.control_url, ingress_url=settings.ingress_url)
-    signer = SasSigner.open(home)
+    signer = SasSigner.open(settings.home)
     specs = Shelf(stores.specs, Spec)
     operations = Operations(Shelf(stores.states, Operation), ids)
     assets = {
@@ -309,15 +308,18 @@ def _furnish(
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
     )
-    authenticator = Authenticator(
-        admin_digest=token_digest(ensure_admin_token(home)),
+    return rooms, _authenticator(settings, rooms, issuer)
+
+
+def _authenticator(settings: Settings, rooms: Rooms, issuer: Issuer) -> Authenticator:
+    return Authenticator(
+        admin_digest=token_digest(ensure_admin_token(settings.home)),
         issuer=issuer,
         control_url=settings.control_url,
         clients=rooms.clients.shelf,
         issuers=rooms.issuers.shelf,
         issuer_keys=rooms.issuers.keys,
     )
-    return rooms, authenticator
 
 
 def _issuers(settings: Settings, stores: Stores, ids: ArmIds, fleet: Reconciler) -> Issuers:
