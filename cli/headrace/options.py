@@ -21,6 +21,7 @@ FLAGS: Final = frozenset(
         "--no-wait",
         "--package-model",
         "--persistent",
+        "--python",
         "--set-default",
         "--skip-script-validation",
         "--skip-validation",
@@ -31,7 +32,7 @@ FLAGS: Final = frozenset(
     }
 )
 REPEATED: Final = frozenset(
-    {"--set", "--add", "--remove", "--tags", "--traffic", "--mirror-traffic"}
+    {"--set", "--add", "--remove", "--tags", "--traffic", "--mirror-traffic", "--algorithm"}
 )
 GROUPED: Final = frozenset({"--add", "--remove"})
 """Their values on one line belong together: a path and what to do there."""
@@ -51,7 +52,10 @@ LATER_OPTIONS: Final = frozenset(
 )
 """Accepted by the parser; using one exits 2 and says that it is not offered yet."""
 CHOICES: Final = {
+    "--algorithm": ("RS256", "ES256"),
     "--auth-mode": ("key", "aml_token", "aad_token"),
+    "--configuration": ("metadata", "mfe", "arguments"),
+    "--role": ("owner", "contributor", "reader", "scorer"),
     "--key-type": ("primary", "secondary"),
     "--container": ("inference-server", "storage-initializer"),
     "--for": ("deployed", "deleted"),
@@ -64,20 +68,27 @@ GENERIC: Final = {
 }
 HELP: Final = {
     "--add": "Append to a list or dictionary: path.to.list key=value or JSON.",
+    "--algorithm": "What the issuer signs with; default RS256.",
     "--all-traffic": "Send all traffic to the deployment once it has succeeded.",
     "--archived-only": "Only what is archived.",
+    "--audience": "What its tokens must be for (aud).",
     "--auth-mode": "How callers prove who they are; default key.",
+    "--ca-file": "PEM file of the CA that signed the issuer's address.",
     "--conda-file": "Conda file of the environment.",
+    "--configuration": "How azure-ai-ml finds us: by metadata, as its MFE, or by arguments.",
     "--container": "Whose log; default inference-server.",
     "--deployment-name": "Send the request to this deployment, whatever its weight.",
     "--description": "Description.",
+    "--endpoint": "Limit the role to this endpoint.",
     "--endpoint-name": "Name of the endpoint.",
     "--file": "YAML file.",
     "--follow": "Keep printing what is added.",
     "--for": "State to wait for; default deployed.",
     "--force-string": "Keep values of --set as text.",
+    "--id": "Id.",
     "--image": "Container image.",
     "--include-archived": "Archived ones too.",
+    "--issuer": "Address of the issuer, exactly as its tokens carry it (iss).",
     "--key-type": "Which key to replace.",
     "--label": "Label instead of a version, such as latest.",
     "--lines": "Lines from the end of the log.",
@@ -87,11 +98,14 @@ HELP: Final = {
     "--no-wait": "Return as soon as the request is accepted.",
     "--os-type": "Operating system; linux.",
     "--path": "File, folder or azureml:// address.",
+    "--python": "Print Python instead of export lines.",
     "--remove": "Remove a key or a list item: path.to.key [index].",
     "--request-file": "File with the body of the request.",
+    "--role": "owner, contributor, reader or scorer.",
     "--set": "Change one value: path.to.key=value.",
     "--skip-script-validation": "Do not look for init and run in the scoring script.",
     "--stage": "Stage of the model.",
+    "--subject": "Only tokens of this subject (sub).",
     "--tags": "Tags: key=value ...",
     "--timeout": "Give up after this many seconds (exit 124).",
     "--traffic": 'Percentages that sum to 100 or 0: "blue=90 green=10".',

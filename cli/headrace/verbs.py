@@ -76,6 +76,8 @@ _EP = "headrace.online_endpoint:"
 _DEP = "headrace.online_deployment:"
 _MODEL = "headrace.model:"
 _ENV = "headrace.environment:"
+_ID = "headrace.identity:"
+_ISSUER_COLUMNS = "id issuer audience algorithms role endpoint subject"
 _EP_COLUMNS = "name provisioning_state auth_mode traffic mirror_traffic scoring_uri"
 _DEP_COLUMNS = (
     "name endpoint_name provisioning_state instance_type instance_count ready_instances model"
@@ -89,6 +91,9 @@ GROUPS: Final = {
     "online-deployment": "Versions of a model behind an online endpoint.",
     "model": "Registered models.",
     "environment": "What a model runs in.",
+    "client": "Clients with an id, a secret and a role.",
+    "issuer": "OIDC issuers whose tokens are good here.",
+    "env": "Variables for other programs.",
     **later.GROUPS,
 }
 ALIASES: Final = {"endpoint": "online-endpoint", "deployment": "online-deployment"}
@@ -314,6 +319,46 @@ OFFERED: Final = (
         optional=_ASSET,
         generic="GEN",
         columns=_ASSET_COLUMNS,
+    ),
+    _verb(
+        "client create",
+        _ID + "create_client",
+        "Make a client and print its id and, this once, its secret.",
+        required="--role",
+        optional="--endpoint, --name -n",
+    ),
+    _verb(
+        "client list",
+        _ID + "list_clients",
+        "List clients, without secrets.",
+        columns="client_id name role endpoint created_at created_by",
+    ),
+    _verb(
+        "client delete",
+        _ID + "delete_client",
+        "Delete a client by name or id; its tokens stop working.",
+        required="--name -n",
+    ),
+    _verb(
+        "issuer add",
+        _ID + "add_issuer",
+        "Accept the tokens of an OIDC issuer for one audience.",
+        required="--issuer, --audience",
+        optional="--algorithm, --role, --endpoint, --subject, --ca-file",
+        columns=_ISSUER_COLUMNS,
+    ),
+    _verb("issuer list", _ID + "list_issuers", "List issuers.", columns=_ISSUER_COLUMNS),
+    _verb(
+        "issuer delete",
+        _ID + "delete_issuer",
+        "Accept an issuer's tokens no longer.",
+        required="--id",
+    ),
+    _verb(
+        "env azure",
+        "headrace.azure_env:azure",
+        "Print export lines for azure-ai-ml, azure-identity and az.",
+        optional="--python, --configuration (=metadata)",
     ),
 )
 

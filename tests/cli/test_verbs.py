@@ -33,7 +33,8 @@ def test_every_verb_of_az_in_our_groups_is_there_once() -> None:
     paths = [f"{verb.group} {verb.name}" for verb in verbs.VERBS]
     assert len(paths) == len(set(paths))
     beyond = set(paths) - {row[0] for row in AZ_VERBS}
-    assert beyond == {"online-endpoint wait", "online-deployment wait"}
+    of_our_groups = {path for path in beyond if path.split()[0] in {"client", "issuer", "env"}}
+    assert beyond - of_our_groups == {"online-endpoint wait", "online-deployment wait"}
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,10 @@ class ControlClient:
 class RunningControl:
     """The process' whole life, in a task of the test's loop."""
 
-    def __init__(self, home: Path, nats_url: str, port: int = 0) -> None:
+    def __init__(
+        self, home: Path, nats_url: str, port: int = 0, *, allow_private_urls: bool = False
+    ) -> None:
+        self._allow_private_urls = allow_private_urls
         self.home = Home(home)
         self._nats_url = nats_url
         self.port = port
@@ -129,7 +132,12 @@ class RunningControl:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> Self:
-        settings = Settings(home=self.home, nats_url=self._nats_url, port=self.port)
+        settings = Settings(
+            home=self.home,
+            nats_url=self._nats_url,
+            port=self.port,
+            allow_private_urls=self._allow_private_urls,
+        )
         bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         work = app.run(settings, self._stop, on_ready=bound.set_result)
         self._task = asyncio.create_task(work, name="control")
@@ -148,9 +156,12 @@ class RunningControl:
 
 
 @asynccontextmanager
-async def running_control(home: Path, nats_url: str, port: int = 0) -> AsyncIterator[ControlClient]:
+async def running_control(
+    home: Path, nats_url: str, port: int = 0, *, allow_private_urls: bool = False
+) -> AsyncIterator[ControlClient]:
     """Start, hand out a client, stop."""
-    control = await RunningControl(home, nats_url, port).start()
+    control = RunningControl(home, nats_url, port, allow_private_urls=allow_private_urls)
+    await control.start()
     context = ssl.create_default_context(cafile=control.home.ca)
     connector = aiohttp.TCPConnector(ssl=context)
     try:

@@ -13,6 +13,7 @@ from headrace_api.online_endpoint import validate_endpoint_arm
 from headrace_services.control.arm_call import Answer, Call, listing, object_at
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.assets import system_data
+from headrace_services.control.audit import audit
 from headrace_services.control.issuer import Issuer
 from headrace_services.control.keys import EndpointKeys, given_keys, key_type_of
 from headrace_services.control.merge_patch import merged
@@ -95,6 +96,7 @@ class Endpoints:
         stored = await self.known(call)
         self._require_keys(stored.value)
         pair = await self.keys.read_or_create(stored.value.name.lower())
+        audit(call, "listKeys", str(self.ids.endpoint(stored.value.name)), stored.revision)
         return Answer(body={"primaryKey": pair.primary, "secondaryKey": pair.secondary})
 
     async def regenerate_keys(self, call: Call) -> Answer:
@@ -120,6 +122,7 @@ class Endpoints:
         issued = self.issuer.endpoint_token(
             stored.value.name.lower(), subject=call.principal.name, now_s=int(time.time())
         )
+        audit(call, "token", str(self.ids.endpoint(stored.value.name)), stored.revision)
         body = {
             "accessToken": issued.text,
             "expiryTimeUtc": issued.expires_s,

@@ -13,6 +13,7 @@ from headrace_api import arm
 from headrace_api.errors import InvalidInput, NotFound
 from headrace_services.control.arm_call import Answer, Call, Handler, listing
 from headrace_services.control.arm_ids import ArmIds
+from headrace_services.control.audit import audit
 from headrace_services.control.blob_location import DATASTORES
 from headrace_services.control.sas import SasSigner
 
@@ -85,6 +86,8 @@ class Workspace:
         """A signature for the datastore's one container."""
         container = DATASTORES[_known_datastore(call)]
         sas = self.signer.sign(container, now=self.now(), lifetime=_lifetime(call.body))
+        secret_of = self.ids.workspace.child("datastores", call.path["datastore"])
+        audit(call, "listSecrets", str(secret_of), 0)
         return Answer(body={"secretsType": "Sas", "sasToken": sas})
 
     def account_name(self) -> str:
