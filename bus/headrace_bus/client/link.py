@@ -67,8 +67,9 @@ class Link(Client):
 
     def enqueue(self, *pieces: bytes) -> None:
         """Queue one command; everything queued in a loop tick leaves in one write."""
-        self._pending.extend(pieces)
-        self._pending_data_size += sum(map(len, pieces))
+        for piece in pieces:
+            self._pending.append(piece)
+            self._pending_data_size += len(piece)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._write_pending)

@@ -107,9 +107,9 @@ def encode_answer(answer: Answer) -> bytes:
 
 def decode_request(data: bytes) -> Request:
     """Raises MalformedEnvelope on anything `encode_request` cannot have made."""
-    header, body = _split(data, _REQUEST)
+    fields = _fields(data, _REQUEST)
     try:
-        request = Request._make((*header, body))
+        request = Request._make(fields)
         _check_headers(request.headers)
         return request
     except (TypeError, ValueError) as error:
@@ -118,16 +118,17 @@ def decode_request(data: bytes) -> Request:
 
 def decode_answer(data: bytes) -> Answer:
     """Raises MalformedEnvelope on anything `encode_answer` cannot have made."""
-    header, body = _split(data, _ANSWER)
+    fields = _fields(data, _ANSWER)
     try:
-        answer = Answer._make((*header, body))
+        answer = Answer._make(fields)
         _check_headers(answer.headers)
         return answer
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("answer header", str(error)) from error
 
 
-def _split(data: bytes, kind: int) -> tuple[tuple[Any, ...], bytes]:
+def _fields(data: bytes, kind: int) -> tuple[Any, ...]:
+    """The header's fields, then the body."""
     if len(data) < _PREFIX.size:
         raise MalformedEnvelope("prefix", f"{len(data)} bytes, at least {_PREFIX.size} expected")
     version, found, length = _PREFIX.unpack_from(data)
@@ -144,7 +145,7 @@ def _split(data: bytes, kind: int) -> tuple[tuple[Any, ...], bytes]:
         raise MalformedEnvelope("header", str(error)) from error
     if not isinstance(header, tuple):
         raise MalformedEnvelope("header", "not a list")
-    return header, data[end:]
+    return (*header, data[end:])
 
 
 def _check_headers(pairs: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Deque, Final, List, Tuple
 
 from . import batching, frames
 from .control import Control
-from .service import Running, Service, arm_alarm
+from .service import Alarm, Running, Service
 
 READ_BYTES: Final = 256 * 1024
 CANCELLED: Final = frames.Reply(0, -1, "cancelled", [], b"")
@@ -29,7 +29,7 @@ class BatchLoop:
         self._batch = batch
         self._data = data
         self._control = control
-        self._alarm = arm_alarm()
+        self._alarm = Alarm()
         self._decoder = frames.Decoder()
         self._view = memoryview(bytearray(READ_BYTES))
         self._poll = select.poll()

@@ -9,7 +9,7 @@ from typing import Any, Final, List
 
 from . import answers, frames
 from .control import Control
-from .service import Running, Service, arm_alarm
+from .service import Alarm, Running, Service
 
 READ_BYTES: Final = 256 * 1024
 # Answers share a write only while the model is fast without exception: one that waits for company
@@ -17,6 +17,7 @@ READ_BYTES: Final = 256 * 1024
 FAST_US: Final = 200
 CALM_RUNS: Final = 128  # fast runs in a row before answers are held
 HELD_MAX: Final = 16  # answers in one write
+_PLAIN: Final = frozenset((dict, list, str, int, float, bool, type(None)))
 
 
 class SyncLoop:
@@ -26,7 +27,7 @@ class SyncLoop:
         self._service = service
         self._data = data
         self._control = control
-        self._alarm = arm_alarm()
+        self._alarm = Alarm()
         self._calm = 0
         self._held: List[bytes] = []
 
@@ -70,6 +71,8 @@ class SyncLoop:
             self._answer(number, reply)
 
     def _stream_of(self, value: Any) -> answers.Made | None:
+        if type(value) in _PLAIN:
+            return None
         if inspect.isgenerator(value):
             return answers.Made(200, [], b"", value)
         if answers.is_response(value) and getattr(value, "is_streamed", False):
