@@ -145,12 +145,13 @@ def invoke(call: Call) -> None:
 
 
 def confirm(call: Call, question: str) -> None:
-    """Ask on a terminal. Raises BadUsage elsewhere without --yes, Abort on no."""
+    """Ask on a terminal. Raises BadUsage elsewhere without --yes, CommandError on no."""
     if call.flag("yes"):
         return
     if not sys.stdin.isatty():
         raise BadUsage("refusing to delete without --yes when there is no terminal to ask on")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise CommandError("nothing was deleted: the answer was no")
 
 
 def require_found(answer: Answer, what: str) -> None:

@@ -204,3 +204,23 @@ def test_an_error_has_four_parts() -> None:
         "  hint: mend it",
         "  more: headrace x",
     ]
+
+
+def test_no_to_a_question_is_an_answer_and_no_interrupt(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, b"n\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "headrace", "online-endpoint", "delete", "-n", "houses"],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=os.environ | {"HEADRACE_HOME": str(tmp_path)},
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == errors.FAILED
+    assert "nothing was deleted: the answer was no" in done.stderr
