@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -41,9 +42,9 @@ class CodeConfiguration(Resource):
         if base_of(info) is None or not self.is_local:
             return self
         folder = Path(str(self.code))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
             raise keyed("code", f"is {self.code!r}: a folder is allowed")
-        if not (folder / str(self.scoring_script)).is_file():
+        if not os.path.isfile(folder / str(self.scoring_script)):
             raise keyed("scoring_script", f"is {self.scoring_script!r}: no such file in {folder}")
         return self
 

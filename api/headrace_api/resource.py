@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, TypeVar
@@ -108,8 +109,11 @@ def existing_path(text: str, info: ValidationInfo) -> str:
     base = base_of(info)
     if base is None:
         return text
-    path = (base / Path(text.removeprefix("file:")).expanduser()).absolute()
-    if not path.exists():
+    try:
+        path = (base / Path(text.removeprefix("file:")).expanduser()).absolute()
+    except RuntimeError as error:  # "~somebody" whom this machine does not know
+        raise ValueError(f"{text}: {error}") from error
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
         raise ValueError(f"no such file or folder: {path}")
     return str(path)
 

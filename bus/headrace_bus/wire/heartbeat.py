@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import msgpack
 
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.newer import known
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
 MISSED_HEARTBEATS: Final = 3
@@ -70,7 +71,7 @@ class InstanceHeartbeat:
         try:
             fields["state"] = InstanceState(fields["state"])
             fields["workers"] = tuple(fields.get("workers", ()))
-            return cls(**fields)
+            return cls(**known(cls, fields))
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedEnvelope("instance heartbeat", str(error)) from error
 
@@ -99,7 +100,7 @@ class IngressHeartbeat:
         """Raises MalformedEnvelope."""
         fields = _fields(data, "ingress heartbeat")
         try:
-            return cls(**fields)
+            return cls(**known(cls, fields))
         except TypeError as error:
             raise MalformedEnvelope("ingress heartbeat", str(error)) from error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.newer import known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +94,8 @@ class Launch:
         """Raises MalformedEnvelope."""
         try:
             fields: dict[str, Any] = json.loads(data)
-            return cls(**fields | _nested(fields))
-        except (TypeError, ValueError) as error:
+            return cls(**known(cls, fields | _nested(fields)))
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise MalformedEnvelope("launch record", str(error)) from error
 
 

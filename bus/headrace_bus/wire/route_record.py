@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from headrace_api.trusted_issuer import TrustedIssuer
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.newer import known
 
 KEY_PREFIX = "route."
 
@@ -65,13 +66,14 @@ class Route:
         try:
             fields: dict[str, Any] = json.loads(data)
             deployments = {
-                name: DeploymentRoute(**one) for name, one in fields.pop("deployments", {}).items()
+                name: DeploymentRoute(**known(DeploymentRoute, one))
+                for name, one in fields.pop("deployments", {}).items()
             }
             for name in ("key_digests", "audiences", "callers"):
                 fields[name] = tuple(fields.get(name, ()))
             issuers = tuple(_issuer(one) for one in fields.pop("issuers", ()))
-            return cls(deployments=deployments, issuers=issuers, **fields)
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            return cls(deployments=deployments, issuers=issuers, **known(cls, fields))
+        except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
             raise MalformedEnvelope("route", str(error)) from error
 
 

@@ -76,9 +76,17 @@ def encode_call(number: int, call: Call) -> bytes:
 
 
 def decode_call(payload: bytes) -> Call:
-    (length,) = _TEXT.unpack_from(payload)
-    end = _TEXT.size + length
-    parts = payload[_TEXT.size : end].decode().split(_SEPARATOR)
+    """Raises BrokenFrame."""
+    try:
+        (length,) = _TEXT.unpack_from(payload)
+        end = _TEXT.size + length
+        if end > len(payload):
+            raise BrokenFrame("request announces %d bytes of text" % length)
+        parts = payload[_TEXT.size : end].decode("utf-8", "surrogateescape").split(_SEPARATOR)
+        if len(parts) < 3:
+            raise BrokenFrame("request of %d parts" % len(parts))
+    except struct.error as error:
+        raise BrokenFrame(str(error)) from error
     return Call(parts[0], parts[1], parts[2], _pairs(parts[3:]), payload[end:])
 
 

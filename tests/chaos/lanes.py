@@ -1,0 +1,113 @@
+"""Load with a nonce in each request, and the rule that every answer is the one asked for.
+
+A lane is a plug-in: it runs from `start` to `stop`, keeps what went wrong, and says how many of its
+requests were answered right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import aiohttp
+
+CLIENT_BOUND_S: Final = 40.0  # longer than any deadline of the platform: a request that hangs shows
+MOST_OPEN: Final = 2000
+_NONCES: Final = itertools.count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """One request that was not answered as it should be; times are seconds into the run."""
+
+    lane: str
+    nonce: str
+    begun_s: float
+    ended_s: float
+    what: str
+    connection: bool
+    """The connection broke, which is lawful while an ingress is down."""
+
+
+class Lane(Protocol):
+    """One kind of work."""
+
+    name: str
+    misses: list[Miss]
+    answered: int
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class OnlineLane:
+    """`rate` POSTs a second, each on time whether or not the last was answered; no retries."""
+
+    name = "online"
+
+    def __init__(self, url: str, key: str, *, rate: float, began: float) -> None:
+        self.misses: list[Miss] = []
+        self.answered = 0
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self._rate = rate
+        self._began = began
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="online")
+
+    async def stop(self) -> None:
+        """Ask nothing more, and wait for the answers of what was asked."""
+        self._stopped.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=CLIENT_BOUND_S)
+        connector = aiohttp.TCPConnector(limit=0)
+        due = time.monotonic()
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            while not self._stopped.is_set():
+                due += 1 / self._rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if len(asyncio.all_tasks()) < MOST_OPEN:
+                    group.create_task(self._one(session, f"n{next(_NONCES)}"))
+
+    async def _one(self, session: aiohttp.ClientSession, nonce: str) -> None:
+        begun_s = time.monotonic() - self._began
+        what, connection = "", False
+        try:
+            asked = {"nonce": nonce}
+            async with session.post(self._url, json=asked, headers=self._headers) as response:
+                text = await response.text()
+            if response.status != 200:
+                what = f"{response.status} {text[:200]}"
+            elif json.loads(text)["nonce"] != nonce:
+                what = f"the answer of another: {text[:200]}"
+        except (aiohttp.ClientError, OSError) as error:
+            what, connection = repr(error), True
+        except TimeoutError:
+            what = f"no answer within {CLIENT_BOUND_S} s"
+        if not what:
+            self.answered += 1
+            return
+        ended_s = time.monotonic() - self._began
+        self.misses.append(
+            Miss(
+                lane=self.name,
+                nonce=nonce,
+                begun_s=begun_s,
+                ended_s=ended_s,
+                what=what,
+                connection=connection,
+            )
+        )

@@ -1,0 +1,61 @@
+"""One chaos run: a rig under load, a plan's steps one after the other, then the rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from chaos import checks
+from chaos.history import History
+from chaos.lanes import OnlineLane
+from chaos.plan import Step
+from chaos.rig import Options, Rig
+from chaos.strokes import Striker
+
+
+async def run(
+    plan: Iterable[Step], options: Options, history: History, *, seconds: float, rate: float
+) -> History:
+    """Strike until the time is up; the history says which rules were broken."""
+    async with Rig(options, history) as rig:
+        for what, why in rig.skipped.items():
+            history.say(f"{what} is skipped: {why}")
+        before = await asyncio.to_thread(checks.sizes, rig)
+        lane = OnlineLane(rig.url, rig.key, rate=rate, began=history.began)
+        striker = Striker(rig)
+        await lane.start()
+        try:
+            await _strike(rig, striker, plan, history.now_s + seconds)
+        finally:
+            await lane.stop()
+        history.say(f"{lane.answered} answers were right, {len(lane.misses)} requests had none")
+        checks.every_answer_right(history, lane)
+        await _afterwards(rig, striker, lane, before)
+    return history
+
+
+async def _strike(rig: Rig, striker: Striker, plan: Iterable[Step], until_s: float) -> None:
+    history = rig.history
+    for step in plan:
+        if history.now_s > until_s:
+            return
+        try:
+            await striker.strike(step)
+        except (AssertionError, TimeoutError) as error:
+            history.rule(False, f"{step}: {str(error)[-600:] or repr(error)}")
+        struck_s = history.now_s
+        missing = await rig.whole()
+        if not history.rule(not missing, f"{step}: not whole again, wanted {missing}"):
+            return
+        history.say(f"  whole again after {history.now_s - struck_s:.1f} s")
+
+
+async def _afterwards(
+    rig: Rig, striker: Striker, lane: OnlineLane, before: dict[int, checks.Size]
+) -> None:
+    missing = await rig.whole()
+    if not rig.history.rule(not missing, f"not whole at the end: wanted {missing}"):
+        return
+    await checks.books_balance(rig, lane)
+    await checks.keys_hold(rig, striker.revoked)
+    await asyncio.to_thread(checks.nothing_leaked, rig, before)
