@@ -111,6 +111,25 @@ def environment_view(arm: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+def data_view(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """A data version, or its container."""
+    properties = block(arm, "properties")
+    return _asset(arm, properties) | _present(
+        {
+            "path": properties.get("dataUri"),
+            "type": _lower(properties.get("dataType")),
+            "properties": clean_properties(properties) or None,
+        }
+    )
+
+
+def component_view(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """A component version with its definition, or its container."""
+    properties = block(arm, "properties")
+    spec = block(properties, "componentSpec")
+    return spec | _asset(arm, properties)
+
+
 def block(arm: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A nested object, empty when missing or null. Raises InvalidInput on any other type."""
     found = arm.get(key)

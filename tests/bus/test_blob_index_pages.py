@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.bucket import Bucket, Record
 from support.platform_nats import platform_nats
 

@@ -60,7 +60,7 @@ async def test_without_the_token_nothing_of_arm_is_told(
     [
         ("GET", "/batchEndpoints", 404, "ResourceTypeNotSupported"),
         ("GET", "/jobs/x", 404, "ResourceTypeNotSupported"),
-        ("PUT", "/schedules/x", 404, "ResourceTypeNotSupported"),
+        ("PUT", "/jobs/x", 404, "ResourceTypeNotSupported"),
         ("GET", "//nothing", 404, "NotFound"),
         ("DELETE", "/datastores", 405, "MethodNotAllowed"),
         ("GET", "/onlineEndpoints/absent", 404, "ResourceNotFound"),

@@ -12,12 +12,11 @@ from headrace_api.ids import PROVIDER
 from headrace_services.control.arm_call import Answer, Call, Handler, path_segments, read_object
 from headrace_services.control.arm_errors import arm_errors
 from headrace_services.control.arm_router import ARM_ROOTS, ArmRouter
-from headrace_services.control.assets import Assets
+from headrace_services.control.asset_rooms import Add, AssetRooms, add_asset_routes
 from headrace_services.control.attach import Attachments
 from headrace_services.control.auth import Authenticator, Principal
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.clients import Clients
-from headrace_services.control.code_uploads import CodeUploads
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.deployments import Deployments
 from headrace_services.control.directory import Directory
@@ -31,6 +30,7 @@ from headrace_services.control.workspace import Workspace
 GROUP: Final = "/subscriptions/{subscription}/resourceGroups/{group}"
 WORKSPACES: Final = f"{GROUP}/providers/{PROVIDER}/workspaces"
 WORKSPACE: Final = f"{WORKSPACES}/{{workspace}}"
+ALL_WORKSPACES: Final = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/workspaces"
 LOCATIONS: Final = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/locations/{{location}}"
 ANYBODY: Final = Principal(name="anonymous")
 BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -43,10 +43,7 @@ class Rooms:
 
     workspace: Workspace
     operations: Operations
-    models: Assets
-    environments: Assets
-    codes: Assets
-    code_uploads: CodeUploads
+    assets: AssetRooms
     endpoints: Endpoints
     deployments: Deployments
     attachments: Attachments
@@ -103,6 +100,7 @@ class _Api:
             query=request.query,
             headers=request.headers,
             body=await read_object(request) if request.method in BODY_METHODS else {},
+            target=request.path,
         )
         return (await match.handler(call)).response()
 
@@ -131,18 +129,11 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
         router.add(method, template, inside(handler))
 
     add("GET", WORKSPACES, rooms.workspace.list_workspaces)
+    add("GET", ALL_WORKSPACES, rooms.workspace.list_workspaces)
     add("GET", WORKSPACE, rooms.workspace.show)
     add("GET", f"{LOCATIONS}/mfeOperationsStatus/{{operation}}", rooms.operations.status)
     add("GET", f"{LOCATIONS}/mfeOperationResults/{{operation}}", rooms.operations.result)
-    _add_datastores(add, rooms.workspace)
-    for kind, assets in (
-        ("models", rooms.models),
-        ("environments", rooms.environments),
-        ("codes", rooms.codes),
-    ):
-        _add_assets(add, f"{WORKSPACE}/{kind}", assets)
-    upload = f"{WORKSPACE}/codes/{{name}}/versions/{{version}}/startPendingUpload"
-    add("POST", upload, rooms.code_uploads.start)
+    add_asset_routes(add, WORKSPACE, rooms.assets)
     _add_endpoints(add, rooms.endpoints)
     _add_deployments(add, rooms.deployments)
     _add_clients(add, rooms.clients)
@@ -152,27 +143,6 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     add("POST", attach, rooms.attachments.attach)
     add("GET", f"{WORKSPACE}/audit", rooms.conservation.audit)
     return router
-
-
-Add = Callable[[str, str, Handler], None]
-
-
-def _add_datastores(add: Add, workspace: Workspace) -> None:
-    one = f"{WORKSPACE}/datastores/{{datastore}}"
-    add("GET", f"{WORKSPACE}/datastores", workspace.list_datastores)
-    add("GET", one, workspace.show_datastore)
-    add("POST", f"{one}/listSecrets", workspace.list_secrets)
-
-
-def _add_assets(add: Add, base: str, assets: Assets) -> None:
-    version = f"{base}/{{name}}/versions/{{version}}"
-    add("GET", base, assets.list_containers)
-    add("GET", f"{base}/{{name}}", assets.get_container)
-    add("PUT", f"{base}/{{name}}", assets.put_container)
-    add("GET", f"{base}/{{name}}/versions", assets.list_versions)
-    add("GET", version, assets.get_version)
-    add("PUT", version, assets.put_version)
-    add("DELETE", version, assets.delete_version)
 
 
 def _add_clients(add: Add, clients: Clients) -> None:

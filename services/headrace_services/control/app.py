@@ -26,18 +26,16 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_services.certificates import ensure_certificates
+from headrace_services.control import asset_rooms
 from headrace_services.control.access import Access, scoring_audiences
 from headrace_services.control.api import Rooms, build_api
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.asset_references import AssetReferences
-from headrace_services.control.asset_types import CODES, ENVIRONMENTS, MODELS
-from headrace_services.control.assets import Assets
 from headrace_services.control.attach import Attachments
 from headrace_services.control.auth import Authenticator, ensure_admin_token, token_digest
 from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.clients import Clients
-from headrace_services.control.code_uploads import CodeUploads
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.console import build_console
 from headrace_services.control.deployments import Deployments
@@ -66,7 +64,6 @@ from headrace_services.control.settings import Settings
 from headrace_services.control.stored import Shelf
 from headrace_services.control.sweeper import sweep_forever
 from headrace_services.control.uploads import BlockStage
-from headrace_services.control.workspace import Workspace
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import Registry
 from headrace_telemetry.tasks import Tasks
@@ -267,10 +264,7 @@ def _furnish(
     signer = SasSigner.open(settings.home)
     specs = Shelf(stores.specs, Spec)
     operations = Operations(Shelf(stores.states, Operation), ids)
-    assets = {
-        kind.kind: Assets(kind, specs, ids, stores.blobs.has_bytes)
-        for kind in (MODELS, ENVIRONMENTS, CODES)
-    }
+    assets = asset_rooms.furnish(ids, signer, specs, stores.blobs)
     writes = ResourceWrites(
         specs=specs,
         statuses=Shelf(stores.states, Status),
@@ -283,16 +277,15 @@ def _furnish(
         ids=ids,
         writes=writes,
         endpoints=endpoints,
-        references=AssetReferences(ids=ids, assets=assets, has_bytes=stores.blobs.has_bytes),
+        references=AssetReferences(
+            ids=ids, assets=assets.assets, has_bytes=stores.blobs.has_bytes, find=specs.find
+        ),
         logs=fleet,
     )
     rooms = Rooms(
-        workspace=Workspace(ids=ids, signer=signer),
+        workspace=assets.workspace,
         operations=operations,
-        models=assets["models"],
-        environments=assets["environments"],
-        codes=assets["codes"],
-        code_uploads=CodeUploads(ids=ids, signer=signer),
+        assets=assets,
         endpoints=endpoints,
         deployments=deployments,
         attachments=Attachments(

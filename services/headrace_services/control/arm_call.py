@@ -56,6 +56,8 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    target: str = ""
+    """The request path, decoded, without its query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.references import parse_asset
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.assets import Assets
-from headrace_services.control.blob_location import BlobLocation, locate
+from headrace_services.control.blob_location import BlobLocation, located
 from headrace_services.control.records import Spec
 
 
@@ -22,6 +22,8 @@ class AssetReferences:
     ids: ArmIds
     assets: Mapping[str, Assets]
     has_bytes: Callable[[BlobLocation], Awaitable[bool]]
+    find: Callable[[str], Awaitable[Spec | None]]
+    """A spec by its key."""
 
     async def pinned(self, deployment: OnlineDeployment) -> dict[str, Any]:
         """The body to store: every reference is the id of a version that exists.
@@ -67,7 +69,7 @@ class AssetReferences:
         return str(self.ids.version(kind, spec.name, str(spec.arm["version"]))), spec
 
     async def _require_script(self, code: Spec, script: str) -> None:
-        folder = locate(str(code.arm["properties"]["codeUri"]))
+        folder = await located(str(code.arm["properties"]["codeUri"]), self.find)
         path = f"{folder.path}/{script}" if folder.path else script
         if not await self.has_bytes(BlobLocation(container=folder.container, path=path)):
             raise InvalidInput(

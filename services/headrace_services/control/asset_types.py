@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from headrace_api.code import validate_code_arm
+from headrace_api.component import validate_component_arm
+from headrace_api.data import validate_data_arm
 from headrace_api.environment import validate_environment_arm
 from headrace_api.model import validate_model_arm
 from headrace_services.control.assets import AssetType
@@ -24,3 +26,15 @@ ENVIRONMENTS: Final = AssetType(
     defaults={"osType": "Linux", "environmentType": "UserCreated"},
 )
 CODES: Final = AssetType(kind="codes", uri="codeUri", frozen=("codeUri",), check=validate_code_arm)
+DATA: Final = AssetType(
+    kind="data",
+    uri="dataUri",
+    frozen=("dataUri", "dataType"),
+    points_anywhere=True,
+    newest_in_container=("dataType",),
+    check=validate_data_arm,
+)
+COMPONENTS: Final = AssetType(
+    kind="components", frozen=("componentSpec",), check=validate_component_arm
+)
+KINDS: Final = (MODELS, ENVIRONMENTS, CODES, DATA, COMPONENTS)

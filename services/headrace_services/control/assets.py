@@ -1,26 +1,36 @@
-"""Models, environments and code: versions, their containers, latest by creation, archive."""
+"""Assets of all kinds: versions, their containers, latest by creation, archive."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from headrace_api import arm
 from headrace_api.errors import HeadraceError, InvalidInput, NotFound
 from headrace_api.names import check_asset_name, token
-from headrace_api.views import clean_properties
-from headrace_services.control.arm_call import Answer, Call, listing, object_at
+from headrace_bus.errors import RevisionConflict
+from headrace_services.control.arm_call import Answer, Call, object_at
 from headrace_services.control.arm_ids import ArmIds
+from headrace_services.control.asset_bodies import (
+    clean_properties_of,
+    hash_of,
+    is_anonymous,
+    next_version,
+    system_data,
+    view_of,
+)
 from headrace_services.control.audit import audit
-from headrace_services.control.blob_location import BlobLocation, locate
+from headrace_services.control.blob_location import BlobLocation, located, same_place
+from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, asset_key
+from headrace_services.control.resource_writes import ChangedMeanwhile
 from headrace_services.control.stored import Shelf, Stored
 from headrace_telemetry.clock import timestamp
 
-ARCHIVED: Final = {"activeonly": {False}, "archivedonly": {True}, "all": {False, True}}
-MAX_TOP: Final = 10_000
+NEWEST_FIRST: Final = ("", "createdtime desc", "createdat desc")
+OLDEST_FIRST: Final = ("createdtime", "createdtime asc", "createdat asc", "createdat")
 
 
 class UserError(HeadraceError, ValueError):
@@ -40,6 +50,10 @@ class AssetType:
     """Properties that never change once a version exists."""
     uri: str = ""
     """The property that says where the bytes are; empty when the version holds all itself."""
+    points_anywhere: bool = False
+    """Whether the address may be empty yet, or lie outside of this installation."""
+    newest_in_container: tuple[str, ...] = ()
+    """Properties that the container shows of its newest version."""
     check: Callable[[Mapping[str, Any]], object] = lambda _: None
     """Raises InvalidInput on properties that cannot be right; takes the whole ARM body."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +90,7 @@ class Assets:
             modified_at=now,
             created_by=old.value.created_by if old else call.principal.name,
         )
-        stored = await self._specs.put(old, key, spec)
+        stored = await self._put(old, key, spec)
         audit(call, "write", self._id(stored.value), stored.revision)
         return Answer(body=self._version_body(stored.value), status=200 if old else 201)
 
@@ -89,35 +103,47 @@ class Assets:
         stored = await self._specs.get(asset_key(self._type.kind, name, version))
         if stored is None:
             return Answer(status=204)
-        await self._specs.delete(stored)
+        await self._drop(stored)
         audit(call, "delete", self._id(stored.value), stored.revision)
         return Answer(status=200)
 
+    async def delete_container(self, call: Call) -> Answer:
+        """All versions of a name; 204 when there was none."""
+        name = check_asset_name(call.path["name"], kind="name")
+        found = await self._specs.list(self._version_prefix(name))
+        container = await self._specs.get(self._container_key(name))
+        for stored in [*found, *([container] if container else [])]:
+            await self._drop(stored)
+        audit(call, "delete", str(self._ids.container(self._type.kind, name)), 0)
+        return Answer(status=200 if found or container else 204)
+
     async def list_versions(self, call: Call) -> Answer:
         """Newest creation first (azure_rest.md 6.11); a `hash` looks through all names."""
-        is_shown = _view(call)
+        is_shown = view_of(call)
         wanted = call.query.get("hash", "")
         if wanted:
-            found = [one for one in await self._versions() if _hash(one) == wanted]
+            found = [one for one in await self._versions() if hash_of(one) == wanted]
         else:
             found = await self._versions(check_asset_name(call.path["name"], kind="name"))
         shown = [one for one in found if is_shown(one.arm["properties"])]
-        return listing([self._version_body(one) for one in shown[: _top(call)]])
+        if _is_oldest_first(call):
+            shown.reverse()
+        return paged(call, self._ids.control_url, [self._version_body(one) for one in shown])
 
     async def list_containers(self, call: Call) -> Answer:
-        is_shown = _view(call)
+        is_shown = view_of(call)
         by_name: dict[str, list[Spec]] = defaultdict(list)
         for spec in await self._versions():
             by_name[spec.name].append(spec)
         archived = {
             one.value.name: one.value for one in await self._specs.list(self._container_prefix)
         }
-        names = [name for name, specs in by_name.items() if not _is_anonymous(specs[0])]
+        names = [name for name, specs in by_name.items() if not is_anonymous(specs[0])]
         bodies = [
             self._container_body(name, by_name[name], archived.get(name)) for name in sorted(names)
         ]
         shown = [one for one in bodies if is_shown(one["properties"])]
-        return listing(shown[: _top(call)])
+        return paged(call, self._ids.control_url, shown)
 
     async def get_container(self, call: Call) -> Answer:
         name = check_asset_name(call.path["name"], kind="name")
@@ -142,7 +168,7 @@ class Assets:
             created_at=old.value.created_at if old else now,
             modified_at=now,
         )
-        stored = await self._specs.put(old, key, spec)
+        stored = await self._put(old, key, spec)
         audit(call, "write", str(self._ids.container(self._type.kind, name)), stored.revision)
         specs = await self._versions(name)
         body = self._container_body(name, specs, spec)
@@ -169,6 +195,21 @@ class Assets:
     def _container_key(self, name: str) -> str:
         return self._container_prefix + token(name)
 
+    def _version_prefix(self, name: str) -> str:
+        return f"asset.{self._type.kind}." + (f"{token(name)}." if name else "")
+
+    async def _put(self, old: Stored[Spec] | None, key: str, spec: Spec) -> Stored[Spec]:
+        try:
+            return await self._specs.put(old, key, spec)
+        except RevisionConflict:
+            raise ChangedMeanwhile(f"{self._type.kind} {spec.name!r}") from None
+
+    async def _drop(self, stored: Stored[Spec]) -> None:
+        try:
+            await self._specs.delete(stored)
+        except RevisionConflict:
+            raise ChangedMeanwhile(f"{self._type.kind} {stored.value.name!r}") from None
+
     def _named(self, call: Call) -> tuple[str, str]:
         name = check_asset_name(call.path["name"], kind="name")
         return name, check_asset_name(call.path["version"], kind="version")
@@ -185,8 +226,7 @@ class Assets:
 
     async def _versions(self, name: str = "") -> list[Spec]:
         """All versions, or those of one name; newest creation first."""
-        prefix = f"asset.{self._type.kind}." + (f"{token(name)}." if name else "")
-        found = [stored.value for stored in await self._specs.list(prefix)]
+        found = [stored.value for stored in await self._specs.list(self._version_prefix(name))]
         return sorted(found, key=lambda spec: spec.created_at, reverse=True)
 
     async def _checked(self, call: Call, name: str, version: str) -> dict[str, Any]:
@@ -201,7 +241,10 @@ class Assets:
         uri = properties.get(self._type.uri)
         if not isinstance(uri, str) or not uri:
             raise InvalidInput(f"{self._type.uri!r} is required", target=self._type.uri)
-        if not await self._has_bytes(locate(uri)):
+        if self._type.points_anywhere and not uri.startswith("azureml://"):
+            return  # an address elsewhere is kept as it is; nothing of it is read here
+        place = await located(uri, self._specs.find)
+        if not self._type.points_anywhere and not await self._has_bytes(place):
             raise InvalidInput(
                 f"there is nothing at {uri!r}", hint="upload it first", target=self._type.uri
             )
@@ -209,7 +252,7 @@ class Assets:
     def _require_same_contents(self, old: Spec, given: Mapping[str, Any]) -> None:
         before = old.arm["properties"]
         for key in self._type.frozen:
-            if _comparable(key, before.get(key)) != _comparable(key, given.get(key)):
+            if not _is_same(key, before.get(key), given.get(key)):
                 raise UserError(
                     "Asset paths cannot be updated."
                     if key == self._type.uri
@@ -235,14 +278,17 @@ class Assets:
         self, name: str, specs: list[Spec], container: Spec | None
     ) -> dict[str, Any]:
         own = container.arm["properties"] if container else {}
+        newest_properties = specs[0].arm["properties"] if specs else {}
+        shared = {key: newest_properties.get(key) for key in self._type.newest_in_container}
         properties = {
             "description": None,
             "tags": {},
             "properties": {},
             "isArchived": False,
+            **shared,
             **own,
             "latestVersion": specs[0].arm["version"] if specs else None,
-            "nextVersion": _next_version(specs),
+            "nextVersion": next_version(specs),
             "provisioningState": "Succeeded",
         }
         newest = specs[0] if specs else container
@@ -250,59 +296,18 @@ class Assets:
         return arm.resource(self._ids.container(self._type.kind, name), properties, systemData=data)
 
 
-def clean_properties_of(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties without nulls, and `properties.properties` without what the SDK adds."""
-    kept = {key: value for key, value in properties.items() if value is not None}
-    kept.pop("provisioningState", None)
-    if "properties" in kept:
-        kept["properties"] = clean_properties(kept)
-    return kept
+def _is_same(key: str, one: Any, other: Any) -> bool:
+    if key.endswith("Uri") and isinstance(one, str) and isinstance(other, str):
+        return same_place(one, other)
+    return (one or None) == (other or None)
 
 
-def system_data(spec: Spec) -> dict[str, Any]:
-    """Both times or nothing: the SDK formats both (azure_rest.md 2)."""
-    return {
-        "createdBy": spec.created_by,
-        "createdByType": "User",
-        "createdAt": spec.created_at,
-        "lastModifiedBy": spec.created_by,
-        "lastModifiedByType": "User",
-        "lastModifiedAt": spec.modified_at,
-    }
-
-
-def _next_version(specs: Iterable[Spec]) -> str:
-    numbers = [int(v) for v in (str(spec.arm["version"]) for spec in specs) if v.isdecimal()]
-    return str(max(numbers, default=0) + 1)
-
-
-def _comparable(key: str, value: Any) -> Any:
-    if isinstance(value, str) and key.endswith("Uri"):
-        return locate(value)
-    return value or None
-
-
-def _hash(spec: Spec) -> str:
-    return str(spec.arm["properties"].get("properties", {}).get("hash_sha256", ""))
-
-
-def _is_anonymous(spec: Spec) -> bool:
-    return bool(spec.arm["properties"].get("isAnonymous"))
-
-
-def _view(call: Call) -> Callable[[Mapping[str, Any]], bool]:
-    """What `listViewType` lets through. Raises InvalidInput."""
-    view = call.query.get("listViewType", "ActiveOnly")
-    wanted = ARCHIVED.get(view.lower())
-    if wanted is None:
+def _is_oldest_first(call: Call) -> bool:
+    """Raises InvalidInput on an order that is not by creation."""
+    order = " ".join(call.query.get("$orderBy", "").lower().split())
+    if order not in NEWEST_FIRST + OLDEST_FIRST:
         raise InvalidInput(
-            f"listViewType is {view!r}: use ActiveOnly, ArchivedOnly or All", target="listViewType"
+            f"$orderBy is {order[:40]!r}: use 'createdtime desc' or 'createdtime asc'",
+            target="$orderBy",
         )
-    return lambda properties: bool(properties.get("isArchived")) in wanted
-
-
-def _top(call: Call) -> int:
-    text = call.query.get("$top", str(MAX_TOP))
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise InvalidInput(f"$top is {text!r}: use a whole number", target="$top")
-    return min(int(text), MAX_TOP)
+    return order in OLDEST_FIRST

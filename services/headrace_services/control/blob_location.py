@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from headrace_api.errors import InvalidInput, NotFound
 from headrace_api.references import parse_path
+from headrace_services.control.records import Spec, catalog_key
 
 DATASTORES: Final = {
     "workspaceblobstore": "azureml-blobstore",
@@ -24,6 +26,36 @@ class BlobLocation:
 
     container: str
     path: str
+
+
+async def located(uri: str, find: Callable[[str], Awaitable[Spec | None]]) -> BlobLocation:
+    """As `locate`, in datastores that users made too; `find` reads a spec by its key."""
+    if not uri.startswith("azureml://"):
+        return locate(uri)
+    place = parse_path(uri)
+    if place.datastore in DATASTORES:
+        return locate(uri)
+    spec = await find(catalog_key("datastores", place.datastore))
+    if spec is None:
+        raise NotFound(f"datastore {place.datastore!r} does not exist", target=uri)
+    container = str(spec.arm["properties"]["containerName"])
+    return BlobLocation(container=container, path=place.path.rstrip("/"))
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two addresses name the same bytes, in whatever form each is written."""
+    return one == other or _comparable(one) == _comparable(other)
+
+
+def _comparable(uri: str) -> object:
+    if uri.startswith("azureml://") and "/paths/" in uri:
+        place = parse_path(uri)
+        if place.datastore not in DATASTORES:
+            return place.datastore, place.path.rstrip("/")
+    try:
+        return locate(uri)
+    except (InvalidInput, NotFound):
+        return uri.rstrip("/")
 
 
 def locate(uri: str) -> BlobLocation:

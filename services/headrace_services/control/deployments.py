@@ -13,8 +13,8 @@ from headrace_api.online_endpoint import MAX_DEPLOYMENTS
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm_call import Answer, Call, listing, object_at
 from headrace_services.control.arm_ids import ArmIds
+from headrace_services.control.asset_bodies import system_data
 from headrace_services.control.asset_references import AssetReferences
-from headrace_services.control.assets import system_data
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.logs_view import read_logs
 from headrace_services.control.merge_patch import merged

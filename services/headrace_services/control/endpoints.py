@@ -12,7 +12,7 @@ from headrace_api.names import check_endpoint_name
 from headrace_api.online_endpoint import validate_endpoint_arm
 from headrace_services.control.arm_call import Answer, Call, listing, object_at
 from headrace_services.control.arm_ids import ArmIds
-from headrace_services.control.assets import system_data
+from headrace_services.control.asset_bodies import system_data
 from headrace_services.control.audit import audit
 from headrace_services.control.issuer import Issuer
 from headrace_services.control.keys import EndpointKeys, given_keys, key_type_of

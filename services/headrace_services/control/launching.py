@@ -15,7 +15,7 @@ from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.references import parse_asset
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.wire.launch import AssetFile, EnvironmentSpec, Launch, Probe
-from headrace_services.control.blob_location import BlobLocation, locate
+from headrace_services.control.blob_location import BlobLocation, located
 from headrace_services.control.records import Instance, Spec, asset_key
 
 REPORT_MARGIN_S: Final = 10.0  # the scorer keeps the same budget and knows better why
@@ -71,7 +71,7 @@ class LaunchBuilder:
     async def _model_files(self, model: Spec | None) -> tuple[AssetFile, ...]:
         if model is None:
             return ()
-        place = locate(str(model.arm["properties"]["modelUri"]))
+        place = await located(str(model.arm["properties"]["modelUri"]), self.find)
         return await self._files(place, keep_name=True, what=f"model {model.name!r}")
 
     async def _code_files(self, typed: OnlineDeployment) -> tuple[AssetFile, ...]:
@@ -79,7 +79,7 @@ class LaunchBuilder:
         found = await self._asset("codes", code.code if code else None)
         if found is None:
             return ()
-        place = locate(str(found.arm["properties"]["codeUri"]))
+        place = await located(str(found.arm["properties"]["codeUri"]), self.find)
         return await self._files(place, keep_name=False, what=f"code {found.name!r}")
 
     async def _environment(self, typed: OnlineDeployment) -> EnvironmentSpec:

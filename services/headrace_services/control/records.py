@@ -3,6 +3,7 @@
     spec    endpoint.<ep>                   Spec, with the names of its deployments
             deployment.<ep>.<dep>           Spec
             asset.<kind>.<name>.<version>   Spec (names and versions as tokens)
+            catalog.<kind>.<name>           Spec of a datastore, compute or schedule
             client.<id>                     Client
             issuer.<id>                     OuterIssuer
     state   status.endpoint.<ep>            Status
@@ -218,6 +219,11 @@ def deployment_key(endpoint: str, deployment: str) -> str:
 def asset_key(kind: str, name: str, version: str) -> str:
     """Key of a model, environment, code, data or component version."""
     return f"asset.{kind}.{token(name)}.{token(version)}"
+
+
+def catalog_key(kind: str, name: str) -> str:
+    """Key of a datastore, compute, schedule, or of the workspace's own words."""
+    return f"catalog.{kind}.{token(name.lower())}"
 
 
 def endpoint_status_key(endpoint: str) -> str:

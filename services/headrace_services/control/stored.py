@@ -43,6 +43,11 @@ class Shelf(Generic[R]):
             return None
         return Stored(key=key, value=self._kind.decode(record.value), revision=record.revision)
 
+    async def find(self, key: str) -> R | None:
+        """As `get`, without the revision."""
+        stored = await self.get(key)
+        return None if stored is None else stored.value
+
     async def list(self, prefix: str) -> list[Stored[R]]:
         """Every record under a prefix, by key."""
         records = await self._bucket.list(prefix)

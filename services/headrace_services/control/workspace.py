@@ -11,15 +11,28 @@ from uuid import NAMESPACE_URL, uuid5
 
 from headrace_api import arm
 from headrace_api.errors import InvalidInput, NotFound
-from headrace_services.control.arm_call import Answer, Call, Handler, listing
+from headrace_bus.errors import RevisionConflict
+from headrace_services.control.arm_call import (
+    Answer,
+    Call,
+    Handler,
+    listing,
+    object_at,
+    text_at,
+)
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.audit import audit
-from headrace_services.control.blob_location import DATASTORES
+from headrace_services.control.catalog import Catalog
+from headrace_services.control.merge_patch import merged
+from headrace_services.control.nouns import STORAGE_SUFFIX
+from headrace_services.control.records import Spec, catalog_key
+from headrace_services.control.resource_writes import ChangedMeanwhile
 from headrace_services.control.sas import SasSigner
+from headrace_services.control.stored import Shelf
+from headrace_telemetry.clock import timestamp
 
 CLOUD_NAME: Final = "headrace"
-STORAGE_SUFFIX: Final = "core.windows.net"  # never resolved: see `account_name`
-DEFAULT_DATASTORE: Final = "workspaceblobstore"
+WORDS: Final = ("description", "friendlyName")
 SAS_LIFETIME: Final = timedelta(hours=8)
 SAS_LIFETIME_MAX_H: Final = 24 * 7
 
@@ -30,6 +43,9 @@ class Workspace:
 
     ids: ArmIds
     signer: SasSigner
+    words: Shelf[Spec]
+    """Where the workspace's tags and description are kept."""
+    datastores: Catalog
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def require(self, call: Call) -> None:
@@ -58,10 +74,32 @@ class Workspace:
         return checked
 
     async def show(self, call: Call) -> Answer:
-        return Answer(body=self._document())
+        return Answer(body=await self._document())
+
+    async def update(self, call: Call) -> Answer:
+        """Merge tags and words; nothing else of a workspace can be changed."""
+        key = catalog_key("workspaces", self.ids.workspace.workspace)
+        old = await self.words.get(key)
+        tags = object_at(call.body, "tags") if call.body.get("tags") is not None else {}
+        words = object_at(call.body, "properties") if call.body.get("properties") else {}
+        for name in WORDS:
+            text_at(words, name)
+        patch: dict[str, Any] = {name: words[name] for name in WORDS if name in words}
+        patch["tags"] = tags
+        now = timestamp()
+        arm_body = merged(old.value.arm if old else {}, patch)
+        created_at = old.value.created_at if old else now
+        name = self.ids.workspace.workspace
+        spec = Spec(name=name, arm=arm_body, created_at=created_at, modified_at=now)
+        try:
+            stored = await self.words.put(old, key, spec)
+        except RevisionConflict:
+            raise ChangedMeanwhile(str(self.ids.workspace)) from None
+        audit(call, "write", str(self.ids.workspace), stored.revision)
+        return Answer(body=await self._document())
 
     async def list_workspaces(self, call: Call) -> Answer:
-        return listing([self._document()])
+        return listing([await self._document()])
 
     async def discovery(self, call: Call) -> Answer:
         services = ("api", "history", "experimentation", "modelmanagement", "catalog")
@@ -73,60 +111,34 @@ class Workspace:
         old = call.query.get("api-version", "") < "2020"
         return Answer(body=[document] if old else document)
 
-    async def list_datastores(self, call: Call) -> Answer:
-        names = list(DATASTORES)
-        if call.query.get("isDefault", "").lower() == "true":
-            names = [DEFAULT_DATASTORE]
-        return listing([self._datastore(name) for name in names])
-
-    async def show_datastore(self, call: Call) -> Answer:
-        return Answer(body=self._datastore(_known_datastore(call)))
-
     async def list_secrets(self, call: Call) -> Answer:
         """A signature for the datastore's one container."""
-        container = DATASTORES[_known_datastore(call)]
+        found = await self.datastores.known(call.path["name"])
+        container = str(found["properties"]["containerName"])
         sas = self.signer.sign(container, now=self.now(), lifetime=_lifetime(call.body))
-        secret_of = self.ids.workspace.child("datastores", call.path["datastore"])
+        secret_of = self.ids.workspace.child("datastores", call.path["name"])
         audit(call, "listSecrets", str(secret_of), 0)
         return Answer(body={"secretsType": "Sas", "sasToken": sas})
 
-    def account_name(self) -> str:
-        """Where blobs are, in the SDK's `https://{accountName}.blob.{suffix}` (azure_rest.md 1.3).
-
-        The last segment is lost again where the SDK joins URLs, so the store answers with it and
-        without.
-        """
-        base = urlsplit(self.ids.blob_base)
-        return f"{base.netloc}{base.path}/_"
-
-    def _document(self) -> dict[str, Any]:
+    async def _document(self) -> dict[str, Any]:
         base, workspace = self.ids.control_url, self.ids.workspace
+        stored = await self.words.get(catalog_key("workspaces", workspace.workspace))
+        own = stored.value.arm if stored else {}
         properties = {
+            "description": own.get("description", ""),
             "workspaceId": str(uuid5(NAMESPACE_URL, str(workspace))),
-            "friendlyName": workspace.workspace,
+            "friendlyName": own.get("friendlyName", workspace.workspace),
             "discoveryUrl": f"{base}/discovery",
             "mlFlowTrackingUri": f"azureml://{urlsplit(base).netloc}/mlflow/v1.0{workspace}",
             "provisioningState": "Succeeded",
         }
         return arm.resource(
-            workspace, properties, location=self.ids.location, kind="Default", tags={}
+            workspace,
+            properties,
+            location=self.ids.location,
+            kind="Default",
+            tags=own.get("tags", {}),
         )
-
-    def _datastore(self, name: str) -> dict[str, Any]:
-        properties = {
-            "datastoreType": "AzureBlob",
-            "accountName": self.account_name(),
-            "containerName": DATASTORES[name],
-            "endpoint": STORAGE_SUFFIX,
-            "protocol": "https",
-            # `None` would make the SDK show its own token to the blob wire.
-            "credentials": {"credentialsType": "AccountKey"},
-            "isDefault": name == DEFAULT_DATASTORE,
-            "serviceDataAccessAuthIdentity": "None",
-            "tags": {},
-            "properties": {},
-        }
-        return arm.resource(self.ids.workspace.child("datastores", name), properties)
 
     def _cloud(self) -> dict[str, Any]:
         base = self.ids.control_url
@@ -146,13 +158,14 @@ class Workspace:
         } | dict.fromkeys(unused, base)
 
 
-def _known_datastore(call: Call) -> str:
-    name = call.path["datastore"]
-    if name in DATASTORES:
-        return name
-    raise NotFound(
-        f"datastore {name!r} does not exist; there are {', '.join(DATASTORES)}", target="datastore"
-    )
+def account_name(ids: ArmIds) -> str:
+    """Where blobs are, in the SDK's `https://{accountName}.blob.{suffix}` (azure_rest.md 1.3).
+
+    The last segment is lost again where the SDK joins URLs, so the store answers with it and
+    without.
+    """
+    base = urlsplit(ids.blob_base)
+    return f"{base.netloc}{base.path}/_"
 
 
 def _lifetime(body: dict[str, Any]) -> timedelta:
