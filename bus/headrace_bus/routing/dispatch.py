@@ -17,6 +17,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final
 
+from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, takes
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
@@ -78,6 +79,7 @@ class Instance:
         "iid",
         "open",
         "others",
+        "pace",
         "reach",
         "ready",
         "seen",
@@ -98,6 +100,7 @@ class Instance:
         self.seen = 0.0
         self.open: dict[str, Ticket] = {}
         """Requests of this ingress at the instance, by id."""
+        self.pace = Pace()
         self.others = 0
         """At least so many slots are used by others; exact when nothing of ours is on the way."""
         self.wanted = False
@@ -131,6 +134,8 @@ class Dispatch:
         """True while the ingress is cut off: nothing is bound, and only deadlines end a request."""
         self._rng = rng
         self._wanted = 0
+        self._bound = 0
+        self._slow = 0
 
     @property
     def pending(self) -> int:
@@ -175,6 +180,22 @@ class Dispatch:
             instance.wanted = False
             self._wanted -= 1
         return n
+
+    def measured(self, iid: str, took_s: float) -> None:
+        """A request came back from the instance `took_s` after it was sent."""
+        instance = self.instances.get(iid)
+        if instance is None or len(self.instances) == 1:
+            return
+        pace = instance.pace
+        pace.add(took_s)
+        if pace.samples % JUDGE_EACH and not pace.slow:
+            return
+        others = [one.pace for one in self.instances.values() if one is not instance and one.usable]
+        slow = is_slow(pace, others)
+        if slow and not pace.slow:
+            pace.probe_at = self._bound + PROBE_EACH
+        self._slow += slow - pace.slow
+        pace.slow = slow
 
     def answered(self, ticket: Ticket, free: int) -> None:
         """The instance is done with the request; `free` is what it says of its slots."""
@@ -246,6 +267,7 @@ class Dispatch:
         if instance is None:
             return []
         self._unwant(instance)
+        self._slow -= instance.pace.slow
         lost = list(instance.open.values())
         for ticket in lost:
             self._release(ticket)
@@ -265,7 +287,8 @@ class Dispatch:
             return self._want_nothing() if self._wanted else []
         changes = []
         for instance in self.instances.values():
-            if instance.others and instance.usable and not instance.wanted:
+            known = instance.wanted or instance.pace.slow
+            if instance.others and instance.usable and not known:
                 instance.wanted = True
                 self._wanted += 1
                 changes.append(WantChange(instance=instance, n=len(self.queue)))
@@ -314,6 +337,8 @@ class Dispatch:
             taken = len(instance.open) + instance.others
             if taken >= instance.slots or not instance.ready or instance.suspect:
                 continue
+            if instance.pace.slow and not self._worth_it(instance):
+                continue
             load = taken / instance.slots
             if load < least:
                 best, least, ties = instance, load, 1
@@ -323,11 +348,25 @@ class Dispatch:
                     best = instance
         return best
 
+    def _worth_it(self, slow: Instance) -> bool:
+        """Whether a slow instance gets the next request."""
+        others = [one for one in self.instances.values() if one.usable and not one.pace.slow]
+        return takes(
+            slow.pace,
+            number=self._bound,
+            waiting=len(self.queue),
+            slots=sum(one.slots for one in others),
+            usual_s=min((one.pace.seconds for one in others), default=0.0),
+        )
+
     def _bind(self, ticket: Ticket, instance: Instance, now: float) -> None:
         ticket.instance = instance
         ticket.sent = now
         ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
         instance.open[ticket.request_id] = ticket
+        self._bound += 1
+        if self._slow and instance.pace.slow:
+            instance.pace.probe_at = self._bound + PROBE_EACH
         self.in_flight += 1
 
     def _release(self, ticket: Ticket) -> Instance | None:

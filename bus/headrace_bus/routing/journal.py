@@ -91,6 +91,10 @@ class JournaledDispatch(Dispatch):
         self._line("remove", [iid], [one.request_id for one in made])
         return made
 
+    def measured(self, iid: str, took_s: float) -> None:
+        super().measured(iid, took_s)
+        self._line("measured", [iid, took_s], None)
+
     def withdraw(self, ticket: Ticket) -> Instance | None:
         made = super().withdraw(ticket)
         self._line("withdraw", [ticket.request_id], made and made.iid)
@@ -165,7 +169,7 @@ class _Replayed:
                 return _ids(dispatch.remove(iid))
             case "resume", [cut_off_s, now]:
                 return _ids(dispatch.resume(cut_off_s, now))
-            case (("granted" | "suspect"), [iid, *rest]):
+            case (("granted" | "suspect" | "measured"), [iid, *rest]):
                 return getattr(dispatch, what)(iid, *rest)
             case (("answered" | "refused" | "turned_away" | "retry"), [request_id, *rest]):
                 return getattr(dispatch, what)(tickets[request_id], *rest)

@@ -133,6 +133,7 @@ class Lane:
             return
         if answer.kind == _DONE:
             self.metrics.run_s.observe(answer.exec_us / 1e6)
+            self.dispatch.measured(known.iid, monotonic() - call.sent)
             self._finish(call, answer, answer.free)
         elif answer.kind in _STREAM:
             self._chunk(call, answer)

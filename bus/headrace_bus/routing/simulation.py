@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from math import inf
+from math import inf, log
 from typing import Final, NamedTuple
 
 from headrace_bus.routing.admission import WANT_SHIFT, Admission, Admitted, Grant
@@ -68,6 +68,19 @@ def pareto_load(
     return jobs
 
 
+def lognormal_load(
+    seed: int, *, requests: int, servers: int, load: float, mean_s: float, sigma: float = 1.0
+) -> list[Job]:
+    """Poisson arrivals, lognormal service with this mean."""
+    rng = random.Random(seed)
+    mu = log(mean_s) - sigma * sigma / 2
+    now, jobs = 0.0, []
+    for _ in range(requests):
+        now += rng.expovariate(load * servers / mean_s)
+        jobs.append(Job(now, rng.lognormvariate(mu, sigma)))
+    return jobs
+
+
 class _Ingress:
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
@@ -84,10 +97,18 @@ class DispatchSimulation:
     """Ingresses and instances with messages between them, one event after the other."""
 
     def __init__(
-        self, *, ingresses: int, instances: int, slots: int, latency_s: float, seed: int
+        self,
+        *,
+        ingresses: int,
+        instances: int,
+        slots: int,
+        latency_s: float,
+        seed: int,
+        slowed: float = 1.0,
     ) -> None:
         self.outcome = Outcome()
         self._latency_s = latency_s
+        self._slowed = slowed
         self._rng = random.Random(seed)
         self._ingresses = {
             f"i{n}": _Ingress(f"i{n}", self._rng.randrange(2**32)) for n in range(ingresses)
@@ -149,6 +170,8 @@ class DispatchSimulation:
             self._grants(instance, admission.grants(now), now)
             if isinstance(verdict, Admitted):
                 service = self._jobs[ticket.request_id].service_s
+                if instance.name == "s0":
+                    service *= self._slowed
                 self._at(now + service, self._finish(instance, ingress, ticket))
             else:
                 self._send(now, self._busy(ingress, ticket))
@@ -175,6 +198,8 @@ class DispatchSimulation:
 
     def _answer(self, ingress: _Ingress, ticket: Ticket, free: int, now: float) -> None:
         self.outcome.latency_s.append(now - ticket.arrived)
+        if ticket.instance is not None:
+            ingress.dispatch.measured(ticket.instance.iid, now - ticket.sent)
         ingress.dispatch.answered(ticket, free)
         self._settle(ingress, now)
 
@@ -235,10 +260,16 @@ def simulate_dispatch(
     slots: int = 1,
     latency_s: float = LATENCY_S,
     seed: int = 0,
+    slowed: float = 1.0,
 ) -> Outcome:
-    """Run a load through our dispatch and admission."""
+    """Run a load through our dispatch and admission; one instance takes `slowed` times as long."""
     simulation = DispatchSimulation(
-        ingresses=ingresses, instances=instances, slots=slots, latency_s=latency_s, seed=seed
+        ingresses=ingresses,
+        instances=instances,
+        slots=slots,
+        latency_s=latency_s,
+        seed=seed,
+        slowed=slowed,
     )
     return simulation.run(jobs)
 
