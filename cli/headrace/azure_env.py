@@ -106,6 +106,8 @@ def variables(base: str, bundle: Path, configuration: str) -> dict[str, str]:
     }
     return {
         "REQUESTS_CA_BUNDLE": str(bundle),
+        # az reads the metadata by urllib, which knows this variable only.
+        "SSL_CERT_FILE": str(bundle),
         **chosen.get(configuration, {}),
         "AZURE_SUBSCRIPTION_ID": workspace.subscription,
         "AZURE_RESOURCE_GROUP": workspace.resource_group,
