@@ -11,7 +11,7 @@ import click
 
 from headrace import edit, online_endpoint, operations
 from headrace.call import Call
-from headrace.errors import BadUsage, OperationFailed
+from headrace.errors import BadUsage, Detached, OperationFailed
 from headrace_api.errors import Conflict
 from headrace_api.names import check_endpoint_name
 from headrace_api.views import deployment_view
@@ -48,7 +48,7 @@ def create(call: Call) -> Any:
     else:
         _require_same(existing, body, deployment)
         call.say(f"deployment {deployment.name} is unchanged")
-        result = deployment_view(existing)
+        result = deployment_view(_settled(call, deployment, existing))
     if call.flag("all_traffic"):
         online_endpoint.put_traffic(call, deployment.endpoint_name, {deployment.name: 100})
         call.say(f"  ✓ traffic {deployment.name} 100 %")
@@ -94,16 +94,8 @@ def delete(call: Call) -> None:
 
 def wait(call: Call) -> Any:
     """Wait for a state, and show the deployment when it still exists."""
-    path = _named(call)
-    found: list[Any] = [None]
-
-    def look() -> str | None:
-        found[0] = call.client.find(path)
-        return None if found[0] is None else _state(found[0])
-
-    what = f"deployment {call.text('name')!r}"
-    operations.wait_for(call, look, what=what, timeout_s=online_endpoint.timeout_s(call))
-    return None if found[0] is None else deployment_view(found[0])
+    found = _waited(call, _named(call), call.text("name"), online_endpoint.timeout_s(call))
+    return None if found is None else deployment_view(found)
 
 
 def get_logs(call: Call) -> None:
@@ -227,13 +219,55 @@ def _put(call: Call, deployment: OnlineDeployment, body: Mapping[str, Any]) -> A
     name, endpoint = deployment.name, deployment.endpoint_name
     path = path_of(endpoint, name)
     answer = call.client.put(path, body)
-    resume = f"headrace online-deployment wait -n {name} -e {endpoint}"
     try:
-        operations.finish(call, answer, what=f"deployment {name!r}", resume=resume)
+        operations.finish(
+            call, answer, what=f"deployment {name!r}", resume=_resume(call, deployment)
+        )
     except OperationFailed as error:
         _explain(call, error, deployment)
         raise
     return deployment_view(answer.json() if call.flag("no_wait") else call.client.get(path))
+
+
+def _resume(call: Call, deployment: OnlineDeployment) -> str:
+    """How to wait again after a Ctrl-C."""
+    if call.flag("all_traffic"):
+        return "the same command again waits for it, and then gives it the traffic"
+    return f"headrace online-deployment wait -n {deployment.name} -e {deployment.endpoint_name}"
+
+
+def _settled(call: Call, deployment: OnlineDeployment, existing: Any) -> Any:
+    """The deployment after what an earlier command began; at once where nothing is under way."""
+    if call.flag("no_wait") or _state(existing) == "Succeeded":
+        return existing
+    path = path_of(deployment.endpoint_name, deployment.name)
+    try:
+        return _waited(call, path, deployment.name, None)
+    except KeyboardInterrupt:
+        raise Detached(
+            f"deployment {deployment.name!r} is still running; only the waiting was stopped",
+            hint=_resume(call, deployment),
+        ) from None
+    except OperationFailed as error:
+        _explain(call, error, deployment)
+        raise
+
+
+def _waited(call: Call, path: str, name: str, timeout_s: float | None) -> Any:
+    """The deployment once it is as `--for` says. Raises OperationFailed with what control says."""
+    found: list[Any] = [None]
+
+    def look() -> str | None:
+        found[0] = call.client.find(path)
+        return None if found[0] is None else _state(found[0])
+
+    try:
+        operations.wait_for(call, look, what=f"deployment {name!r}", timeout_s=timeout_s)
+    except OperationFailed as error:
+        told = found[0]["properties"].get("statusDetails", {}).get("error") or {}
+        error.label, error.detail = str(told.get("code", "")), str(told.get("message", ""))
+        raise
+    return found[0]
 
 
 def _explain(call: Call, error: OperationFailed, deployment: OnlineDeployment) -> None:

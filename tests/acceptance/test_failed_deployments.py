@@ -151,3 +151,30 @@ def test_a_failed_update_leaves_the_old_version_serving_and_says_so(serving: Wor
     serving.platform.run(*update)
     shown = serving.platform.json("online-deployment", "show", "-e", "shop", "-n", "blue")
     assert shown["provisioning_state"].lower() == "succeeded"
+
+
+SLOW = "import time\n\n\ndef init():\n    time.sleep(4)\n\n\ndef run(raw):\n    return raw\n"
+
+
+def test_the_same_command_after_a_ctrl_c_waits_for_the_start_that_goes_on(
+    serving: Workbench,
+) -> None:
+    """Else it would say `unchanged` at once, and give all traffic to what cannot answer yet."""
+    file = serving.deployment_file("shop", "later", "patient")
+    (serving.folder / "shop-later-code" / "score.py").write_text(SLOW)
+    words = ["online-deployment", "create", "-f", str(file)]
+    serving.platform.run(*words, "--no-wait")
+    shown = serving.platform.json(*words)
+    assert shown["provisioning_state"] == "Succeeded"
+    serving.platform.run("online-deployment", "delete", "-e", "shop", "-n", "later", "-y")
+
+    (serving.folder / "shop-later-code" / "score.py").write_text(
+        SLOW.replace("time.sleep(4)", "time.sleep(2)\n    raise RuntimeError('no good')")
+    )
+    serving.platform.run(*words, "--no-wait")
+    failed = serving.platform.run(*words, code=5)
+    assert "RuntimeError: no good" in failed.stderr
+    assert "traffic is unchanged: blue 100 %" in failed.stderr
+    wait = ["online-deployment", "wait", "-e", "shop", "-n", "later"]
+    assert "RuntimeError: no good" in serving.platform.run(*wait, code=5).stderr
+    serving.platform.run("online-deployment", "delete", "-e", "shop", "-n", "later", "-y")
