@@ -73,7 +73,7 @@ def _credentials(home: Home, role: str, given: Path | None) -> Path | None:
     return given or (own if own.exists() else None)
 
 
-@_service("control", port=9443, console_port=9080)
+@_service("control", port=9443, console_port=0)
 def control(
     home_flag: str | None,
     nats_url: str | None,

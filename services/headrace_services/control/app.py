@@ -135,6 +135,7 @@ async def run(
         if console is not None:
             page = build_console(metrics.registry, ready.is_set, _places(settings))
             await _serve(stack, page, console, settings.drain_s)
+            log.info("the console serves", port=console.getsockname()[1])
         tasks.forever(sweep_forever(rooms.operations, stores.blobs), "sweep", on_end=stop.set)
         tasks.forever(rooms.issuers.refresh_forever(), "issuers", on_end=stop.set)
         ready.set()
