@@ -103,3 +103,18 @@ def _chosen(call: Call, kind: str) -> Any:
         version=call.text("version"),
         label=call.text("label"),
     )
+
+
+def download(call: Call, kind: str, uri: str) -> Any:
+    """Write a version's files below --download-path, in a folder of the asset's name."""
+    from pathlib import Path
+
+    from headrace.download import download as fetch
+
+    arm = _chosen(call, kind)
+    address = str(arm["properties"][uri])
+    if not address.lower().startswith("azureml://"):
+        raise BadUsage(f"{address} lies elsewhere; only what is in a datastore is downloaded")
+    target = Path(call.text("download_path") or ".") / call.text("name")
+    count = fetch(call.client, address, target)
+    return {"path": str(target), "files": count}

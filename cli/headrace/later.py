@@ -7,9 +7,7 @@ from typing import Final
 GROUPS: Final = {
     "batch-endpoint": "Endpoints that run jobs. (not offered yet)",
     "batch-deployment": "Scoring code behind a batch endpoint. (not offered yet)",
-    "data": "Data assets. (not offered yet)",
     "job": "Jobs. (not offered yet)",
-    "schedule": "Schedules. (not offered yet)",
 }
 
 VERBS: Final = (
@@ -41,7 +39,6 @@ VERBS: Final = (
     ("batch-deployment list-jobs", "--endpoint-name -e, --name -n", "", ""),
     ("batch-deployment show", "--endpoint-name -e, --name -n", "", ""),
     ("batch-deployment update", "", "--endpoint-name -e, --file -f, --name -n, --no-wait", "GEN"),
-    ("model download", "--name -n, --version -v", "--download-path -p, --registry-name", ""),
     ("model package", "--file -f, --name -n, --version -v", "--registry-name", ""),
     (
         "model share",
@@ -55,16 +52,6 @@ VERBS: Final = (
         "",
         "",
     ),
-    ("data archive", "--name -n", "--label -l, --version -v", ""),
-    (
-        "data create",
-        "",
-        (
-            "--datastore, --description -d, --file -f, --name -n, --no-wait, --path -p,"
-            " --registry-name, --skip-validation, --type -t, --version -v"
-        ),
-        "--set",
-    ),
     (
         "data import",
         "",
@@ -73,12 +60,6 @@ VERBS: Final = (
             "--skip-validation, --type -t, --version -v"
         ),
         "--set",
-    ),
-    (
-        "data list",
-        "",
-        "--archived-only, --include-archived, --max-results -r, --name -n, --registry-name",
-        "",
     ),
     (
         "data list-materialization-status",
@@ -92,15 +73,12 @@ VERBS: Final = (
         "--mode (=ro_mount), --mount-point (=/home/azureuser/mount/data), --persistent",
         "",
     ),
-    ("data restore", "--name -n", "--label -l, --version -v", ""),
     (
         "data share",
         "--name -n, --registry-name, --share-with-name, --share-with-version, --version -v",
         "",
         "",
     ),
-    ("data show", "--name -n", "--label -l, --registry-name, --version -v", ""),
-    ("data update", "--name -n", "--label -l, --registry-name, --version -v", "GEN"),
     ("job archive", "--name -n", "", ""),
     ("job cancel", "--name -n", "", ""),
     ("job connect-ssh", "--name -n", "--node-index -i (=0), --private-key-file-path -f", ""),
@@ -126,12 +104,5 @@ VERBS: Final = (
     ("job stream", "--name -n", "", ""),
     ("job update", "--name -n", "--web -e", "GEN"),
     ("job validate", "--file -f", "", "--set"),
-    ("schedule create", "--file -f", "--name -n, --no-wait", "--set"),
-    ("schedule delete", "--name -n", "--no-wait", ""),
-    ("schedule disable", "--name -n", "--no-wait", ""),
-    ("schedule enable", "--name -n", "--no-wait", ""),
-    ("schedule list", "", "--disabled-only, --include-disabled, --max-results -r", ""),
-    ("schedule show", "--name -n", "", ""),
     ("schedule trigger", "--name -n", "", ""),
-    ("schedule update", "--name -n", "--no-wait", "GEN"),
 )

@@ -108,3 +108,7 @@ def _same_latest(call: Call, name: str, uri: str) -> dict[str, Any] | None:
 def _tail(uri: str) -> str:
     """The part that is the same in the short and the long form."""
     return uri.partition("/datastores/")[2] or uri.partition("//datastores/")[2] or uri
+
+
+def download(call: Call) -> Any:
+    return assets.download(call, KIND, "modelUri")

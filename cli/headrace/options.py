@@ -60,7 +60,7 @@ CHOICES: Final = {
     "--container": ("inference-server", "storage-initializer"),
     "--for": ("deployed", "deleted"),
 }
-INTEGERS: Final = frozenset({"--lines", "--max-results"})
+INTEGERS: Final = frozenset({"--lines", "--max-instances", "--max-results", "--min-instances"})
 GENERIC: Final = {
     "": (),
     "--set": ("--set",),
@@ -79,6 +79,8 @@ HELP: Final = {
     "--container": "Whose log; default inference-server.",
     "--deployment-name": "Send the request to this deployment, whatever its weight.",
     "--description": "Description.",
+    "--display-name": "Name that people read.",
+    "--download-path": "Folder to write into; default the current one.",
     "--endpoint": "Limit the role to this endpoint.",
     "--endpoint-name": "Name of the endpoint.",
     "--file": "YAML file.",
@@ -93,6 +95,8 @@ HELP: Final = {
     "--label": "Label instead of a version, such as latest.",
     "--lines": "Lines from the end of the log.",
     "--max-results": "At most this many.",
+    "--max-instances": "Most nodes.",
+    "--min-instances": "Least nodes.",
     "--mirror-traffic": "Copy a share of the traffic to one deployment: green=10.",
     "--name": "Name.",
     "--no-wait": "Return as soon as the request is accepted.",
@@ -103,13 +107,14 @@ HELP: Final = {
     "--request-file": "File with the body of the request.",
     "--role": "owner, contributor, reader or scorer.",
     "--set": "Change one value: path.to.key=value.",
+    "--size": "Size of a node, as Standard_DS3_v2.",
     "--skip-script-validation": "Do not look for init and run in the scoring script.",
     "--stage": "Stage of the model.",
     "--subject": "Only tokens of this subject (sub).",
     "--tags": "Tags: key=value ...",
     "--timeout": "Give up after this many seconds (exit 124).",
     "--traffic": 'Percentages that sum to 100 or 0: "blue=90 green=10".',
-    "--type": "custom_model, mlflow_model or triton_model.",
+    "--type": "custom_model, mlflow_model, triton_model; uri_folder, uri_file, mltable.",
     "--version": "Version.",
     "--yes": "Do not ask.",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from headrace import later
+from headrace import asset_verbs, later
 from headrace.options import Option, parse_option
 
 
@@ -94,6 +94,7 @@ GROUPS: Final = {
     "client": "Clients with an id, a secret and a role.",
     "issuer": "OIDC issuers whose tokens are good here.",
     "env": "Variables for other programs.",
+    **asset_verbs.GROUPS,
     **later.GROUPS,
 }
 ALIASES: Final = {"endpoint": "online-endpoint", "deployment": "online-deployment"}
@@ -364,6 +365,19 @@ OFFERED: Final = (
 
 VERBS: Final = (
     *OFFERED,
+    *(
+        _verb(
+            path,
+            handler,
+            words,
+            required=required,
+            optional=optional,
+            ours=ours,
+            generic=generic,
+            columns=columns,
+        )
+        for path, handler, words, required, optional, ours, generic, columns in asset_verbs.ROWS
+    ),
     *(
         _verb(path, "", "", required=required, optional=optional, generic=generic)
         for path, required, optional, generic in later.VERBS

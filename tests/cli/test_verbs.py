@@ -9,6 +9,8 @@ import pytest
 from cli.az_verbs import AZ_VERBS
 from headrace import options, verbs
 
+OUR_GROUPS = {"client", "issuer", "env", "component", "datastore", "compute", "workspace"}
+
 
 def az_options(required: str, optional: str) -> set[tuple[str, str, str, bool]]:
     rows = [(text, True) for text in required.split(", ")]
@@ -33,8 +35,12 @@ def test_every_verb_of_az_in_our_groups_is_there_once() -> None:
     paths = [f"{verb.group} {verb.name}" for verb in verbs.VERBS]
     assert len(paths) == len(set(paths))
     beyond = set(paths) - {row[0] for row in AZ_VERBS}
-    of_our_groups = {path for path in beyond if path.split()[0] in {"client", "issuer", "env"}}
-    assert beyond - of_our_groups == {"online-endpoint wait", "online-deployment wait"}
+    of_our_groups = {path for path in beyond if path.split()[0] in OUR_GROUPS}
+    assert beyond - of_our_groups == {
+        "online-endpoint wait",
+        "online-deployment wait",
+        "data download",
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""The verbs of data, components, datastores, computes, schedules and workspace, on a control."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.control import ControlClient, running_control
+from support.nats_server import NatsServer
+
+BOUND_S = 30.0
+
+
+@pytest.fixture
+async def control(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[ControlClient]:
+    async with running_control(tmp_path / "home", nats_server.url) as client:
+        yield client
+
+
+async def headrace(control: ControlClient, *words: str, code: int = 0) -> Any:
+    """Run the command as a user does; its JSON."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "headrace",
+        *words,
+        "-o",
+        "json",
+        env={
+            **os.environ,
+            "HEADRACE_HOME": str(control.home.root),
+            "HEADRACE_CONTROL_URL": control.base,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(BOUND_S):
+        out, err = await process.communicate()
+    assert process.returncode == code, (out, err)
+    return json.loads(out) if out.strip() else err.decode()
+
+
+async def test_a_folder_goes_up_as_data_and_comes_down_as_it_was(
+    control: ControlClient, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.csv").write_bytes(b"1,2\n")
+    (folder / "deep" / "empty").write_bytes(b"")
+    (folder / "deep" / "b c.bin").write_bytes(os.urandom(9 * 1024 * 1024))
+
+    made = await headrace(control, "data", "create", "-n", "d", "--path", str(folder))
+    target = tmp_path / "out"
+    words = ("data", "download", "-n", "d", "-v", made["version"], "-p", str(target))
+    done = await headrace(control, *words)
+    again = await headrace(control, "data", "create", "-n", "d", "--path", str(folder))
+
+    assert done["files"] == 3
+    for file in ("a.csv", "deep/empty", "deep/b c.bin"):
+        assert (target / "d" / "in" / file).read_bytes() == (folder / file).read_bytes()
+    assert (made["version"], again["version"]) == ("1", "2")
+    assert (await headrace(control, "data", "show", "-n", "d"))["version"] == "2"
+    await headrace(control, "data", "archive", "-n", "d")
+    assert await headrace(control, "data", "list") == []
+
+
+async def test_a_model_comes_down(control: ControlClient, tmp_path: Path) -> None:
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    path = str(tmp_path / "m.bin")
+    await headrace(control, "model", "create", "-n", "m", "-v", "1", "--path", path)
+    out = str(tmp_path / "out")
+
+    await headrace(control, "model", "download", "-n", "m", "-v", "1", "-p", out)
+
+    assert (tmp_path / "out" / "m" / "m.bin").read_bytes() == b"weights"
+
+
+async def test_files_of_every_other_noun_are_kept(control: ControlClient, tmp_path: Path) -> None:
+    files = {
+        "datastore": "name: mine\ntype: azure_blob\naccount_name: x\ncontainer_name: my-data\n",
+        "compute": "name: big\ntype: amlcompute\nsize: Standard_F2s_v2\nmax_instances: 3\n",
+        "schedule": "name: nightly\ntrigger:\n  type: cron\n  expression: 0 3 * * *\n"
+        "create_job:\n  type: pipeline\n",
+        "component": "name: c\nversion: 3\ntype: command\ncommand: echo\n",
+    }
+    for noun, text in files.items():
+        file = tmp_path / f"{noun}.yml"
+        file.write_text(text)
+        await headrace(control, noun, "create", "--file", str(file))
+
+    await headrace(control, "schedule", "disable", "-n", "nightly")
+    await headrace(control, "compute", "update", "-n", "big", "--max-instances", "5")
+    await headrace(control, "workspace", "update", "--tags", "team=a")
+
+    stores = await headrace(control, "datastore", "list")
+    assert [one["name"] for one in stores][-1] == "mine"
+    compute = await headrace(control, "compute", "show", "-n", "big")
+    assert compute["properties"]["scaleSettings"]["maxNodeCount"] == 5
+    assert await headrace(control, "schedule", "list") == []
+    listed = await headrace(control, "schedule", "list", "--disabled-only")
+    assert [one["name"] for one in listed] == ["nightly"]
+    assert (await headrace(control, "component", "show", "-n", "c"))["version"] == "3"
+    assert (await headrace(control, "workspace", "show"))["tags"] == {"team": "a"}
+    await headrace(control, "datastore", "delete", "-n", "mine", "--yes")
+    await headrace(control, "datastore", "show", "-n", "mine", code=3)
+    await headrace(control, "datastore", "delete", "-n", "workspaceblobstore", "-y", code=6)
