@@ -173,6 +173,21 @@ class Dispatch:
         self._bind(ticket, instance, now)
         return ticket
 
+    def another(self, than: Instance) -> Instance | None:
+        """The least loaded instance with room beside the given one, for a second copy."""
+        best: Instance | None = None
+        for one in self.instances.values():
+            room = one.usable and len(one.open) + one.others < one.slots
+            if one is than or not room or one.pace.slow or self.paused:
+                continue
+            if best is None or len(one.open) * best.slots < len(best.open) * one.slots:
+                best = one
+        return best
+
+    def bind(self, ticket: Ticket, instance: Instance, now: float) -> None:
+        """Give a copy to the instance that `another` found; it never waits in the queue."""
+        self._bind(ticket, instance, now)
+
     def more_waiting(self, instance: Instance) -> int:
         """How many wait behind a request just bound; the request carries it to the instance."""
         n = len(self.queue)

@@ -50,6 +50,11 @@ class JournaledDispatch(Dispatch):
             self._line("next", [now, paused], bound)
         return made
 
+    def bind(self, ticket: Ticket, instance: Instance, now: float) -> None:
+        super().bind(ticket, instance, now)
+        times = {name: getattr(ticket, name) for name in _TIMES}
+        self._line("bind", [ticket.request_id, times, instance.iid, now], None)
+
     def more_waiting(self, instance: Instance) -> int:
         made = super().more_waiting(instance)
         self._line("more_waiting", [instance.iid], made)
@@ -149,6 +154,11 @@ class _Replayed:
                 ticket = tickets[request_id] = Ticket(request_id, **times)
                 bound = dispatch.submit(ticket, now)
                 return bound and bound.iid
+            case "bind", [request_id, times, iid, now]:
+                copy = tickets[request_id] = Ticket(request_id, **times)
+                copy.abandoned = True
+                dispatch.bind(copy, dispatch.instances[iid], now)
+                return None
             case "next", [now, paused]:
                 dispatch.paused = paused
                 made = dispatch.next(now)

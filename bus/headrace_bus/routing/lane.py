@@ -15,6 +15,7 @@ from headrace_bus.client.message import Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import WANT_SHIFT
 from headrace_bus.routing.call import Call, Deliver, Incoming
+from headrace_bus.routing.copies import Copies
 from headrace_bus.routing.dispatch import Dispatch, Ticket
 from headrace_bus.routing.handed import HEADER, MESSAGE_BYTES, HandedFile
 from headrace_bus.routing.handed import reach as own_reach
@@ -87,6 +88,7 @@ class Lane:
         self._subjects: dict[str, str] = {}
         self._grants: dict[str, Inbox] = {}
         self._spare: list[Inbox] = []
+        self._copies: Copies | None = None
 
     @property
     def limit(self) -> int:
@@ -95,7 +97,11 @@ class Lane:
     def start(self, incoming: Incoming, deliver: Deliver) -> Call:
         """Take a request; `deliver` gets its result."""
         self.tally.accepted += 1
-        call = self._call(incoming, deliver)
+        if self.route.hedge and self.route.idempotent:
+            if self._copies is None:
+                self._copies = Copies(self, monotonic)
+            deliver = self._copies.watched(deliver)
+        call = self.copy(incoming, deliver)
         self._submit(call)
         return call
 
@@ -105,11 +111,21 @@ class Lane:
             self.metrics.mirror_dropped.inc()
             return
         self.metrics.mirror_sent.inc()
-        self._submit(self._call(incoming, None))
+        self._submit(self.copy(incoming, None))
 
     def cancel(self, call: Call) -> None:
         """The caller has gone; the slot stays taken until the instance says it is free."""
         call.end(End.CANCELLED)
+        if self._copies is not None:
+            self._copies.drop(call)
+        self.stop(call)
+
+    def send(self, call: Call) -> None:
+        """Send what was bound beside the queue."""
+        self._send(call)
+
+    def stop(self, call: Call) -> None:
+        """Nobody waits for it any more."""
         self._abandon(call)
         self.settle()
 
@@ -133,7 +149,10 @@ class Lane:
             return
         if answer.kind == _DONE:
             self.metrics.run_s.observe(answer.exec_us / 1e6)
-            self.dispatch.measured(known.iid, monotonic() - call.sent)
+            took_s = monotonic() - call.sent
+            self.dispatch.measured(known.iid, took_s)
+            if self._copies is not None:
+                self._copies.answered(took_s)
             self._finish(call, answer, answer.free)
         elif answer.kind in _STREAM:
             self._chunk(call, answer)
@@ -232,7 +251,8 @@ class Lane:
         inbox.reopen(call.receive)
         return inbox
 
-    def _call(self, incoming: Incoming, deliver: Deliver | None) -> Call:
+    def copy(self, incoming: Incoming, deliver: Deliver | None) -> Call:
+        """A call of this lane that is neither queued nor sent."""
         route = self.route
         wait_ms = route.max_queue_wait_ms if route.desired_instances else route.wake_timeout_ms
         return Call(
@@ -271,6 +291,8 @@ class Lane:
             call.resolve(too_large(error.max_bytes))
             call.close()
         self.metrics.queue_s.observe(call.sent - call.arrived)
+        if self._copies is not None and call.deliver is not None and self.route.hedge:
+            self._copies.started(call)
 
     def _request(self, call: Call, reach: str, flags: int) -> Request:
         incoming = call.incoming
@@ -312,7 +334,7 @@ class Lane:
         self.dispatch.answered(call, free)
         call.close()
         call.resolve(result)
-        if isinstance(result, Refusal):
+        if isinstance(result, Refusal) and not call.abandoned:
             self.metrics.rejected(result.reason)
 
     def _chunk(self, call: Call, answer: Answer) -> None:

@@ -1,0 +1,54 @@
+"""A deployment with headrace.hedge: who waits long gets a copy, and one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from support.ingress_world import AUTH, World, make_route, url
+
+USUAL = 120
+
+
+async def hedged(world: World, *, hedge: bool = True) -> str:
+    listening = await world.ingress()
+    route = make_route(max_concurrent=8)
+    deployments = {
+        name: replace(one, hedge=hedge, desired_instances=2)
+        for name, one in route.deployments.items()
+    }
+    await world.route(replace(route, deployments=deployments))
+    return url(listening)
+
+
+async def test_the_copy_answers_while_the_first_is_stuck_and_the_loser_is_cancelled(
+    world: World,
+) -> None:
+    address = await hedged(world)
+    one = await world.instance(iid="one")
+    two = await world.instance(iid="two")
+    for _ in range(USUAL):
+        async with world.http.post(address, data=b"1", headers=AUTH) as got:
+            assert got.status == 200
+    before = len(one.seen) + len(two.seen)
+    assert before <= USUAL * 1.05 + 1
+
+    body = b'{"sleep_s": 1.5}'
+    async with asyncio.timeout(10):
+        async with world.http.post(address, data=body, headers=AUTH) as got:
+            assert (got.status, await got.read()) == (200, body)
+        await world.until(lambda: bool(one.cancelled or two.cancelled))
+    assert {request.body for request in one.seen} & {request.body for request in two.seen} >= {body}
+    assert len(one.cancelled) + len(two.cancelled) == 1
+
+
+async def test_without_the_property_nothing_runs_twice(world: World) -> None:
+    address = await hedged(world, hedge=False)
+    one = await world.instance(iid="one")
+    two = await world.instance(iid="two")
+    for _ in range(USUAL):
+        async with world.http.post(address, data=b"1", headers=AUTH) as got:
+            await got.read()
+    async with world.http.post(address, data=b'{"sleep_s": 0.5}', headers=AUTH) as got:
+        await got.read()
+    assert len(one.seen) + len(two.seen) == USUAL + 1
