@@ -172,6 +172,23 @@ async def test_an_inbox_takes_many_answers_until_it_is_closed(bus: Bus, other: B
     assert len(got.messages) == 3
 
 
+async def test_a_closed_inbox_serves_its_next_handler_on_the_same_subject(
+    bus: Bus, other: Bus
+) -> None:
+    await other.subscribe("echo", lambda message: other.publish(message.reply, message.data))
+    await other.flush()
+    first, second = Collected(1), Collected(1)
+    inbox = bus.open_inbox(first)
+    bus.publish("echo", b"1", inbox.subject)
+    assert await first.all() == [b"1"]
+
+    inbox.close()
+    inbox.reopen(second)
+    bus.publish("echo", b"2", inbox.subject)
+    assert await second.all() == [b"2"]
+    assert len(first.messages) == 1
+
+
 async def test_no_responders_reach_an_inbox_as_a_message(bus: Bus) -> None:
     got = Collected(1)
     inbox = bus.open_inbox(got)
