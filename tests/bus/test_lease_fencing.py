@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from headrace_api.errors import InvalidInput
 from headrace_bus.errors import LeaseLost, RevisionConflict
+from headrace_bus.store import holder
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.lease import Lease
 from support.platform_nats import PlatformNats, platform_nats
@@ -256,3 +259,39 @@ async def test_a_batch_never_holds_the_lease_itself(state: Bucket) -> None:
     await lease.acquire()
     with pytest.raises(InvalidInput):
         await lease.write({"lease.r": b""})
+
+
+async def test_a_lease_of_a_process_that_was_killed_here_is_taken_at_once(
+    nats: PlatformNats, state: Bucket
+) -> None:
+    """Nobody waits 15 s for a holder that cannot come back; a live one keeps it."""
+    program = (Path(__file__).parents[1] / "support" / "hold_a_lease.py").resolve()
+    credentials = nats.identities.mint_role("control")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # the folder of this program has modules named as the library's
+        str(program),
+        nats.server.url,
+        str(credentials),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(BOUND_S):
+        assert await process.stdout.readline() == b"held\n"
+    lease = Lease(state, "r")
+
+    assert not await lease.acquire()
+    process.kill()
+    await process.wait()
+
+    assert await lease.acquire()
+
+
+def test_only_a_process_of_this_machine_can_be_told_to_have_ended() -> None:
+    mark = holder.mark()
+    assert mark
+    assert not holder.ended(mark), "this process lives"
+    place, pid, started = mark.split(" ")
+    assert holder.ended(f"{place} {pid} {int(started) - 1}"), "the pid is another's now"
+    assert not holder.ended(f"elsewhere {pid} {int(started) - 1}")
+    assert not holder.ended("")

@@ -8,7 +8,7 @@ import re
 from typing import Self
 
 _CONNECT = re.compile(rb"CONNECT (\{.*?\})\r\n")
-_PUBLISH = re.compile(rb"PUB (_INBOX_ingress\S*) (?:(\S+) )?(\d+)\r\n")
+_PUBLISH = re.compile(rb"PUB (_INBOX_ingress\S*) +(?:(\S+) )?(\d+)\r\n")
 MAX_CONNECT_BYTES = 64 * 1024
 
 

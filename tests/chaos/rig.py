@@ -98,8 +98,8 @@ class Rig:
             case Target.NATS:
                 return self.nats.pids
             case Target.SUPERVISOR:
-                return self.platform.pids("headrace", "up")
-        return self.platform.pids("run", str(target))
+                return self.platform.pids(" headrace up --home")
+        return self.platform.pids(f" headrace run {target} --home")
 
     def clients(self, target: Target) -> list[str]:
         """Names of a kind's connections to NATS."""

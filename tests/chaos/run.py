@@ -48,6 +48,7 @@ async def _strike(rig: Rig, striker: Striker, plan: Iterable[Step], until_s: flo
         if not history.rule(not missing, f"{step}: not whole again, wanted {missing}"):
             return
         history.say(f"  whole again after {history.now_s - struck_s:.1f} s")
+    await asyncio.sleep(max(0.0, until_s - history.now_s))
 
 
 async def _afterwards(

@@ -97,6 +97,10 @@ class Striker:
             await asyncio.sleep(step.hold_s)
         finally:
             file.unlink()
+        # nats-server turns JetStream off when its disk was full, until it is started again: the
+        # supervisor does that for its own server, the owner for an outside one.
+        for pid in self._rig.nats.pids:
+            await self._rig.nats.again(pid, signal.SIGTERM)
 
     async def _shift(self, step: Step) -> None:
         self._history.say(f"  by {step.shift_s} s")

@@ -192,7 +192,10 @@ class Gateway:
 
     def _ingress_beat(self, message: Message) -> None:
         try:
-            self._peers.heard(IngressHeartbeat.decode(message.data), monotonic())
+            heartbeat = IngressHeartbeat.decode(message.data)
+            if heartbeat.ingress_id == self._settings.ingress_id:
+                self.judge.heard_self(monotonic())
+            self._peers.heard(heartbeat, monotonic())
         except MalformedEnvelope as error:
             log.warning("a heartbeat could not be read", subject=message.subject, error=str(error))
 

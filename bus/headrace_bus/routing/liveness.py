@@ -8,6 +8,8 @@ from typing import Final
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, MISSED_HEARTBEATS
 
 FROZEN_AFTER_S: Final = HEARTBEAT_INTERVAL_S * MISSED_HEARTBEATS
+DEAF_AFTER_S: Final = 2 * HEARTBEAT_INTERVAL_S
+"""Without its own heartbeat coming back an ingress is deaf; sooner than any instance is frozen."""
 AMNESTY_S: Final = 2.0  # seconds after a reconnect in which nobody is judged
 DEATHS: Final = frozenset({"Client Closed", "Read Error"})
 """DISCONNECT reasons a process leaves behind when it ends; others come from the server."""
@@ -28,6 +30,7 @@ class Judge:
         self._connected = True
         self._judging_since = float("-inf")
         self._cut_off_since = 0.0
+        self._heard_self = float("inf")  # until it has heard itself once
 
     def cut_off(self, now: float) -> None:
         """The ingress lost its own connection."""
@@ -42,7 +45,18 @@ class Judge:
         return now - self._cut_off_since
 
     def judging(self, now: float) -> bool:
-        return self._connected and now >= self._judging_since
+        hears = now - self._heard_self <= DEAF_AFTER_S
+        return self._connected and hears and now >= self._judging_since
+
+    def heard_self(self, now: float) -> None:
+        """Our own heartbeat came back: the way to the server and from it is open.
+
+        A connection may be up and carry nothing, and a process that was frozen finds everybody
+        silent; neither says a word about the instances.
+        """
+        if now - self._heard_self > DEAF_AFTER_S:
+            self._judging_since = now + AMNESTY_S
+        self._heard_self = now
 
     def cut_off_s(self, now: float) -> float:
         """Seconds without a connection, 0 with one."""

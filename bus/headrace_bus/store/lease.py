@@ -26,6 +26,7 @@ from headrace_bus.errors import (
     RequestTimeout,
     RevisionConflict,
 )
+from headrace_bus.store import holder as holders
 from headrace_bus.store import jetstream
 from headrace_bus.store.bucket import Bucket, is_gone
 from headrace_telemetry.clock import monotonic
@@ -70,6 +71,7 @@ class Lease:
         self._subject = bucket.subject(self.key)
         self._ttl_s = ttl_s
         self._now = now
+        self._process = holders.mark()
         self._revision = 0
         self._valid_until = 0.0
         self._turn = asyncio.Lock()  # renewals and batches each need the revision before them
@@ -85,10 +87,13 @@ class Lease:
         return self._revision
 
     async def acquire(self) -> bool:
-        """Take the lease if nobody has it. Raises BusDisconnected, JetStreamRefused."""
+        """Take the lease if nobody has it, or its holder was a process here and has ended.
+
+        Raises BusDisconnected, JetStreamRefused.
+        """
         async with self._turn:
             last = await jetstream.last(self._bus, self._bucket.stream, self._subject)
-            if last is not None and not is_gone(last.headers):
+            if last is not None and not is_gone(last.headers) and not _abandoned(last.data):
                 return False
             # The mark of an expiry or a release is written over.
             return await self._claim(last.sequence if last is not None else 0)
@@ -224,8 +229,8 @@ class Lease:
         return {key: last - len(values) + place for place, key in enumerate(values)}
 
     def _claimed(self, revision: int) -> tuple[bytes, dict[str, str]]:
-        value = json.dumps({"holder": self.holder, "write": uuid.uuid4().hex}).encode()
-        return value, {_EXPECTED: str(revision), "Nats-TTL": f"{self._ttl_s}s"}
+        claim = {"holder": self.holder, "write": uuid.uuid4().hex, "process": self._process}
+        return json.dumps(claim).encode(), {_EXPECTED: str(revision), "Nats-TTL": f"{self._ttl_s}s"}
 
     def _took(self, revision: int, asked: float) -> None:
         self._revision = revision
@@ -273,6 +278,14 @@ class Lease:
             last = await jetstream.last(self._bus, self._bucket.stream, self._bucket.subject(key))
             if (last.sequence if last is not None else 0) != (revision or 0):
                 raise RevisionConflict(key, revision or 0)
+
+
+def _abandoned(claim: bytes) -> bool:
+    """Whether the claim is of a process of this machine that has ended."""
+    try:
+        return holders.ended(str(json.loads(claim)["process"]))
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _in_batch(batch: str, number: int) -> dict[str, str]:
