@@ -8,10 +8,11 @@ from typing import Any
 
 from headrace_api.errors import InvalidInput, NotFound
 from headrace_api.online_deployment import OnlineDeployment
-from headrace_api.references import parse_asset
+from headrace_api.references import AssetReference, parse_asset
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.assets import Assets
 from headrace_services.control.blob_location import BlobLocation, located
+from headrace_services.control.curated import REGISTRY, VERSION
 from headrace_services.control.records import Spec
 
 
@@ -51,15 +52,15 @@ class AssetReferences:
             return "", None
         target = f"properties.{field}"
         reference = parse_asset(str(value), kind=kind)
-        if reference.registry:
+        curated_here = kind == "environments" and reference.registry.lower() == REGISTRY
+        if reference.registry and not curated_here:
             raise InvalidInput(
-                f"{field} names registry {reference.registry!r}: registries are not offered yet",
+                f"{field} names {kind} of registry {reference.registry!r}: only curated "
+                f"environments of registry {REGISTRY!r} are offered",
                 target=target,
             )
         try:
-            spec = await self.assets[kind].resolve(
-                reference.name, version=reference.version, label=reference.label
-            )
+            spec = await self._resolved(kind, reference)
         except NotFound as error:
             raise InvalidInput(
                 f"{field} names what does not exist: {error.message}",
@@ -67,6 +68,14 @@ class AssetReferences:
                 target=target,
             ) from None
         return str(self.ids.version(kind, spec.name, str(spec.arm["version"]))), spec
+
+    async def _resolved(self, kind: str, reference: AssetReference) -> Spec:
+        if reference.registry:
+            # Versions of Azure's images mean nothing here: each is the same set of packages.
+            return await self.assets[kind].provide(reference.name, reference.version or VERSION)
+        return await self.assets[kind].resolve(
+            reference.name, version=reference.version, label=reference.label
+        )
 
     async def _require_script(self, code: Spec, script: str) -> None:
         folder = await located(str(code.arm["properties"]["codeUri"]), self.find)

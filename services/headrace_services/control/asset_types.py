@@ -9,6 +9,7 @@ from headrace_api.component import validate_component_arm
 from headrace_api.data import validate_data_arm
 from headrace_api.environment import validate_environment_arm
 from headrace_api.model import validate_model_arm
+from headrace_services.control import curated
 from headrace_services.control.assets import AssetType
 
 MODELS: Final = AssetType(
@@ -24,6 +25,8 @@ ENVIRONMENTS: Final = AssetType(
     frozen=("image", "condaFile", "build", "inferenceConfig"),
     check=validate_environment_arm,
     defaults={"osType": "Linux", "environmentType": "UserCreated"},
+    is_stand_in=curated.is_curated,
+    stand_in=curated.properties_of,
 )
 CODES: Final = AssetType(kind="codes", uri="codeUri", frozen=("codeUri",), check=validate_code_arm)
 DATA: Final = AssetType(

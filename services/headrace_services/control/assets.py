@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -29,6 +30,7 @@ from headrace_services.control.resource_writes import ChangedMeanwhile
 from headrace_services.control.stored import Shelf, Stored
 from headrace_telemetry.clock import timestamp
 
+STAND_IN_VERSION: Final = "1"
 NEWEST_FIRST: Final = ("", "createdtime desc", "createdat desc")
 OLDEST_FIRST: Final = ("createdtime", "createdtime asc", "createdat asc", "createdat")
 
@@ -57,6 +59,10 @@ class AssetType:
     check: Callable[[Mapping[str, Any]], object] = lambda _: None
     """Raises InvalidInput on properties that cannot be right; takes the whole ARM body."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    is_stand_in: Callable[[str], bool] = lambda _: False
+    """Whether a name belongs to a registry of Azure's."""
+    stand_in: Callable[[str], dict[str, Any]] = lambda _: {}
+    """The properties that stand in for it. Raises NotFound."""
 
 
 class Assets:
@@ -94,6 +100,21 @@ class Assets:
         audit(call, "write", self._id(stored.value), stored.revision)
         return Answer(body=self._version_body(stored.value), status=200 if old else 201)
 
+    async def provide(self, name: str, version: str) -> Spec:
+        """A version that stands in for one of a registry's, written when it is first named.
+
+        Raises NotFound for a name that the table of stand-ins does not have.
+        """
+        key = asset_key(self._type.kind, name, version)
+        if (found := await self._specs.find(key)) is not None:
+            return found
+        now = timestamp()
+        arm_body = {"properties": self._type.stand_in(name), "version": version}
+        spec = Spec(name=name, arm=arm_body, created_at=now, modified_at=now)
+        with suppress(RevisionConflict):  # somebody else named it at the same moment
+            await self._specs.create(key, spec)
+        return spec
+
     async def get_version(self, call: Call) -> Answer:
         return Answer(body=self._version_body((await self._known(call)).value))
 
@@ -124,7 +145,10 @@ class Assets:
         if wanted:
             found = [one for one in await self._versions() if hash_of(one) == wanted]
         else:
-            found = await self._versions(check_asset_name(call.path["name"], kind="name"))
+            name = check_asset_name(call.path["name"], kind="name")
+            if self._type.is_stand_in(name):
+                await self.provide(name, STAND_IN_VERSION)
+            found = await self._versions(name)
         shown = [one for one in found if is_shown(one.arm["properties"])]
         if _is_oldest_first(call):
             shown.reverse()
@@ -176,6 +200,8 @@ class Assets:
 
     async def resolve(self, name: str, *, version: str = "", label: str = "") -> Spec:
         """The version a reference means. Raises NotFound, InvalidInput for an unknown label."""
+        if self._type.is_stand_in(name):
+            return await self.provide(name, version or STAND_IN_VERSION)
         if version:
             stored = await self._specs.get(asset_key(self._type.kind, name, version))
             if stored is not None:
@@ -219,6 +245,8 @@ class Assets:
 
     async def _known(self, call: Call) -> Stored[Spec]:
         name, version = self._named(call)
+        if self._type.is_stand_in(name):
+            await self.provide(name, version)
         stored = await self._specs.get(asset_key(self._type.kind, name, version))
         if stored is None:
             raise NotFound(f"{self._type.kind} has no {name!r} of version {version!r}", target=name)
