@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from headrace_api.errors import Conflict, Unavailable
+from headrace_api.errors import Conflict, HeadraceError, Unavailable
 from headrace_api.home import Home
+from headrace_bus.client.connection import Bus
 from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.identity import Identities
 from headrace_bus.client.server import EmbeddedServer, accepts
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.bucket import Bucket
 
 START_AND_DIE = """
 import asyncio, os, signal, sys
@@ -190,3 +194,54 @@ async def test_stopping_twice_is_harmless(server: EmbeddedServer) -> None:
     await server.stop()
 
     assert not runs(pid)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tiny", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def write(state: Bucket, many: int) -> None:
+    for number in range(many):
+        await state.create(f"key.{number}", bytes(64 * 1024))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+async def test_streams_take_writes_again_after_a_full_disk(small_disk: Path) -> None:
+    """A stream whose write failed takes no more until the server is started anew."""
+    home, filler = Home(small_disk / "home"), small_disk / "filler"
+    server = EmbeddedServer(home)
+    await server.start()
+    credentials = Identities(home).mint_role("control")
+    bus = await Bus.connect(BusSettings(url=server.url, name="test", credentials=credentials))
+    try:
+        state = await Bucket.open(bus, "state")
+        fill(filler)
+        failure = asyncio.create_task(server.failure())
+        with pytest.raises(HeadraceError):
+            await write(state, 500)
+        assert not failure.done(), "a start without room would end core NATS too"
+        filler.unlink()
+
+        async with asyncio.timeout(10):
+            await failure
+        await server.restart()
+
+        await state.create("after", b"1")
+
+        record = await state.get("after")
+        assert record is not None
+        assert record.value == b"1"
+    finally:
+        await bus.close()
+        await server.stop()
+
+
+def fill(file: Path) -> None:
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as out:
+        while out.write(bytes(1 << 20)):
+            pass

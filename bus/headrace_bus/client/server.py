@@ -32,6 +32,8 @@ START_TIMEOUT_S: Final = 30.0  # a store with many streams is recovered first
 STOP_TIMEOUT_S: Final = 10.0  # 500 consumers and 200 streams were seen to take 5.3 s (nats.md 7)
 _PROBE_TIMEOUT_S: Final = 2.0
 _POLL_S: Final = 0.05
+_FULL_BYTES: Final = 1024 * 1024  # below it a write of a stream may fail
+_ROOM_BYTES: Final = 16 * 1024 * 1024
 _LOG_TAIL_CHARS: Final = 2000
 
 # sync_interval: an acknowledged write is on disk within a second. A killed process loses nothing
@@ -135,6 +137,21 @@ class EmbeddedServer:
         while self._alive():  # noqa: ASYNC110  # an adopted process is no child: nothing tells us
             await asyncio.sleep(_POLL_S)
         return self._child.returncode if self._child is not None else None
+
+    async def failure(self) -> None:
+        """Return when the process has ended, or its disk was full and has room again.
+
+        A stream whose write failed takes no more until the server is started anew (2.15, tried);
+        without room that start would fail, and core NATS, which goes on, would be gone too.
+        """
+        full = False
+        while self._alive():
+            free = shutil.disk_usage(self._folder).free
+            if full and free >= _ROOM_BYTES:
+                log.warning("the disk was full: nats-server is started again", pid=self.pid)
+                return
+            full = full or free < _FULL_BYTES
+            await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> None:
         """End the process, by force after STOP_TIMEOUT_S, and release the home. May be repeated."""

@@ -244,7 +244,7 @@ class Supervisor:
     async def _keep_nats(self, server: EmbeddedServer) -> None:
         backoff_s = BACKOFF_FIRST_S
         while True:
-            await server.wait()
+            await server.failure()
             if self._stop.is_set():
                 return
             log.warning("a part has ended and is started again", part=NATS)
