@@ -405,6 +405,7 @@ COMMANDS: Final = (
         help="Print the path of the credentials for scoring over NATS.",
     ),
     Command(name="audit", target="headrace.audit:audit", help="Prove that no request was lost."),
+    Command(name="gc", target="headrace.gc:gc", help="Delete uploads that nothing refers to."),
     Command(name="help", target="headrace.own:help_topic", help="help exit-codes."),
 )
 

@@ -112,3 +112,16 @@ async def test_files_of_every_other_noun_are_kept(control: ControlClient, tmp_pa
     await headrace(control, "datastore", "delete", "-n", "mine", "--yes")
     await headrace(control, "datastore", "show", "-n", "mine", code=3)
     await headrace(control, "datastore", "delete", "-n", "workspaceblobstore", "-y", code=6)
+
+
+async def test_a_collection_leaves_what_is_young(control: ControlClient, tmp_path: Path) -> None:
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    await headrace(control, "data", "create", "-n", "d", "--path", str(tmp_path / "m.bin"))
+    assert (await control.send("DELETE", "/data/d")).status == 200
+
+    dry = await headrace(control, "gc", "--dry-run")
+    done = await headrace(control, "gc")
+
+    nothing = {"uploads": 0, "names": 0, "blobs": 0, "size_bytes": 0}
+    assert dry == nothing | {"dryRun": True}
+    assert done == nothing | {"dryRun": False}

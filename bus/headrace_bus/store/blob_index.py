@@ -68,6 +68,10 @@ class _Folder:
     names: tuple[str, ...]
 
 
+Named = list[tuple[str, BlobEntry]]
+"""Names of one container, in order."""
+
+
 class BlobIndex:
     """Names may hold anything but the text that no UTF-8 carries."""
 
@@ -131,6 +135,14 @@ class BlobIndex:
                 continue
         raise Conflict(f"blob {name[:80]!r} in {container!r} changes all the time")
 
+    async def containers(self) -> dict[str, Named]:
+        """Every container with its names in order, as one look saw them."""
+        found: dict[str, Named] = {}
+        for key, record in sorted((await self._bucket.list(_ROOT)).items()):
+            container, name = _names(key)
+            found.setdefault(container, []).append((name, _entry(record)))
+        return found
+
     async def list(
         self,
         container: str,
@@ -161,14 +173,6 @@ class BlobIndex:
                 entries.append((name, _entry(folder.records[name])))
         self._unfinished = None
         return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next="")
-
-    async def containers(self) -> dict[str, list[tuple[str, BlobEntry]]]:
-        """Every container with its names in order, as one look saw them."""
-        found: dict[str, list[tuple[str, BlobEntry]]] = {}
-        for key, record in sorted((await self._bucket.list(_ROOT)).items()):
-            container, name = _names(key)
-            found.setdefault(container, []).append((name, _entry(record)))
-        return found
 
     async def delete_unchanged(self, container: str, name: str, entry: BlobEntry) -> bool:
         """Delete a name that still is what was read; False when somebody wrote it since."""

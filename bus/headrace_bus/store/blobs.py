@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
@@ -124,6 +126,14 @@ class FolderBlobs:
     async def delete(self, digest: str) -> None:
         await asyncio.to_thread(self._file(digest).unlink, missing_ok=True)
 
+    async def delete_older(self, digest: str, age_s: float, *, dry: bool = False) -> int | None:
+        """Forget bytes that nobody put within `age_s`; their size, or None when they stay.
+
+        An upload of the same bytes makes them young, and never meets a deletion half way. `dry`
+        only looks.
+        """
+        return await asyncio.to_thread(_delete_older, self._file(digest), age_s, dry)
+
     async def digests(self) -> AsyncIterator[str]:
         for shelf in await asyncio.to_thread(os.listdir, self._folder):
             for name in await asyncio.to_thread(os.listdir, self._folder / shelf):
@@ -183,7 +193,8 @@ class _Upload:
             os.close(self._descriptor)
             self._descriptor = -1
         place.parent.mkdir(mode=0o700, exist_ok=True)
-        self._path.replace(place)
+        with _locked(place, fcntl.LOCK_SH):
+            self._path.replace(place)
         folder = os.open(place.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -196,6 +207,30 @@ class _Upload:
                 os.close(self._descriptor)
                 self._descriptor = -1
         self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(place: Path, kind: int) -> Iterator[None]:
+    """Uploads share the store's lock, a deletion has it alone; processes see it too."""
+    descriptor = os.open(place.parent.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _delete_older(place: Path, age_s: float, dry: bool) -> int | None:
+    with _locked(place, fcntl.LOCK_EX):
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            return None
+        if time.time() - found.st_mtime <= age_s:
+            return None
+        if not dry:
+            place.unlink()
+        return found.st_size
 
 
 async def _gathered(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

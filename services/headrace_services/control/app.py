@@ -36,6 +36,7 @@ from headrace_services.control.auth import Authenticator, ensure_admin_token, to
 from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.clients import Clients
+from headrace_services.control.collector import Collector, collect_forever
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.console import build_console
 from headrace_services.control.deployments import Deployments
@@ -86,6 +87,7 @@ class Stores:
     states: Bucket
     keys: EndpointKeys
     index: BlobIndex
+    folder: FolderBlobs
     blobs: BlobShelf
 
 
@@ -137,6 +139,7 @@ async def run(
             await _serve(stack, page, console, settings.drain_s)
             log.info("the console serves", port=console.getsockname()[1])
         tasks.forever(sweep_forever(rooms.operations, stores.blobs), "sweep", on_end=stop.set)
+        tasks.forever(collect_forever(rooms.assets.collector), "collect", on_end=stop.set)
         tasks.forever(rooms.issuers.refresh_forever(), "issuers", on_end=stop.set)
         ready.set()
         log.info("control is ready", port=settings.port)
@@ -215,6 +218,7 @@ async def _open_stores(bus: Bus, home: Home) -> Stores:
         states=states,
         keys=EndpointKeys(SecretStore(secrets, secret)),
         index=index,
+        folder=folder,
         blobs=BlobShelf(folder, index, BlockStage(home.blobs / "blocks")),
     )
 
@@ -265,7 +269,13 @@ def _furnish(
     signer = SasSigner.open(settings.home)
     specs = Shelf(stores.specs, Spec)
     operations = Operations(Shelf(stores.states, Operation), ids)
-    assets = asset_rooms.furnish(ids, signer, specs, stores.blobs)
+    assets = asset_rooms.furnish(
+        ids,
+        signer,
+        specs,
+        stores.blobs,
+        Collector(specs=specs, states=stores.states, index=stores.index, blobs=stores.folder),
+    )
     writes = ResourceWrites(
         specs=specs,
         statuses=Shelf(stores.states, Status),

@@ -13,6 +13,7 @@ from headrace_services.control.assets import Assets
 from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.catalog import Catalog
 from headrace_services.control.code_uploads import CodeUploads
+from headrace_services.control.collector import Collector
 from headrace_services.control.nouns import computes, datastores, schedules
 from headrace_services.control.records import Spec
 from headrace_services.control.sas import SasSigner
@@ -33,14 +34,21 @@ class AssetRooms:
     datastores: Catalog
     computes: Catalog
     schedules: Catalog
+    collector: Collector
 
 
-def furnish(ids: ArmIds, signer: SasSigner, specs: Shelf[Spec], blobs: BlobShelf) -> AssetRooms:
+def furnish(
+    ids: ArmIds, signer: SasSigner, specs: Shelf[Spec], blobs: BlobShelf, collector: Collector
+) -> AssetRooms:
     """Make the handlers over what is stored."""
     stores = Catalog(datastores(partial(account_name, ids)), specs, ids)
     return AssetRooms(
         workspace=Workspace(ids=ids, signer=signer, words=specs, datastores=stores),
-        assets={kind.kind: Assets(kind, specs, ids, blobs.has_bytes) for kind in KINDS},
+        assets={
+            kind.kind: Assets(kind, specs, ids, blobs.has_bytes, collector.is_condemned)
+            for kind in KINDS
+        },
+        collector=collector,
         code_uploads=CodeUploads(ids=ids, signer=signer),
         datastores=stores,
         computes=Catalog(computes(), specs, ids),
@@ -51,6 +59,7 @@ def furnish(ids: ArmIds, signer: SasSigner, specs: Shelf[Spec], blobs: BlobShelf
 def add_asset_routes(add: Add, workspace: str, rooms: AssetRooms) -> None:
     """`workspace` is the template of the workspace's path."""
     add("PATCH", workspace, rooms.workspace.update)
+    add("POST", f"{workspace}/collectGarbage", rooms.collector.collect)
     add("POST", f"{workspace}/datastores/{{name}}/listSecrets", rooms.workspace.list_secrets)
     for kind, assets in rooms.assets.items():
         _add_assets(add, f"{workspace}/{kind}", assets)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from headrace_api import arm
-from headrace_api.errors import HeadraceError, InvalidInput, NotFound
+from headrace_api.errors import Conflict, HeadraceError, InvalidInput, NotFound
 from headrace_api.names import check_asset_name, token
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm_call import Answer, Call, object_at
@@ -74,11 +74,13 @@ class Assets:
         specs: Shelf[Spec],
         ids: ArmIds,
         has_bytes: Callable[[BlobLocation], Awaitable[bool]],
+        is_condemned: Callable[[BlobLocation], Awaitable[bool]],
     ) -> None:
         self._type = kind
         self._specs = specs
         self._ids = ids
         self._has_bytes = has_bytes
+        self._is_condemned = is_condemned
 
     async def put_version(self, call: Call) -> Answer:
         """Create a version, or change what may change of it: words, tags, archived."""
@@ -97,6 +99,8 @@ class Assets:
             created_by=old.value.created_by if old else call.principal.name,
         )
         stored = await self._put(old, key, spec)
+        if old is None:
+            await self._require_kept(stored)
         audit(call, "write", self._id(stored.value), stored.revision)
         return Answer(body=self._version_body(stored.value), status=200 if old else 201)
 
@@ -264,6 +268,21 @@ class Assets:
         if self._type.uri:
             await self._require_bytes(properties)
         return {**self._type.defaults, **properties}
+
+    async def _require_kept(self, stored: Stored[Spec]) -> None:
+        """Raises Conflict, and takes the version back, when its bytes are being collected."""
+        uri = str(stored.value.arm["properties"].get(self._type.uri, ""))
+        if not uri or (self._type.points_anywhere and not uri.startswith("azureml://")):
+            return
+        place = await located(uri, self._specs.find)
+        is_there = self._type.points_anywhere or await self._has_bytes(place)
+        if await self._is_condemned(place) or not is_there:
+            await self._drop(stored)
+            raise Conflict(
+                f"what lay at {uri!r} is being collected as garbage",
+                hint="upload it again",
+                target=self._type.uri,
+            )
 
     async def _require_bytes(self, properties: Mapping[str, Any]) -> None:
         uri = properties.get(self._type.uri)

@@ -1,0 +1,19 @@
+"""`headrace gc`: delete uploads that nothing refers to."""
+
+from __future__ import annotations
+
+import click
+
+from headrace import output
+from headrace.call import Call, settings
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+def gc(dry_run: bool) -> None:
+    """Delete uploads that no asset refers to and bytes without a name, once they are 8 days old.
+
+    The platform does the same by itself once an hour.
+    """
+    client = Call(options={}, settings=settings()).client
+    output.show(client.post("collectGarbage", {"dryRun": dry_run}).json(), settings())
