@@ -41,6 +41,8 @@ class Options:
 
     folder: Path
     nodes: int = 1
+    concurrent: int = CONCURRENT
+    """Of each instance's requests."""
     drop_one_in: int = 0
     script: str = ""
     """Source of score.py; empty takes the 20 ms echo."""
@@ -174,7 +176,9 @@ class Rig:
 
     def _deployment(self, bench: Workbench, variables: dict[str, str]) -> Path:
         settings: dict[str, Any] = patient(INSTANCES, environment_variables=variables)
-        settings["request_settings"]["max_concurrent_requests_per_instance"] = CONCURRENT
+        settings["request_settings"]["max_concurrent_requests_per_instance"] = (
+            self.options.concurrent
+        )
         file = bench.deployment_file(ENDPOINT, "blue", "patient", **settings)
         if self.options.script:
             (bench.folder / f"{ENDPOINT}-blue-code" / "score.py").write_text(self.options.script)
