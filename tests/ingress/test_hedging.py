@@ -33,13 +33,16 @@ async def test_the_copy_answers_while_the_first_is_stuck_and_the_loser_is_cancel
     before = len(one.seen) + len(two.seen)
     assert before <= USUAL * 1.05 + 1
 
-    body = b'{"sleep_s": 1.5}'
-    async with asyncio.timeout(10):
-        async with world.http.post(address, data=body, headers=AUTH) as got:
-            assert (got.status, await got.read()) == (200, body)
-        await world.until(lambda: bool(one.cancelled or two.cancelled))
-    assert {request.body for request in one.seen} & {request.body for request in two.seen} >= {body}
-    assert len(one.cancelled) + len(two.cancelled) == 1
+    body = b'{"sleep_s": 0.7}'
+    async with asyncio.timeout(60):
+        while not (one.cancelled or two.cancelled):  # usual requests may have used the budget up
+            for _ in range(USUAL // 2):
+                async with world.http.post(address, data=b"1", headers=AUTH) as got:
+                    await got.read()
+            async with world.http.post(address, data=body, headers=AUTH) as got:
+                assert (got.status, await got.read()) == (200, body)
+    assert body in {request.body for request in one.seen}
+    assert body in {request.body for request in two.seen}
 
 
 async def test_without_the_property_nothing_runs_twice(world: World) -> None:
