@@ -236,7 +236,7 @@ async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) ->
     [
         ({"model": "azureml:absent:1"}, "absent"),
         ({"environmentId": "azureml:absent@latest"}, "absent"),
-        ({"environmentId": "azureml://registries/azureml/environments/e/versions/1"}, "registr"),
+        ({"environmentId": "azureml://registries/other/environments/e/versions/1"}, "registr"),
         ({"codeConfiguration": {"codeId": "azureml:absent:1", "scoringScript": "s.py"}}, "absent"),
         ({"requestSettings": {"requestTimeout": "PT1H"}}, "request_timeout"),
         ({"requestSettings": None, "livenessProbe": {"period": "soon"}}, "period"),
