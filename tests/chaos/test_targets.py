@@ -40,9 +40,10 @@ async def under_load(options: Options, work: Callable[[Rig], Awaitable[None]]) -
 
 async def test_a_scorer_killed_every_two_seconds_fails_no_request(tmp_path: Path) -> None:
     async def kill_in_turn(rig: Rig) -> None:
-        """The one that has lived longest, so that a new one is ready by its turn."""
+        """The one that has lived longest; later than after 2 s where the other still starts."""
         for _ in range(KILLS):
             await asyncio.sleep(EVERY_S)
+            assert not await rig.whole()
             scorers = await asyncio.to_thread(rig.pids, Target.SCORER)
             oldest = min(scorers, key=_started)
             os.kill(oldest, signal.SIGKILL)
