@@ -57,6 +57,7 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
             encode_control(Want(ingress_id="in-1", n=3, reply="_INBOX.x")),
             encode_control(Cancel(request_id="r1")),
             encode_control(Credit(request_id="r1", n=4)),
+            b"\x91" * 1000 + b"\x01",  # a kind too deep to be shown
         ],
     ),
     "instance heartbeat": (InstanceHeartbeat.decode, [BEAT.encode()]),

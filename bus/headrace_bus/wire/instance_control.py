@@ -65,7 +65,7 @@ def decode_control(data: bytes) -> InstanceControl:
     try:
         kind, *fields = msgpack.unpackb(data)
         return _message(kind, fields)
-    except (TypeError, ValueError, msgpack.UnpackException) as error:
+    except (TypeError, ValueError, RecursionError, msgpack.UnpackException) as error:
         raise MalformedEnvelope("instance control", str(error)) from error
 
 
