@@ -51,6 +51,8 @@ async def test_a_scorer_killed_every_two_seconds_fails_no_request(tmp_path: Path
     history = await under_load(Options(folder=tmp_path, concurrent=20), kill_in_turn)
 
     assert history.broken == [], "\n".join(history.lines)
+    told = (tmp_path / "logs" / "ingress.log").read_text()
+    assert told.count("disconnected: ") >= KILLS, "known by the server's word, not by silence"
 
 
 @pytest.mark.full
