@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_api.errors import HeadraceError, InvalidInput, NotFound, Unauthorized
+from headrace_api.errors import HeadraceError, InvalidInput, NotFound
 from headrace_api.home import Home
 from headrace_services.control.arm_call import Answer, Call, parse_object, path_segments
 from headrace_services.control.arm_router import (
@@ -20,11 +20,12 @@ from headrace_services.control.arm_router import (
     NoSuchPath,
     ResourceTypeNotSupported,
 )
-from headrace_services.control.auth import Authenticator, ensure_admin_token
+from headrace_services.control.auth import ensure_admin_token
 from headrace_services.control.blob_location import BlobLocation, locate
 from headrace_services.control.blob_xml import parse_block_list
 from headrace_services.control.merge_patch import merged
 from headrace_services.control.sas import SasRefused, SasSigner
+from support.control import ControlClient, Reply
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -152,10 +153,19 @@ def test_the_admin_token_is_made_once_and_private(tmp_path: Path) -> None:
 
     assert ensure_admin_token(home) == token
     assert home.token.stat().st_mode & 0o777 == 0o600
-    Authenticator(token).authenticate(f"Bearer {token}")
+
+
+async def test_only_the_token_itself_behind_its_scheme_is_the_admin(control: ControlClient) -> None:
+    token = control.token
+    for header in (f"Bearer {token}", f"bearer {token}"):
+        assert (await _asked_with(control, header)).status == 200
     for header in ("", "Bearer", "Bearer ", f"Bearer {token}x", f"Basic {token}", token):
-        with pytest.raises(Unauthorized):
-            Authenticator(token).authenticate(header)
+        refused = await _asked_with(control, header)
+        assert (refused.status, refused.code) == (401, "Unauthorized"), header
+
+
+async def _asked_with(control: ControlClient, header: str) -> Reply:
+    return await control.send("GET", "/onlineEndpoints", headers={"Authorization": header})
 
 
 def test_a_block_list_keeps_its_order() -> None:
