@@ -2,13 +2,15 @@
 
 An ingress counts for itself and says so in each heartbeat. Control keeps the last word of each in
 `state`, so that one that vanished stays in the sum, with what it had in flight as lost. What it
-took after its last heartbeat is in no term on either side.
+took after its last heartbeat is in no term on either side. An audit waits for a heartbeat of each
+live ingress, so that whatever was answered before the call is in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
 
@@ -30,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 ONLINE: Final = "online"
 LIVE_S: Final = 2.0  # since its last heartbeat; after that what it had in flight counts as lost
+WAIT_S: Final = LIVE_S  # for the ingresses' next word; who says none by then is not live
 KEEP_S: Final = 5.0  # between two looks at what has to be written
 
 
@@ -41,6 +44,7 @@ class Conservation:
         self._state = state
         self._heard: dict[str, tuple[Terms, float]] = {}
         self._kept: dict[str, Terms] = {}
+        self._next_beat = asyncio.Event()
         self._tasks = Tasks("conservation")
 
     async def start(self) -> None:
@@ -68,7 +72,8 @@ class Conservation:
         return Terms.sum(known.values())
 
     async def audit(self, call: Call) -> Answer:
-        """Each lane's terms and whether they balance."""
+        """Each lane's terms and whether they balance, no older than the call."""
+        await self._hear_all_anew()
         lanes = {ONLINE: await self.online()}
         total = Terms.sum(lanes.values())
         body = asdict(total) | {
@@ -79,12 +84,26 @@ class Conservation:
         }
         return Answer(body=body)
 
+    async def _hear_all_anew(self) -> None:
+        """Returns once each live ingress has spoken again, or after WAIT_S."""
+        # A heartbeat that already lies at the server may be older than the call's last answer.
+        await self._bus.flush()
+        since_s = monotonic()
+        live = {one for one, (_, heard_s) in self._heard.items() if since_s - heard_s <= LIVE_S}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                while any(self._heard[one][1] <= since_s for one in live):
+                    await self._next_beat.wait()
+
     def _hear(self, message: Message) -> None:
         try:
             beat = IngressHeartbeat.decode(message.data)
             self._heard[beat.ingress_id] = Terms.decode(beat.online), monotonic()
         except MalformedEnvelope as error:
             log.warning("heartbeat is malformed", subject=message.subject, reason=str(error))
+            return
+        self._next_beat.set()
+        self._next_beat = asyncio.Event()
 
     async def _keep(self) -> None:
         while True:
