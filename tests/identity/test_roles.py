@@ -38,6 +38,13 @@ TABLE = [
         "houses",
         WRITERS,
     ),
+    (
+        "POST",
+        f"{EP}/deployments/blue/getLogs",
+        f"{BASE}/onlineEndpoints/deployments/getLogs/action",
+        "houses",
+        READERS,
+    ),
     ("PUT", f"{WORKSPACE}/models/m/versions/1", f"{BASE}/models/versions/write", "", WRITERS),
     (
         "POST",

@@ -18,6 +18,8 @@ ROOT_ACTION: Final = "Microsoft.Resources/subscriptions"
 _ENDPOINT_KINDS: Final = frozenset({"onlineendpoints", "batchendpoints"})
 _VERBS: Final = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 _WORKSPACES: Final = f"{PROVIDER}/workspaces".lower()
+# Logs are fetched by POST, for the request has options; it changes nothing.
+_READS: Final = ("/read", "/onlineendpoints/deployments/getlogs/action")
 _OWNERS_ALONE: Final = (f"{_WORKSPACES}/clients/", f"{_WORKSPACES}/issuers/")
 _ANY_ROLE: Final = frozenset(
     {
@@ -120,6 +122,6 @@ def _grants(role: Role, action: str) -> bool:
     if role is Role.CONTRIBUTOR:
         return True
     if role is Role.READER:
-        return action.endswith("/read")
+        return action.endswith(_READS)
     kinds = tuple(f"{_WORKSPACES}/{kind}" for kind in sorted(_ENDPOINT_KINDS))
     return action.startswith(kinds) and action.endswith(("/score/action", "/token/action"))
