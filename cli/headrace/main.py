@@ -221,7 +221,7 @@ def _run(verb: verbs.Verb, given: dict[str, Any], settings: Settings) -> None:
     if result is not None:
         from headrace import output
 
-        output.show(result, settings, verb.columns)
+        output.show(result, settings, verb.columns, verb.things)
 
 
 def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:

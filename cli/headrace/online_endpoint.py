@@ -140,7 +140,7 @@ def invoke(call: Call) -> None:
     answer = _score(call, str(arm["properties"].get("scoringUri") or ""), headers, body)
     sys.stdout.buffer.write(answer.body)
     sys.stdout.buffer.flush()
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not answer.body.endswith(b"\n"):
         click.echo()
 
 

@@ -20,13 +20,20 @@ _RESET: Final = "\x1b[0m"
 _TOKEN: Final = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null|-?\d[\d.eE+-]*)\b')
 
 
-def show(result: Any, settings: Settings, columns: Sequence[str] = ()) -> None:
-    """Print a result as the settings ask. Raises BadUsage on a query that is none."""
+def show(
+    result: Any, settings: Settings, columns: Sequence[str] = (), things: str = "results"
+) -> None:
+    """Print a result as the settings ask; an empty table is told of `things` on stderr.
+
+    Raises BadUsage on a query that is none.
+    """
     if settings.query:
         result, columns = _query(result, settings.query), ()
     text = render(result, settings.format, columns)
     if text:
         click.echo(text)
+    elif result == [] and settings.format == "table" and not settings.only_show_errors:
+        click.echo(f"no {things}", err=True)
 
 
 def render(result: Any, format: str, columns: Sequence[str] = ()) -> str:

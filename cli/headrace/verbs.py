@@ -31,6 +31,11 @@ class Verb:
     def offered(self) -> bool:
         return bool(self.handler)
 
+    @property
+    def things(self) -> str:
+        """What a list of the group holds, in words."""
+        return "data assets" if self.group == "data" else f"{self.group.replace('-', ' ')}s"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:

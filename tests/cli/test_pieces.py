@@ -56,6 +56,22 @@ def test_a_table_shows_the_columns_that_hold_something() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("format", "quiet", "out", "err"),
+    [
+        ("table", False, "", "no models\n"),
+        ("table", True, "", ""),
+        ("json", False, "[]\n", ""),
+        ("tsv", False, "", ""),
+    ],
+)
+def test_an_empty_list_says_so_where_a_person_reads_and_nowhere_else(
+    capsys: pytest.CaptureFixture[str], format: str, quiet: bool, out: str, err: str
+) -> None:
+    output.show([], Settings(output=format, only_show_errors=quiet), things="models")
+    assert capsys.readouterr() == (out, err)
+
+
 def test_a_query_is_applied_first_and_a_wrong_one_is_usage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
