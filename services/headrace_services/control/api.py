@@ -23,6 +23,7 @@ from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.issuers import Issuers
 from headrace_services.control.oidc import OpenIdProvider
+from headrace_services.control.openapi import document
 from headrace_services.control.operations import Operations
 from headrace_services.control.roles import asked, require
 from headrace_services.control.workspace import Workspace
@@ -77,6 +78,8 @@ class _Api:
         self._is_ready = is_ready
         self._public = _public_routes(rooms.workspace, self._health, self._readiness)
         self._arm = _arm_routes(rooms)
+        self._public.add("GET", "/openapi.json", self._described)
+        self._document = document(self._arm.routes, self._public.routes)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.raw_path.lower().startswith(BLOB_ROUTE):
@@ -103,6 +106,10 @@ class _Api:
             target=request.path,
         )
         return (await match.handler(call)).response()
+
+    async def _described(self, call: Call) -> Answer:
+        """What the API takes is no secret: it is the same in every installation."""
+        return Answer(body=self._document)
 
     async def _health(self, call: Call) -> Answer:
         return Answer(body={"status": "ok"})

@@ -54,8 +54,15 @@ class ArmRouter:
     def __init__(self) -> None:
         # By number of segments: no template matches a path of another length.
         self._routes: dict[int, list[tuple[tuple[str, ...], dict[str, Handler]]]] = {}
+        self._templates: set[tuple[str, str]] = set()
+
+    @property
+    def routes(self) -> tuple[tuple[str, str], ...]:
+        """Method and template of every route, as they were added."""
+        return tuple(sorted(self._templates))
 
     def add(self, method: str, template: str, handler: Handler) -> None:
+        self._templates.add((method, template))
         parts = tuple(
             part if part.startswith("{") else part.lower()
             for part in template.strip("/").split("/")

@@ -1,0 +1,115 @@
+"""The OpenAPI document of the control API, read from the routes that serve it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+VERSION: Final = "3.1.0"
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_ERROR: Final = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "target"],
+            "properties": {
+                "code": {"type": "string", "minLength": 1},
+                "message": {"type": "string", "minLength": 1},
+                "target": {"type": "string"},
+                "details": {"type": "array"},
+            },
+        }
+    },
+}
+# The fields of every resource; a body of ours may hold more.
+_RESOURCE: Final = {
+    "type": "object",
+    "required": ["id", "name", "type"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": "string"},
+        "type": {"type": "string"},
+        "properties": {"type": "object"},
+        "location": {"type": "string"},
+    },
+}
+_COLLECTION: Final = {
+    "type": "object",
+    "required": ["value"],
+    "properties": {
+        "value": {"type": "array", "items": {"type": "object"}},
+        "nextLink": {"type": ["string", "null"]},
+    },
+}
+_WRITES: Final = frozenset({"PUT", "PATCH", "POST"})
+# Not of ARM's shape: documents, and the identity provider's lists of who may be asked for.
+_DOCUMENTS: Final = ("healthz", "readyz", "discovery", "endpoints", "openapi.json", "audit")
+_RESOURCES: Final = ("onlineendpoints", "deployments", "datastores", "computes", "schedules")
+
+
+def document(
+    protected: Iterable[tuple[str, str]], public: Iterable[tuple[str, str]]
+) -> dict[str, Any]:
+    """OpenAPI 3.1 of pairs of method and template; `protected` ones need a bearer token."""
+    paths: dict[str, dict[str, Any]] = {}
+    for routes, is_protected in ((protected, True), (public, False)):
+        for method, template in routes:
+            paths.setdefault(template, _parameters(template))[method.lower()] = _operation(
+                method, template, is_protected
+            )
+    return {
+        "openapi": VERSION,
+        "info": {"title": "Headrace control API", "version": "1"},
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Error": _ERROR, "Resource": _RESOURCE, "Collection": _COLLECTION},
+        },
+    }
+
+
+def _parameters(template: str) -> dict[str, Any]:
+    names = _PARAMETER.findall(template)
+    schema = {"type": "string", "minLength": 1}
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": schema} for name in names
+        ]
+    }
+
+
+def _operation(method: str, template: str, is_protected: bool) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{method.lower()} {template}",
+        "responses": {"2XX": _success(method, template), "4XX": _described("refused", "Error")},
+    }
+    if template.endswith("readyz"):
+        operation["responses"]["503"] = {"description": "not ready"}
+    if method in _WRITES:
+        operation["requestBody"] = {
+            "required": method != "POST",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    operation["security"] = [{"bearer": []}] if is_protected else []
+    return operation
+
+
+def _success(method: str, template: str) -> dict[str, Any]:
+    """The shape of what comes back, where the template tells it."""
+    parts = template.lower().strip("/").split("/")
+    last, before = parts[-1], parts[-2] if len(parts) > 1 else ""
+    if last in _DOCUMENTS:
+        return {"description": "a document"}
+    if method == "GET" and not last.startswith("{"):
+        return _described("all of them", "Collection")
+    if method in ("GET", "PUT", "PATCH") and before in _RESOURCES:
+        return _described("the resource", "Resource")
+    return {"description": "done"}
+
+
+def _described(words: str, schema: str) -> dict[str, Any]:
+    reference = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    return {"description": words, "content": {"application/json": reference}}
