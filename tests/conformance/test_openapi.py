@@ -25,6 +25,13 @@ CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformanc
 async def control(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[ControlClient]:
     async with running_control(tmp_path / "home", nats_server.url) as client:
         yield client
+        await _emptied(client)
+
+
+async def _emptied(control: ControlClient) -> None:
+    """Delete what was made, so that no scorer outlives the test."""
+    for one in (await control.get("/onlineEndpoints")).json["value"]:
+        await control.finished(await control.send("DELETE", f"/onlineEndpoints/{one['name']}"), 30)
 
 
 def _filled(template: str) -> str:
