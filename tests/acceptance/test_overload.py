@@ -23,7 +23,8 @@ SLOTS = 2
 CAPACITY = SLOTS / SERVICE_S
 SECONDS = 5.0
 GROWTH_BYTES = 30 * 1024 * 1024
-pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
+# Judges rates, so it wants a machine of its own.
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow, pytest.mark.full]
 
 
 @dataclass
