@@ -12,7 +12,6 @@ from headrace import errors, options, verbs
 from headrace.call import Call, Settings, settings_in
 from headrace_api.errors import HeadraceError
 
-VERSION_PACKAGE: Final = "headrace"
 OUTPUTS: Final = ("json", "jsonc", "yaml", "yamlc", "table", "tsv", "none")
 CONTEXT_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -226,9 +225,9 @@ def _run(verb: verbs.Verb, given: dict[str, Any], settings: Settings) -> None:
 
 def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        from headrace._version import version
+        from headrace._version import VERSION
 
-        click.echo(f"headrace {version()}")
+        click.echo(f"headrace {VERSION}")
         context.exit()
 
 

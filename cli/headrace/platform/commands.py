@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from headrace import errors
-from headrace._version import version
+from headrace._version import VERSION
 from headrace.call import settings
 from headrace.platform import card as cards
 from headrace.platform.card import Card
@@ -126,7 +126,7 @@ def _supervise(home: Home, context: click.Context, say: Any) -> None:
             nats_port=given["nats_port"],
             nats_url=given["nats_url"],
             nats_credentials=given["nats_creds"],
-            version=version(),
+            version=VERSION,
         )
         asyncio.run(Supervisor(plan, say).run())
 
