@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 
 import structlog
@@ -15,6 +13,7 @@ from headrace_api.home import Home
 from headrace_scorer.instance import run
 from headrace_scorer.settings import Settings
 from headrace_telemetry.logs import configure
+from headrace_telemetry.signals import asked_to_stop
 
 log = structlog.get_logger(__name__)
 
@@ -35,11 +34,7 @@ def main() -> int:
 
 
 async def _until_signal(settings: Settings) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return await run(settings, stop)
+    return await run(settings, asked_to_stop())
 
 
 if __name__ == "__main__":

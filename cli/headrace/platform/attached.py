@@ -6,10 +6,8 @@ never stopped by the platform. Its files lie apart from the instances that contr
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +19,7 @@ from headrace.call import settings
 from headrace_api.home import Home
 from headrace_bus.client.private_file import write_private
 from headrace_bus.wire.launch import Launch
+from headrace_telemetry.signals import asked_to_stop
 
 if TYPE_CHECKING:
     from headrace_scorer.settings import Settings
@@ -74,8 +73,4 @@ def _lay_down(folder: Path, launch: Launch, credentials: str) -> None:
 async def _until_signal(chosen: Settings) -> int:
     from headrace_scorer.instance import run as serve
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return await serve(chosen, stop)
+    return await serve(chosen, asked_to_stop())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -67,6 +66,7 @@ from headrace_services.control.sweeper import sweep_forever
 from headrace_services.control.uploads import BlockStage
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import Registry
+from headrace_telemetry.signals import asked_to_stop
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -151,11 +151,7 @@ async def run(
 
 
 async def _until_signal(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await run(settings, stop)
+    await run(settings, asked_to_stop())
 
 
 def _console_listener(stack: AsyncExitStack, settings: Settings) -> socket.socket | None:

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import socket
 import ssl
 from contextlib import AsyncExitStack
@@ -35,6 +34,7 @@ from headrace_services.ingress.scoring import ScoringEdge
 from headrace_services.ingress.settings import IngressSettings
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import CONTENT_TYPE, Registry
+from headrace_telemetry.signals import asked_to_stop
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -203,14 +203,9 @@ def main(settings: IngressSettings) -> int:
     logs.configure("ingress")
 
     async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await run(settings, stop)
+        await run(settings, asked_to_stop())
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+    uvloop.run(serve())
     return os.EX_OK
 
 

@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -39,6 +38,7 @@ from headrace_bus.wire.subjects import ROUTER_QUEUE, all_scores
 from headrace_services.router.settings import RouterSettings
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import Registry
+from headrace_telemetry.signals import asked_to_stop
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -206,12 +206,7 @@ def main(settings: RouterSettings) -> int:
     logs.configure("router")
 
     async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await run(settings, stop)
+        await run(settings, asked_to_stop())
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+    uvloop.run(serve())
     return os.EX_OK
