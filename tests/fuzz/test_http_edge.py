@@ -8,17 +8,11 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from fuzz.mutate import INPUTS, corpus, inputs
-from headrace_api.home import Home
-from headrace_bus.client.connection import Bus
-from headrace_bus.client.settings import BusSettings
-from headrace_bus.store.bucket import Bucket
-from headrace_bus.wire.subjects import all_ingress_heartbeats
 from headrace_services.ingress.app import Listening
-from support.ingress_world import AUTH, KEY, World, make_route, url
+from support.ingress_world import AUTH, KEY, World, make_route, running_world, url
 from support.nats_server import NatsServer
 
 AT_ONCE = 32
@@ -29,19 +23,8 @@ pytestmark = pytest.mark.timeout(60 + INPUTS // 20)
 
 @pytest.fixture
 async def world(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[World]:
-    bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
-    state = await Bucket.open(bus, "state")
-    async with aiohttp.ClientSession() as http:
-        one = World(nats_server, bus, state, Home(tmp_path / "home"), http)
-        await bus.subscribe(all_ingress_heartbeats(), lambda message: one.hear(message.data))
-        await bus.flush()
+    async with running_world(nats_server, tmp_path) as one:
         yield one
-    for stop, _ in one.stops:
-        stop.set()
-    await asyncio.gather(*(task for _, task in one.stops), return_exceptions=True)
-    for instance in one.instances:
-        await instance.stop()
-    await bus.close()
 
 
 async def exchange(listening: Listening, data: bytes) -> bytes:

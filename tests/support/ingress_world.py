@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
+from headrace_bus.client.settings import BusSettings
 from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.heartbeat import IngressHeartbeat
 from headrace_bus.wire.route_record import DeploymentRoute, Route, route_key
-from headrace_bus.wire.subjects import InstanceAddress, changed
+from headrace_bus.wire.subjects import InstanceAddress, all_ingress_heartbeats, changed
 from headrace_services.ingress.app import Listening, run
 from headrace_services.ingress.settings import IngressSettings
 from support.echo_instance import EchoInstance
@@ -140,3 +144,21 @@ class World:
 
 def url(listening: Listening, path: str = "/endpoints/houses/score") -> str:
     return f"http://127.0.0.1:{listening.http_port}{path}"
+
+
+@asynccontextmanager
+async def running_world(server: NatsServer, folder: Path) -> AsyncIterator[World]:
+    """A world on this server; whatever it started has ended afterwards."""
+    bus = await Bus.connect(BusSettings(url=server.url, name="test"))
+    state = await Bucket.open(bus, "state")
+    async with aiohttp.ClientSession() as http:
+        one = World(server, bus, state, Home(folder / "home"), http)
+        await bus.subscribe(all_ingress_heartbeats(), lambda message: one.hear(message.data))
+        await bus.flush()
+        yield one
+    for stop, _ in one.stops:
+        stop.set()
+    await asyncio.gather(*(task for _, task in one.stops), return_exceptions=True)
+    for instance in one.instances:
+        await instance.stop()
+    await bus.close()
