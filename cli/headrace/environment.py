@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from headrace_api.environment import Environment
 
 KIND: Final = "environments"
+_CURATED: Final = "AzureML-"
+_CURATED_REGISTRY: Final = "azureml"
+_CURATED_VERSION: Final = "1"  # versions of Azure's images mean nothing here
 _MAY_CHANGE: Final = frozenset({"description", "tags"})
 _FIELDS: Final = ("name", "version", "image", "conda_file", "os_type", "description")
 
@@ -64,6 +67,24 @@ def anonymous(call: Call, environment: Environment) -> dict[str, Any]:
         return found
     arm: dict[str, Any] = call.client.put(path, environment.to_arm(anonymous=True)).json()
     return arm
+
+
+def curated(call: Call, text: str) -> str:
+    """The id of what stands in for one of Azure's curated environments; empty for any other.
+
+    Warns where it has another series than its name promises. Raises ApiError for unknown names.
+    """
+    from headrace_api.references import parse_asset
+
+    reference = parse_asset(text, kind=KIND)
+    name, is_named = reference.name, reference.name.lower().startswith(_CURATED.lower())
+    if reference.registry.lower() != _CURATED_REGISTRY and (reference.registry or not is_named):
+        return ""
+    path = assets.version_path(KIND, name if is_named else _CURATED + name, _CURATED_VERSION)
+    arm: dict[str, Any] = call.client.get(path)
+    if warning := (arm["properties"].get("properties") or {}).get("headrace.warning"):
+        call.warn(str(warning))
+    return str(arm["id"])
 
 
 def show(call: Call) -> Any:

@@ -38,21 +38,33 @@ def create(call: Call) -> Any:
     if call.flag("all_traffic") and call.flag("no_wait"):
         raise BadUsage("--all-traffic needs the end of the operation; leave out --no-wait")
     deployment = _from_file(call)
-    path = path_of(deployment.endpoint_name, deployment.name)
     # Asked first, so that nothing is uploaded for an endpoint that is not there.
     call.client.get(online_endpoint.path_of(deployment.endpoint_name))
-    existing = call.client.find(path)
-    body = _registered(call, deployment)
-    if existing is None or _state(existing) == "Failed":
-        result = _put(call, deployment, body)
-    else:
-        _require_same(existing, body, deployment)
-        call.say(f"deployment {deployment.name} is unchanged")
-        result = deployment_view(_settled(call, deployment, existing))
+    result = ensure(call, deployment)
     if call.flag("all_traffic"):
         online_endpoint.put_traffic(call, deployment.endpoint_name, {deployment.name: 100})
         call.say(f"  ✓ traffic {deployment.name} 100 %")
     return result
+
+
+def ensure(call: Call, deployment: OnlineDeployment, *, may_change: bool = False) -> Any:
+    """Create it, or wait for the one that is the same; Conflict for another, unless it may change.
+
+    Raises Conflict, OperationFailed, Detached.
+    """
+    existing = call.client.find(path_of(deployment.endpoint_name, deployment.name))
+    body = _registered(call, deployment)
+    if existing is None or _state(existing) == "Failed":
+        return _put(call, deployment, body)
+    if different := _differences(existing, body, deployment):
+        if may_change:
+            return _put(call, deployment, body)
+        raise Conflict(
+            f"deployment {deployment.name!r} exists and differs in {', '.join(different)}",
+            hint="headrace online-deployment update -f with the same file",
+        )
+    call.say(f"deployment {deployment.name} is unchanged")
+    return deployment_view(_settled(call, deployment, existing))
 
 
 def update(call: Call) -> Any:
@@ -194,13 +206,16 @@ def _model_id(call: Call, deployment: OnlineDeployment) -> str:
 
 def _environment_id(call: Call, deployment: OnlineDeployment) -> str:
     environment = deployment.environment
-    if isinstance(environment, str):
-        return _latest(call, environment, "environments") if "@" in environment else ""
     if environment is None:
         return ""
+    from headrace.environment import anonymous, curated
+
+    if isinstance(environment, str):
+        if found := curated(call, environment):
+            return found
+        return _latest(call, environment, "environments") if "@" in environment else ""
     if environment.name:
         call.warn("the name of an environment inside a deployment is ignored")
-    from headrace.environment import anonymous
 
     arm = anonymous(call, environment)
     call.say("  ✓ environment")
@@ -294,20 +309,15 @@ def _still_serves(call: Call, endpoint: str) -> str:
     return f"traffic is unchanged: {', '.join(live) or 'no deployment has any'}"
 
 
-def _require_same(
+def _differences(
     existing: Mapping[str, Any], body: Mapping[str, Any], wanted: OnlineDeployment
-) -> None:
+) -> list[str]:
     from headrace_api.online_deployment import OnlineDeployment
 
     found = OnlineDeployment.from_arm(existing, endpoint=wanted.endpoint_name, name=wanted.name)
     asked = OnlineDeployment.from_arm(body, endpoint=wanted.endpoint_name, name=wanted.name)
-    different = sorted(
+    return sorted(
         key
         for key in OnlineDeployment.model_fields
         if key != "location" and getattr(found, key) != getattr(asked, key)
     )
-    if different:
-        raise Conflict(
-            f"deployment {wanted.name!r} exists and differs in {', '.join(different)}",
-            hint="headrace online-deployment update -f with the same file",
-        )

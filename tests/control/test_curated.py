@@ -29,7 +29,7 @@ async def test_a_deployment_may_name_a_curated_environment(control: ControlClien
 
     made = (await control.get("/environments/sklearn-1.5/versions/1")).json["properties"]
     packages = json.loads(made["condaFile"])["dependencies"][-1]["pip"]
-    assert "scikit-learn" in packages
+    assert "scikit-learn==1.5.*" in packages
     assert (wrong.status, wrong.code) == (400, "BadArgument")
     assert "sklearn-1.5" in wrong.json["error"]["message"]
     assert (foreign.status, foreign.code) == (400, "BadArgument")
