@@ -108,6 +108,8 @@ def variables(base: str, bundle: Path, configuration: str) -> dict[str, str]:
         "REQUESTS_CA_BUNDLE": str(bundle),
         # az reads the metadata by urllib, which knows this variable only.
         "SSL_CERT_FILE": str(bundle),
+        # curl prefers this one, and machines behind a proxy have it set; its roots are in ours.
+        "CURL_CA_BUNDLE": str(bundle),
         **chosen.get(configuration, {}),
         "AZURE_SUBSCRIPTION_ID": workspace.subscription,
         "AZURE_RESOURCE_GROUP": workspace.resource_group,

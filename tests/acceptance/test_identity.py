@@ -18,6 +18,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from headrace_api.home import Home
+from headrace_services.certificates import ensure_certificates
 from support.control import WORKSPACE
 from support.deploy import Workbench
 from support.identity import TENANT, OuterIssuer, OuterKeys, encode, outer_issuer
@@ -184,12 +186,13 @@ def test_a_reader_fetches_logs_and_neither_changes_nor_sees_keys(world: Platform
     assert ask("DELETE", "/deployments/blue") == 403
 
 
-def test_curl_calls_control_with_what_env_azure_prints(world: Platform) -> None:
-    """Sourced by bash, so that quoting is tried too; curl takes the CA from its own variable."""
+def test_curl_calls_control_with_what_env_azure_prints(world: Platform, tmp_path: Path) -> None:
+    """Sourced by bash, so that quoting is tried too, on a machine that had a bundle of its own."""
+    theirs = Home(tmp_path)
+    ensure_certificates(theirs)
     secret = token_of(world, client(world, "reader"))
     script = """set -eu
 eval "$ENV_AZURE"
-export CURL_CA_BUNDLE="$REQUESTS_CA_BUNDLE"
 curl --silent --show-error --fail --header @- "$AZURE_AUTHORITY_HOST/subscriptions/\
 $AZURE_SUBSCRIPTION_ID/resourceGroups/$AZURE_RESOURCE_GROUP/providers/\
 Microsoft.MachineLearningServices/workspaces/$AZUREML_WORKSPACE_NAME/onlineEndpoints\
@@ -197,7 +200,11 @@ Microsoft.MachineLearningServices/workspaces/$AZUREML_WORKSPACE_NAME/onlineEndpo
     done = subprocess.run(
         ["bash", "-c", script],
         input=f"Authorization: Bearer {secret}\n",
-        env={"ENV_AZURE": world.run("env", "azure").stdout, "PATH": "/usr/bin:/bin"},
+        env={
+            "ENV_AZURE": world.run("env", "azure").stdout,
+            "CURL_CA_BUNDLE": str(theirs.ca),
+            "PATH": "/usr/bin:/bin",
+        },
         capture_output=True,
         text=True,
         timeout=30,
