@@ -34,10 +34,8 @@ def target(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Plat
 @pytest.fixture
 def port(target: Platform) -> Iterator[http.client.HTTPConnection]:
     """A plain connection to the ingress."""
-    parts = urlsplit(target.status()["http_url"])
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    yield connection
-    connection.close()
+    with target.connection() as connection:
+        yield connection
 
 
 def refused(platform: Platform, *words: str) -> str:

@@ -36,10 +36,8 @@ def target(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Plat
 
 @pytest.fixture
 def client(target: Platform) -> Iterator[http.client.HTTPConnection]:
-    parts = urlsplit(target.status()["http_url"])
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    yield connection
-    connection.close()
+    with target.connection() as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,13 @@ class ControlClient:
     async def put(self, path: str, body: object, **headers: str) -> Reply:
         return await self.send("PUT", path, body, headers=headers)
 
+    async def refuses(self, path: str, properties: object) -> None:
+        """Assert that a PUT of these is refused and leaves nothing."""
+        reply = await self.put(path, {"properties": properties})
+        assert reply.status in (400, 404)
+        assert reply.code in ("BadArgument", "ResourceNotFound")
+        assert (await self.get(path)).status == 404
+
     async def post(self, path: str, body: object = None) -> Reply:
         return await self.send("POST", path, body)
 

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -66,6 +69,13 @@ class Platform:
     def url(self, endpoint: str, path: str = "/score") -> str:
         """The endpoint's URL on the loopback port."""
         return f"{self.status()['http_url']}/endpoints/{endpoint}{path}"
+
+    @contextmanager
+    def connection(self) -> Iterator[HTTPConnection]:
+        """A plain connection to the ingress' loopback port."""
+        parts = urlsplit(self.status()["http_url"])
+        with closing(HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as made:
+            yield made
 
     def key(self, endpoint: str) -> str:
         return self.run("key", endpoint).stdout.strip()
