@@ -40,18 +40,32 @@ def path_of(name: str) -> str:
 
 def create(call: Call) -> Any:
     """Create an endpoint; the same definition again changes nothing."""
+    if call.text("file"):
+        from headrace import single_file
+
+        if (file := single_file.read(call)) is not None:
+            return single_file.create(call, file)
     endpoint = _from_options(call)
     path = path_of(endpoint.name)
     existing = call.client.find(path)
     if existing is not None and not _failed(existing):
-        _require_same(existing, endpoint)
+        require_same(existing, endpoint)
         call.say(f"endpoint {endpoint.name} is unchanged")
         return endpoint_view(existing)
-    return _put(call, endpoint)
+    return put(call, endpoint)
 
 
 def update(call: Call) -> Any:
     """Change an endpoint; a file replaces it, keeping traffic and mirror it does not mention."""
+    if call.text("file"):
+        from headrace import single_file
+
+        if (file := single_file.read(call)) is not None:
+            return single_file.update(call, file)
+    return _update(call)
+
+
+def _update(call: Call) -> Any:
     name = call.text("name") or _name_in_file(call)
     if not name:
         raise BadUsage("say which endpoint: --name or --file")
@@ -65,7 +79,7 @@ def update(call: Call) -> Any:
     for option, key in (("traffic", "traffic"), ("mirror_traffic", "mirror_traffic")):
         if texts := call.many(option):
             values[key] = _percentages(texts, f"--{option.replace('_', '-')}")
-    return _put(call, OnlineEndpoint.from_values(edit.edited(values, call)))
+    return put(call, OnlineEndpoint.from_values(edit.edited(values, call)))
 
 
 def show(call: Call) -> Any:
@@ -205,7 +219,8 @@ def _percentages(texts: tuple[str, ...], option: str) -> dict[str, int]:
         raise BadUsage(f"{option} {' '.join(texts)!r}: use whole numbers, as blue=90") from None
 
 
-def _put(call: Call, endpoint: OnlineEndpoint) -> Any:
+def put(call: Call, endpoint: OnlineEndpoint) -> Any:
+    """Write the endpoint and wait for the end."""
     path = path_of(endpoint.name)
     answer = call.client.put(path, endpoint.to_arm())
     resume = f"headrace online-endpoint wait -n {endpoint.name}"
@@ -221,18 +236,21 @@ def put_traffic(call: Call, name: str, traffic: Mapping[str, int]) -> None:
     mirror = values.get("mirror_traffic", {})
     values["traffic"] = dict(traffic)
     values["mirror_traffic"] = {key: one for key, one in mirror.items() if key not in traffic}
-    _put(call, OnlineEndpoint.from_values(values))
+    put(call, OnlineEndpoint.from_values(values))
 
 
 def _failed(arm: Mapping[str, Any]) -> bool:
     return str(arm["properties"].get("provisioningState")) == "Failed"
 
 
-def _require_same(existing: Mapping[str, Any], wanted: OnlineEndpoint) -> None:
+def require_same(
+    existing: Mapping[str, Any], wanted: OnlineEndpoint, *, besides: tuple[str, ...] = ()
+) -> None:
+    """Raises Conflict naming what differs; only what the file says counts."""
     from headrace_api.online_endpoint import OnlineEndpoint
 
     found = OnlineEndpoint.from_arm(existing)
-    given = wanted.model_fields_set - {"name", "location"}
+    given = wanted.model_fields_set - {"name", "location", *besides}
     different = sorted(key for key in given if getattr(found, key) != getattr(wanted, key))
     if different:
         raise Conflict(

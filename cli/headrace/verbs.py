@@ -161,6 +161,7 @@ OFFERED: Final = (
         "Change traffic, mirror, description, tags or any field.",
         optional="--file -f, --local, --mirror-traffic, --name -n, --no-wait, --traffic -r, "
         "--web -e",
+        ours="--yes -y",
         generic="GEN",
         columns=_EP_COLUMNS,
     ),
