@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import random
 import re
 import resource
 import socket
@@ -116,6 +117,35 @@ async def test_blocks_are_joined_in_the_order_of_the_list(blobs: Blobs) -> None:
     assert (await blobs.send("GET", "big")).data == b"".join(pieces.values())
     again = await blobs.send("PUT", "other", query="comp=blocklist", data=listing)
     assert (again.status, again.headers["x-ms-error-code"]) == (400, "InvalidBlockList")
+
+
+async def test_blocks_of_two_blobs_at_once_and_out_of_order_keep_to_their_blob(
+    blobs: Blobs,
+) -> None:
+    """All on their way together, the same ids under both names, some sent twice."""
+    ids = [base64.b64encode(b"%05d" % n).decode() for n in range(8)]
+    pieces = {(name, one): os.urandom(256 * 1024 + 7) for name in ("left", "right") for one in ids}
+
+    async def stage(name: str, block_id: str, data: bytes) -> None:
+        query = f"comp=block&blockid={quote(block_id)}"
+        assert (await blobs.send("PUT", name, query=query, data=data)).status == 201
+
+    await asyncio.gather(*(stage(name, one, b"an earlier try") for name, one in pieces))
+    shuffled = random.Random(7).sample(sorted(pieces), len(pieces))
+    await asyncio.gather(*(stage(*key, pieces[key]) for key in shuffled))
+    body = "".join(f"<Latest>{one}</Latest>" for one in ids)
+    listing = f'<?xml version="1.0"?><BlockList>{body}</BlockList>'.encode()
+    ended = await asyncio.gather(
+        *(
+            blobs.send("PUT", name, query="comp=blocklist", data=listing)
+            for name in ("left", "right")
+        )
+    )
+
+    assert [one.status for one in ended] == [201, 201]
+    for name in ("left", "right"):
+        whole = b"".join(pieces[name, one] for one in ids)
+        assert (await blobs.send("GET", name)).data == whole
 
 
 async def test_ranges_and_the_empty_blob(blobs: Blobs) -> None:
