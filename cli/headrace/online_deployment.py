@@ -61,7 +61,7 @@ def ensure(call: Call, deployment: OnlineDeployment, *, may_change: bool = False
             return _put(call, deployment, body)
         raise Conflict(
             f"deployment {deployment.name!r} exists and differs in {', '.join(different)}",
-            hint="headrace online-deployment update -f with the same file",
+            hint=f"headrace {call.path.partition(' ')[0]} update -f with the same file",
         )
     call.say(f"deployment {deployment.name} is unchanged")
     return deployment_view(_settled(call, deployment, existing))

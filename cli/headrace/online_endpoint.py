@@ -48,7 +48,7 @@ def create(call: Call) -> Any:
     endpoint = _from_options(call)
     path = path_of(endpoint.name)
     existing = call.client.find(path)
-    if existing is not None and not _failed(existing):
+    if existing is not None and not has_failed(existing):
         require_same(existing, endpoint)
         call.say(f"endpoint {endpoint.name} is unchanged")
         return endpoint_view(existing)
@@ -239,7 +239,8 @@ def put_traffic(call: Call, name: str, traffic: Mapping[str, int]) -> None:
     put(call, OnlineEndpoint.from_values(values))
 
 
-def _failed(arm: Mapping[str, Any]) -> bool:
+def has_failed(arm: Mapping[str, Any]) -> bool:
+    """Whether its last operation did, so that a create may replace it."""
     return str(arm["properties"].get("provisioningState")) == "Failed"
 
 

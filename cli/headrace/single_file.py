@@ -60,7 +60,7 @@ def create(call: Call, file: SingleFile) -> Any:
     name = file.endpoint.name
     existing = call.client.find(online_endpoint.path_of(name))
     bare = file.endpoint.model_copy(update={"traffic": {}, "mirror_traffic": {}})
-    if existing is None:
+    if existing is None or online_endpoint.has_failed(existing):
         online_endpoint.put(call, bare)
         call.say(f"  ✓ endpoint {name}")
     else:
@@ -120,6 +120,10 @@ def _finished(call: Call, file: SingleFile) -> Any:
     current = OnlineEndpoint.from_arm(now)
     given = {key: getattr(file.endpoint, key) for key in file.endpoint.model_fields_set}
     wanted = current.model_copy(update=given)
+    # A mirror onto what goes live, or onto what the file leaves out, ends.
+    mirrored = {one.name for one in file.deployments} - wanted.traffic.keys()
+    mirror = {name: share for name, share in wanted.mirror_traffic.items() if name in mirrored}
+    wanted = wanted.model_copy(update={"mirror_traffic": mirror})
     if wanted == current:
         return endpoint_view(now)
     result = online_endpoint.put(call, wanted)

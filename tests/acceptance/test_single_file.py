@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 EP = "single"
 
 
-def deployment(name: str, version: str, instances: int = 1) -> dict[str, Any]:
+def deployment(name: str, version: str) -> dict[str, Any]:
     return {
         "name": name,
         "model": {"name": "single-model", "version": 1, "local_path": "model.txt"},
@@ -29,7 +29,7 @@ def deployment(name: str, version: str, instances: int = 1) -> dict[str, Any]:
         },
         "environment_variables": {"VERSION": version},
         "instance_type": "Standard_F2s_v2",
-        "scale_settings": {"scale_type": "manual", "instance_count": instances},
+        "scale_settings": {"scale_type": "manual", "instance_count": 1},
     }
 
 
@@ -42,10 +42,17 @@ def test_a_single_file_is_created_scored_updated_and_what_it_leaves_out_is_delet
     body = str(bench.write("r.json", {"nonce": "n"}))
     both = {"blue": 100} | {"green": 0}
 
-    def apply(verb: str, traffic: dict[str, int], *deployments: dict[str, Any]) -> str:
-        values = {"name": EP, "type": "online", "auth_mode": "key", "traffic": traffic}
+    def apply(
+        verb: str,
+        traffic: dict[str, int] | None,
+        *deployments: dict[str, Any],
+        more: tuple[str, ...] = (),
+        code: int = 0,
+    ) -> str:
+        values: dict[str, Any] = {"name": EP, "type": "online", "auth_mode": "key"}
+        values |= {} if traffic is None else {"traffic": traffic}
         file = bench.write("single.yml", values | {"deployments": list(deployments)})
-        return platform.run("online-endpoint", verb, "-f", str(file)).stderr
+        return platform.run("online-endpoint", verb, "-f", str(file), *more, code=code).stderr
 
     def version() -> str:
         words = ("online-endpoint", "invoke", "-n", EP, "-r", body)
@@ -60,11 +67,21 @@ def test_a_single_file_is_created_scored_updated_and_what_it_leaves_out_is_delet
     assert platform.json("environment", "show", "-n", "single-env", "-v", "1")["conda_file"]
     assert "blue is unchanged" in apply("create", both, blue, green)
 
-    apply("update", both, deployment("blue", "3", instances=2), green)
+    platform.run("online-endpoint", "update", "-n", EP, "--mirror-traffic", "green=10")
+
+    two = ("--set", "deployments[0].scale_settings.instance_count=2")
+    apply("update", both, deployment("blue", "3"), green, more=two)
     assert version() == "3"
     shown = platform.json("online-deployment", "show", "-e", EP, "-n", "blue")
     assert shown["instance_count"] == 2
 
+    told = apply("create", both, blue, green, code=6)
+    assert "differs in environment_variables, instance_count" in told
+    assert "headrace online-endpoint update -f" in told
+    assert "add traffic: to the file" in apply("update", None, green, code=2)
+    assert (version(), names()) == ("3", ["blue", "green"]), "nothing was changed"
+
     assert "deleted blue" in apply("update", {"green": 100}, green)
     assert (version(), names()) == ("2", ["green"])
+    assert platform.json("online-endpoint", "show", "-n", EP)["mirror_traffic"] == {}
     platform.run("online-endpoint", "delete", "-n", EP, "-y")
