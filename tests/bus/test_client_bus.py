@@ -25,6 +25,8 @@ from headrace_bus.errors import (
 )
 from support.nats_server import NatsServer
 
+BOUND_S = 30.0  # ends failed tests only
+
 
 def settings(server: NatsServer, name: str = "test") -> BusSettings:
     return BusSettings(url=server.url, name=name, reconnect_wait_s=0.05, ping_interval_s=0.2)
@@ -61,7 +63,7 @@ class Collected:
             self._full.set()
 
     async def all(self) -> list[bytes]:
-        await asyncio.wait_for(self._full.wait(), 5)
+        await asyncio.wait_for(self._full.wait(), BOUND_S)
         return [message.data for message in self.messages]
 
 
@@ -71,7 +73,7 @@ async def outage(server: NatsServer, *buses: Bus) -> None:
     for bus, event in zip(buses, events, strict=True):
         bus.on_disconnect(event.set)
     server.kill()
-    await asyncio.wait_for(asyncio.gather(*(event.wait() for event in events)), 5)
+    await asyncio.wait_for(asyncio.gather(*(event.wait() for event in events)), BOUND_S)
 
 
 async def test_messages_arrive_in_the_order_they_were_published(bus: Bus, other: Bus) -> None:
@@ -146,7 +148,7 @@ async def test_a_silent_listener_is_a_timeout_and_requests_time_out_each_at_its_
     with pytest.raises(RequestTimeout):
         await bus.request("mute", b"", 0.1)
 
-    assert 0.1 <= time.monotonic() - begin < 5
+    assert 0.1 <= time.monotonic() - begin < 25
     assert not long.done()
     await bus.close()
     with pytest.raises(BusDisconnected):
@@ -247,7 +249,7 @@ async def test_an_outage_keeps_subscriptions_and_sends_what_waited(
     await other.flush()
     bus.publish("a", b"0")
     bus.publish("a", b"1")
-    await asyncio.wait_for(back.wait(), 5)
+    await asyncio.wait_for(back.wait(), BOUND_S)
     bus.publish("a", b"2")
 
     assert await got.all() == [b"0", b"1", b"2"]
@@ -292,7 +294,7 @@ async def test_a_flush_that_the_outage_cuts_says_so_at_once(
     nats_server.kill()
 
     with pytest.raises(BusDisconnected, match="broke"):
-        await asyncio.wait_for(flushed, 5)
+        await asyncio.wait_for(flushed, BOUND_S)
 
 
 async def test_a_frozen_server_is_given_up(bus: Bus, nats_server: NatsServer) -> None:
@@ -301,7 +303,7 @@ async def test_a_frozen_server_is_given_up(bus: Bus, nats_server: NatsServer) ->
     bus.on_disconnect(lost.set)
     nats_server.pause()
     try:
-        await asyncio.wait_for(lost.wait(), 5)
+        await asyncio.wait_for(lost.wait(), BOUND_S)
     finally:
         nats_server.resume()
     await bus.flush()
@@ -424,7 +426,7 @@ def test_the_bus_works_the_same_on_uvloop(tmp_path: Path) -> None:
             lost = asyncio.Event()
             bus.on_disconnect(lost.set)
             again()
-            await asyncio.wait_for(lost.wait(), 5)
+            await asyncio.wait_for(lost.wait(), BOUND_S)
             await bus.flush()
             return (await bus.request("echo", b"x", 5)).data
 

@@ -23,6 +23,8 @@ from headrace_bus.wire import subjects
 from headrace_bus.wire.subjects import InstanceAddress
 from support.raw_nats import raw_client
 
+BOUND_S = 30.0  # ends failed tests only
+
 BLUE = InstanceAddress("ep", "blue", "i1")
 GREEN = InstanceAddress("ep", "green", "i2")
 SIBLING = InstanceAddress("ep", "blue", "i3")
@@ -133,11 +135,11 @@ async def test_an_instance_answers_one_request_many_times(
         inbox = ingress.new_inbox()
         answers = await ingress.subscribe(inbox)
         await ingress.publish(subjects.instance(BLUE), b"x", reply=inbox)
-        request = await requests.next_msg(timeout=5)
+        request = await requests.next_msg(timeout=BOUND_S)
         for number in range(50):
             await instance.publish(request.reply, str(number).encode())
 
-        got = [(await answers.next_msg(timeout=5)).data for _ in range(50)]
+        got = [(await answers.next_msg(timeout=BOUND_S)).data for _ in range(50)]
 
     assert got == [str(number).encode() for number in range(50)]
     assert instance.violations == []
@@ -201,7 +203,7 @@ async def test_the_supervisor_may_ask_and_nothing_else(
     server: EmbeddedServer, identities: Identities
 ) -> None:
     async with raw_client(server.url, identities.mint_role(Role.ADMIN).read_text()) as admin:
-        info = await admin.request("$JS.API.INFO", timeout=5)
+        info = await admin.request("$JS.API.INFO", timeout=BOUND_S)
         assert "error" not in json.loads(info.data)
         for subject in ("$JS.API.STREAM.LIST", "$KV.state.x", subjects.instance(BLUE), "changed.x"):
             assert not await admin.may_publish(subject), subject
@@ -215,9 +217,9 @@ async def test_an_edge_sees_the_death_of_an_instance(
         await edge.rtt()
         async with raw_client(server.url, identities.mint_instance(BLUE)):
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(BOUND_S):
             while True:
-                event = await events.next_msg(timeout=5)
+                event = await events.next_msg(timeout=BOUND_S)
                 if event.subject == "sysev.DISCONNECT":
                     break
 

@@ -16,7 +16,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.lease import Lease
 from support.platform_nats import PlatformNats, platform_nats
 
-BOUND_S = 10.0
+BOUND_S = 30.0
 
 
 @pytest.fixture

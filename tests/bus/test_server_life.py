@@ -25,6 +25,7 @@ from headrace_bus.client.server import EmbeddedServer, accepts
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
 
+BOUND_S = 30.0  # ends failed tests only
 START_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -94,7 +95,7 @@ async def test_no_secret_is_readable_by_others(home: Home, server: EmbeddedServe
 async def test_a_client_without_credentials_is_refused(server: EmbeddedServer) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_S):
         answer = await reader.read(64 * 1024) + await reader.read(64 * 1024)
     writer.close()
     await writer.wait_closed()
@@ -144,7 +145,7 @@ async def test_a_killed_server_is_noticed_and_restarted_on_its_port(
 ) -> None:
     port, first = server.port, server.pid
     os.kill(first, signal.SIGKILL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(BOUND_S):
         status = await server.wait()
     await server.restart()
 
@@ -227,7 +228,7 @@ async def test_streams_take_writes_again_after_a_full_disk(small_disk: Path) -> 
         assert not failure.done(), "a start without room would end core NATS too"
         filler.unlink()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             await failure
         await server.restart()
 

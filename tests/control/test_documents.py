@@ -132,11 +132,11 @@ async def test_a_taken_port_is_an_error_that_names_it(
 async def test_a_stop_does_not_wait_for_idle_connections(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    async with running_control(tmp_path / "home", nats_server.url) as client:
+    async with running_control(tmp_path / "home", nats_server.url, drain_s=60.0) as client:
         await client.get("")
         started = time.monotonic()
 
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 20.0
 
 
 async def test_token_and_ca_outlive_a_restart(tmp_path: Path, nats_server: NatsServer) -> None:

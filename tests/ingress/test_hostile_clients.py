@@ -9,7 +9,7 @@ import pytest
 
 from headrace_services.ingress import connection
 from headrace_services.ingress.app import Listening
-from support.ingress_world import KEY, World, make_route
+from support.ingress_world import BOUND_S, KEY, World, make_route
 
 HEAD = (
     f"POST /endpoints/houses/score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
@@ -20,7 +20,7 @@ async def say(listening: Listening, *parts: bytes) -> bytes:
     """Send raw bytes and return all that comes until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", listening.http_port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             for part in parts:
                 writer.write(part)
                 await writer.drain()

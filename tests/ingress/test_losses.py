@@ -12,7 +12,7 @@ from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.routing.journal import journaled, replay
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import InstanceState
-from support.ingress_world import AUTH, World, make_route, url
+from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 
 TESTS = Path(__file__).parent.parent
 
@@ -93,7 +93,7 @@ async def test_a_stopping_ingress_finishes_what_is_open(world: World) -> None:
     stop, task = world.stops[0]
     stop.set()
     status, _ = await call
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, BOUND_S)
 
     assert status == 200
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from headrace_services.ingress.app import Listening
-from support.ingress_world import KEY, World, make_route
+from support.ingress_world import BOUND_S, KEY, World, make_route
 
 
 def head(size: int, *lines: str) -> bytes:
@@ -25,7 +25,7 @@ class Client:
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of the next answer."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             first = await self._reader.readuntil(b"\r\n\r\n")
             lines = first.decode().lower().split("\r\n")
             size = next(line for line in lines if line.startswith("content-length:"))

@@ -10,7 +10,7 @@ from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.wire.subjects import score
 from headrace_services.router.app import run
 from headrace_services.router.settings import RouterSettings
-from support.ingress_world import World, make_route
+from support.ingress_world import BOUND_S, World, make_route
 
 
 async def start(world: World) -> None:
@@ -57,7 +57,7 @@ async def test_a_streamed_answer_is_several_messages_with_numbers(world: World) 
 
     inbox = world.bus.open_inbox(receive)
     world.bus.publish(score("houses"), b'{"chunks": 20}', inbox.subject)
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), BOUND_S)
     inbox.close()
 
     assert [int((one.headers or {})["Hr-Seq"]) for one in got] == list(range(21))

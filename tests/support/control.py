@@ -19,7 +19,7 @@ from headrace_api.home import Home
 from headrace_services.control import app
 from headrace_services.control.settings import Settings
 
-READY_TIMEOUT_S: Final = 20.0
+READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.02
 WORKSPACE: Final = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/local"
@@ -102,7 +102,7 @@ class ControlClient:
     async def post(self, path: str, body: object = None) -> Reply:
         return await self.send("POST", path, body)
 
-    async def finished(self, reply: Reply, timeout_s: float = 15.0) -> dict[str, Any]:
+    async def finished(self, reply: Reply, timeout_s: float = 30.0) -> dict[str, Any]:
         """Poll the operation of an answer as an ARM client does, until it is over."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -128,10 +128,8 @@ class ControlClient:
 class RunningControl:
     """The process' whole life, in a task of the test's loop."""
 
-    def __init__(
-        self, home: Path, nats_url: str, port: int = 0, *, allow_private_urls: bool = False
-    ) -> None:
-        self._allow_private_urls = allow_private_urls
+    def __init__(self, home: Path, nats_url: str, port: int = 0, **settings: Any) -> None:
+        self._settings = settings
         self.home = Home(home)
         self._nats_url = nats_url
         self.port = port
@@ -143,7 +141,7 @@ class RunningControl:
             home=self.home,
             nats_url=self._nats_url,
             port=self.port,
-            allow_private_urls=self._allow_private_urls,
+            **self._settings,
         )
         bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         work = app.run(settings, self._stop, on_ready=bound.set_result)
@@ -164,10 +162,10 @@ class RunningControl:
 
 @asynccontextmanager
 async def running_control(
-    home: Path, nats_url: str, port: int = 0, *, allow_private_urls: bool = False
+    home: Path, nats_url: str, port: int = 0, **settings: Any
 ) -> AsyncIterator[ControlClient]:
-    """Start, hand out a client, stop."""
-    control = RunningControl(home, nats_url, port, allow_private_urls=allow_private_urls)
+    """Start with these fields of its Settings, hand out a client, stop."""
+    control = RunningControl(home, nats_url, port, **settings)
     await control.start()
     context = ssl.create_default_context(cafile=control.home.ca)
     connector = aiohttp.TCPConnector(ssl=context)

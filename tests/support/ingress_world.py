@@ -27,7 +27,7 @@ from support.nats_server import NatsServer
 KEY = "a key for tests"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 AUTH = {"authorization": f"Bearer {KEY}"}
-BOUND_S = 15.0
+BOUND_S = 30.0
 
 
 def make_route(

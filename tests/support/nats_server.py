@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import psutil
 
-START_TIMEOUT_S: Final = 15.0
+START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.005
 
