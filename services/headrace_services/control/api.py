@@ -62,7 +62,8 @@ def build_api(
     """The application; `is_ready` answers `/readyz`."""
     api = _Api(rooms, authenticator, is_ready)
     application = web.Application(middlewares=[arm_errors])
-    application.router.add_route("*", "/{path:.*}", api.handle)
+    # Not ".": it leaves out line feeds, and the path would be judged by aiohttp instead.
+    application.router.add_route("*", r"/{path:[\s\S]*}", api.handle)
     return application
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from headrace_services.control.openapi_bodies import body_of
+
 VERSION: Final = "3.1.0"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ERROR: Final = {
@@ -47,7 +49,22 @@ _COLLECTION: Final = {
 _WRITES: Final = frozenset({"PUT", "PATCH", "POST"})
 # Not of ARM's shape: documents, and the identity provider's lists of who may be asked for.
 _DOCUMENTS: Final = ("healthz", "readyz", "discovery", "endpoints", "openapi.json", "audit")
-_RESOURCES: Final = ("onlineendpoints", "deployments", "datastores", "computes", "schedules")
+_RESOURCES: Final = (
+    "onlineendpoints",
+    "deployments",
+    "datastores",
+    "computes",
+    "schedules",
+    "versions",
+    "models",
+    "environments",
+    "codes",
+    "data",
+    "components",
+    "clients",
+    "issuers",
+    "workspaces",
+)
 
 
 def document(
@@ -91,7 +108,7 @@ def _operation(method: str, template: str, is_protected: bool) -> dict[str, Any]
     if method in _WRITES:
         operation["requestBody"] = {
             "required": method != "POST",
-            "content": {"application/json": {"schema": {"type": "object"}}},
+            "content": {"application/json": {"schema": body_of(method, template)}},
         }
     operation["security"] = [{"bearer": []}] if is_protected else []
     return operation
