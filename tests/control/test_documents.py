@@ -67,6 +67,7 @@ async def test_without_the_token_nothing_of_arm_is_told(
         ("GET", "/onlineEndpoints/a%2fb", 400, "BadArgument"),
         ("GET", "/onlineEndpoints/..", 400, "BadArgument"),
         ("GET", "/onlineEndpoints/x%00y", 400, "BadArgument"),
+        ("GET", "/onlineEndpoints/x%0ay", 400, "BadArgument"),
         ("GET", "/onlineEndpoints/-bad-", 400, "BadArgument"),
         ("GET", "/datastores/absent", 404, "ResourceNotFound"),
         ("GET", "/models/a/versions/..%2f..", 400, "BadArgument"),
