@@ -80,6 +80,9 @@ def test_a_plain_server_is_used_and_left_running(platform: Platform, tmp_path: P
 async def test_a_server_with_credentials_is_used_and_left_running(
     platform: Platform, tmp_path: Path
 ) -> None:
+    """Also by a home that had a server of its own: its account's keys are nobody's out there."""
+    await asyncio.to_thread(platform.up)
+    await asyncio.to_thread(platform.run, "down")
     async with operator_server(tmp_path / "outside") as (url, file):
         words = ["up", "--detach", "--nats", url, "--nats-creds", str(file), *FREE]
         await asyncio.to_thread(platform.run, *words)
@@ -91,19 +94,6 @@ async def test_a_server_with_credentials_is_used_and_left_running(
         assert "ended while it started" in failed.stderr
         assert "error: the NATS server refuses these credentials" in failed.stderr
         assert '"event"' not in failed.stderr, "its error, not its log of an earlier life"
-
-
-async def test_a_home_that_had_a_server_of_its_own_mints_no_users_for_another(
-    platform: Platform, tmp_path: Path
-) -> None:
-    """Its account's keys are nobody's on the outside server."""
-    await asyncio.to_thread(platform.up)
-    await asyncio.to_thread(platform.run, "down")
-    async with operator_server(tmp_path / "outside") as (url, file):
-        words = ["up", "--detach", "--nats", url, "--nats-creds", str(file), *FREE]
-        await asyncio.to_thread(platform.run, *words)
-        await asyncio.to_thread(scores, platform, tmp_path / "files")
-        await asyncio.to_thread(platform.run, "down")
 
 
 def test_a_server_that_does_not_answer_is_named(platform: Platform, tmp_path: Path) -> None:
