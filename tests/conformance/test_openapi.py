@@ -149,6 +149,7 @@ async def _fuzzed(control: ControlClient, folder: Path, for_s: int) -> tuple[int
         env=os.environ | {"REQUESTS_CA_BUNDLE": str(control.home.ca)},
     )
     told, _ = await asyncio.wait_for(process.communicate(), for_s + BOUND_S)
+    (folder / "told.txt").write_bytes(told)
     assert process.returncode == 0, json.dumps(told.decode()[-9000:])
     counted = re.search(r"(\d[\d,]*) generated", told.decode())
     assert counted, told.decode()[-2000:]
