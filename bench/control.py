@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +46,9 @@ class Control:
         )
         token = (Path(status["home"]) / "token").read_text().strip()
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def close(self) -> None:
+        self._connection.close()
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The JSON of a success. Raises RuntimeError on any other answer."""
@@ -136,7 +139,8 @@ def main() -> int:
     parser.add_argument("--endpoints", type=int, default=1_000)
     count = parser.parse_args().endpoints
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder) / "home") as status:
-        json.dump(measured(Control(status), count), sys.stdout, indent=1)
+        with closing(Control(status)) as control:
+            json.dump(measured(control, count), sys.stdout, indent=1)
     sys.stdout.write("\n")
     return 0
 
