@@ -138,9 +138,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoints", type=int, default=1_000)
     count = parser.parse_args().endpoints
-    with tempfile.TemporaryDirectory() as folder, platform(Path(folder) / "home") as status:
-        with closing(Control(status)) as control:
-            json.dump(measured(control, count), sys.stdout, indent=1)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        platform(Path(folder) / "home") as status,
+        closing(Control(status)) as control,
+    ):
+        json.dump(measured(control, count), sys.stdout, indent=1)
     sys.stdout.write("\n")
     return 0
 
