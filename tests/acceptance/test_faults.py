@@ -57,7 +57,7 @@ async def test_one_of_two_full_instances_is_killed(platform: Platform, bench: Wo
     What may still come at the kill is below the 80 that may be pending, else some are refused.
     """
     bench.endpoint("full")
-    bench.deploy("full", "blue", "patient", **patient(concurrent=20))
+    bench.deploy("full", "blue", "patient", **patient())
     url, key = platform.url("full"), platform.key("full")
 
     async with Load(url, key, rate=100, body=_slow, most=AROUND + LEFT) as load:
@@ -128,7 +128,7 @@ async def test_scoring_goes_on_without_control_and_instances_are_adopted(
 
 async def test_requests_outlive_a_restart_of_nats(platform: Platform, bench: Workbench) -> None:
     bench.endpoint("cut")
-    bench.deploy("cut", "blue", "patient", **patient())
+    bench.deploy("cut", "blue", "patient", **patient(concurrent=400))  # all wait for NATS
     [server] = platform.pids("nats-server")
 
     async with Load(platform.url("cut"), platform.key("cut")) as load:
@@ -210,7 +210,8 @@ async def test_a_poison_request_takes_no_other_with_it(
 ) -> None:
     """Several requests in one worker that dies: all but the poison are answered."""
     bench.endpoint("several")
-    bench.deploy("several", "blue", "faulty", "async_score.py", **patient(1))
+    more = patient(1, concurrent=400)  # all wait for the only worker
+    bench.deploy("several", "blue", "faulty", "async_score.py", **more)
     url, key = platform.url("several"), platform.key("several")
 
     async with Load(url, key, rate=100) as load:

@@ -42,7 +42,7 @@ class Load:
         url: str,
         key: str,
         *,
-        rate: float = 200.0,
+        rate: float = 100.0,
         body: Callable[[str], dict[str, Any]] = lambda nonce: {"nonce": nonce},
         headers: dict[str, str] | None = None,
         most: int = 20_000,
