@@ -180,8 +180,22 @@ def test_queue_clocks_stand_still_while_the_ingress_is_cut_off() -> None:
 
     assert dispatch.overdue(3.0) == []
     assert [one.request_id for one in dispatch.resume(3.0, 3.0)] == ["a"]
-    assert dispatch.overdue(4.9) == []
-    assert dispatch.overdue(5.0) == [(waiting, Overdue.QUEUE)]
+    assert dispatch.overdue(4.9 + AMNESTY_S) == []
+    assert dispatch.overdue(5.0 + AMNESTY_S) == [(waiting, Overdue.QUEUE)]
+
+
+def test_a_request_whose_instance_is_back_later_than_the_ingress_may_wait_for_it() -> None:
+    """Sent again after the cut and answered by nobody, its queue wait begins anew."""
+    dispatch = dispatch_with(one=1)
+    running = ticket("a", queue_s=0.3, run_s=20.0)
+    dispatch.submit(running, 0.0)
+    dispatch.paused = True
+    assert dispatch.resume(1.5, 1.5) == [running]
+
+    assert dispatch.turned_away(running)
+    assert dispatch.overdue(1.7 + AMNESTY_S) == []
+    dispatch.beat(beat("one"), 2.0)
+    assert dispatch.next(2.0) is not None
 
 
 def test_a_waiting_request_learns_whether_anybody_was_ready() -> None:

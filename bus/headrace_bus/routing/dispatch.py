@@ -17,6 +17,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final
 
+from headrace_bus.routing.liveness import AMNESTY_S
 from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, takes
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 
@@ -329,17 +330,22 @@ class Dispatch:
     def resume(self, cut_off_s: float, now: float) -> list[Ticket]:
         """The connection is back after `cut_off_s`; return what must be sent again.
 
-        Queue-wait clocks stood still, and `run` has its whole time again.
+        Queue-wait clocks stood still, and stand until nobody's return is due any more (design
+        3.1); `run` has its whole time again. What is sent again may find its instance not back
+        yet: it waits as long as one that has just come.
         """
         self.paused = False
         for ticket in self.queue:
-            ticket.queue_deadline = min(ticket.queue_deadline + cut_off_s, ticket.deadline)
+            later = ticket.queue_deadline + cut_off_s + AMNESTY_S
+            ticket.queue_deadline = min(later, ticket.deadline)
         again = []
         for instance in self.instances.values():
             instance.seen = now
             for ticket in instance.open.values():
                 if not ticket.abandoned:
                     ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+                    wait_s = ticket.queue_deadline - ticket.arrived
+                    ticket.queue_deadline = min(now + AMNESTY_S + wait_s, ticket.deadline)
                     again.append(ticket)
         return again
 
