@@ -66,6 +66,9 @@ async def test_one_of_two_full_instances_is_killed(platform: Platform, bench: Wo
         await load.answered(LEFT // 2)
 
     load.outcome.assert_no_failure(AROUND + LEFT // 2)
+    async with Load(url, key) as after:
+        await after.answered(AROUND)
+    after.outcome.assert_no_failure(AROUND)
 
 
 def _slow(nonce: str) -> dict[str, object]:
