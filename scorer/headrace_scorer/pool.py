@@ -247,13 +247,11 @@ class Pool:
         return oldest is not None and now - oldest.sent_s > self._plan.run_bound_s
 
     def _unresponsive(self, worker: Worker, now: float) -> bool:
-        probe = self._plan.liveness
-        if now - worker.pinged_at < max(probe.period_s, probe.timeout_s):
+        probe, watch = self._plan.liveness, worker.watch
+        if not watch.due(probe, pong_at=worker.pong_at, now=now):
             return False
-        worker.missed = worker.missed + 1 if worker.pong_at < worker.pinged_at else 0
-        worker.pinged_at = now
         worker.tell(frames.PING)
-        return worker.missed >= probe.failure_threshold
+        return watch.failed(probe)
 
     def _changed(self) -> None:
         self.changed.set()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from headrace_scorer.job import Job
+from headrace_scorer.liveness import Watch
 from headrace_scorer.worker import frames, launcher
 from headrace_telemetry.clock import monotonic
 
@@ -93,9 +94,8 @@ class Worker:
         """Takes one suspect at a time and nothing else."""
         self.doomed = ""
         """Why it was killed by us; empty when it was not."""
-        self.missed = 0
-        """Liveness checks in a row without an answer."""
-        self.pinged_at = self.pong_at = self.started_at = monotonic()
+        self.pong_at = self.started_at = monotonic()
+        self.watch = Watch(self.started_at)
         self.exit_code: int | None = None
 
     @property

@@ -133,7 +133,7 @@ async def test_out_of_rotation_while_the_only_worker_is_replaced(serve: Serve) -
 
 async def test_a_hang_past_the_scoring_timeout_is_killed(serve: Serve) -> None:
     """A run that Python cannot interrupt: the alarm rings, nobody hears it."""
-    patience = Probe(period_s=1, timeout_s=1, failure_threshold=2)
+    patience = Probe(initial_delay_s=1, period_s=1, timeout_s=1, failure_threshold=2)
     _, caller = await serve(
         FAULTY, environment_variables={"SCORING_TIMEOUT_MS": "200"}, liveness=patience
     )
