@@ -102,7 +102,8 @@ class Serving:
             return
         if isinstance(control, Want):
             now = monotonic()
-            self._grant(self.admission.want(control.ingress_id, control.n, control.reply, now))
+            who, n, reply = control.ingress_id, control.n, control.reply
+            self._grant(self.admission.want(who, n, reply, now, control.waited_ms))
             return
         job = self._jobs.get(control.request_id)
         if job is None or self.pool is None:

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headrace_bus.routing.admission import (
     GRANT_HOLD_S,
+    WANT_SHIFT,
     Admission,
     Admitted,
     Busy,
@@ -17,12 +18,15 @@ from headrace_bus.routing.admission import (
 from headrace_bus.routing.look_ahead import base_slots, look_ahead
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.instance_control import (
+    MAX_WANT,
     Cancel,
     Credit,
     InstanceControl,
     Want,
     decode_control,
     encode_control,
+    pack_backlog,
+    unpack_backlog,
 )
 
 INGRESSES = ("one", "two", "three")
@@ -100,6 +104,31 @@ def test_a_freed_slot_goes_to_the_ingress_that_waited_first() -> None:
     assert second.ingress_id == "three"
 
 
+def test_a_freed_slot_goes_to_the_ingress_whose_request_has_waited_longest() -> None:
+    admission = Admission(1)
+    admission.admit("a", "one", 0, 0.0)
+    admission.want("two", 2, "inbox.two", 1.0, waited_ms=100)
+    admission.want("three", 2, "inbox.three", 1.1, waited_ms=500)  # told later, has waited longer
+
+    (first,) = admission.finish("a", 2.0)
+    left = pack_backlog(1, 100) << WANT_SHIFT  # what waits behind it came after two's
+    assert isinstance(admission.admit("b", "three", left, 2.0), Admitted)
+    (second,) = admission.finish("b", 2.5)
+    assert isinstance(
+        admission.admit("c", "two", pack_backlog(1, 100) << WANT_SHIFT, 2.5), Admitted
+    )
+    (third,) = admission.finish("c", 3.0)
+
+    assert [first.ingress_id, second.ingress_id, third.ingress_id] == ["three", "two", "three"]
+
+
+@given(n=st.integers(0, 10**6), waited_ms=st.integers(0, 10**12))
+def test_a_backlog_fits_one_word_that_nobody_takes_for_nothing(n: int, waited_ms: int) -> None:
+    read, waited = unpack_backlog(pack_backlog(n, waited_ms))
+    assert read == min(n, MAX_WANT)
+    assert waited == (min(waited_ms, 2**32) if n else 0)
+
+
 def test_the_answer_itself_tells_its_ingress_of_the_slot() -> None:
     admission = Admission(1)
     admission.admit("a", "one", 0, 0.0)
@@ -158,7 +187,14 @@ def test_look_ahead_is_what_finishes_in_a_millisecond(
 
 @given(
     st.one_of(
-        st.builds(Want, ingress_id=st.text(), n=st.integers(0, 4096), reply=st.text()),
+        st.builds(
+            Want,
+            ingress_id=st.text(),
+            n=st.integers(1, MAX_WANT),
+            reply=st.text(),
+            waited_ms=st.integers(0, 2**32),
+        ),
+        st.builds(Want, ingress_id=st.text(), n=st.just(0), reply=st.text()),
         st.builds(Cancel, request_id=st.text()),
         st.builds(Credit, request_id=st.text(), n=st.integers(0, 100)),
     )

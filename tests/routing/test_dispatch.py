@@ -262,7 +262,7 @@ def test_two_ingresses_come_close_to_one_central_queue_under_a_heavy_tail() -> N
         queues.append(random_queues(load, servers=4).quantile(0.99))
         idle = max(idle, outcome.idle_while_waiting_s / (4 * load[-1].arrives_s))
 
-    assert sum(ours) <= 1.2 * sum(ideal)
+    assert sum(ours) <= 1.1 * sum(ideal)
     assert sum(choices) > 1.2 * sum(ours)
     assert sum(queues) > 2 * sum(ours)
     assert idle < 0.01  # of all slot time was free while a request waited

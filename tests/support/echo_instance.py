@@ -146,7 +146,8 @@ class EchoInstance:
         match told:
             case Want():
                 now = monotonic()
-                self._grant(self.admission.want(told.ingress_id, told.n, told.reply, now))
+                who, n, reply = told.ingress_id, told.n, told.reply
+                self._grant(self.admission.want(who, n, reply, now, told.waited_ms))
             case Cancel():
                 self.cancelled.append(told.request_id)
             case Credit():

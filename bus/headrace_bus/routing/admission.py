@@ -3,9 +3,10 @@
     request -> admit -> Admitted | Busy | Draining | Duplicate
     finish, want, set_slots, expire -> grants to send
 
-An ingress that has requests and no slot says how many (`want`); the instance keeps those ingresses
-in a FIFO and holds each slot that comes free for the first of them. A slot is unheld only while
-nobody wants, so a request without a hold is admitted exactly when no ingress waits for the slot.
+An ingress that has requests and no slot says how many, and how long the first has waited (`want`);
+the instance holds each slot that comes free for who has waited longest, so that all ingresses
+together come close to one queue. A slot is unheld only while nobody wants, so a request without a
+hold is admitted exactly when no ingress waits for the slot.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headrace_bus.wire.envelope import RequestFlag
+from headrace_bus.wire.instance_control import unpack_backlog
 
 GRANT_HOLD_S: Final = 0.1  # seconds a granted slot waits for its request
 REMEMBERED: Final = 1024  # finished requests known by id, so that a resent one is not run twice
-WANT_SHIFT: Final = 8  # `flags >> WANT_SHIFT` of a request: how many more wait behind it
+WANT_SHIFT: Final = 8  # `flags >> WANT_SHIFT` of a request: the backlog it leaves at its ingress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ _DRAINING: Final = Draining()
 class _Ingress:
     reply: str
     wants: int = 0
+    since: float = 0.0
+    """When the first of those that wait came, or when it was granted its last slot."""
     holds: list[float] = field(default_factory=list)
     """When each slot held for it expires."""
 
@@ -123,7 +127,8 @@ class Admission:
             return _BUSY
         self._running[request_id] = ingress_id
         if known is not None:
-            self._set_wants(ingress_id, known, flags >> WANT_SHIFT)
+            n, waited_ms = unpack_backlog(flags >> WANT_SHIFT)
+            self._set_wants(ingress_id, known, n, now - waited_ms / 1000)
         return _ADMITTED
 
     def finish(self, request_id: str, now: float, *, answered: bool = True) -> list[Grant]:
@@ -140,11 +145,13 @@ class Admission:
         grants = self._grant(now)
         return [one for one in grants if not answered or one.ingress_id != ingress_id]
 
-    def want(self, ingress_id: str, n: int, reply: str, now: float) -> list[Grant]:
+    def want(
+        self, ingress_id: str, n: int, reply: str, now: float, waited_ms: int = 0
+    ) -> list[Grant]:
         """Note how many requests of an ingress wait; 0 returns what is held for it."""
         known = self._known.setdefault(ingress_id, _Ingress(reply))
         known.reply = reply
-        self._set_wants(ingress_id, known, n)
+        self._set_wants(ingress_id, known, n, now - waited_ms / 1000)
         return self._grant(now)
 
     def grants(self, now: float) -> list[Grant]:
@@ -175,8 +182,8 @@ class Admission:
                 self._held -= 1
         return self._grant(now)
 
-    def _set_wants(self, ingress_id: str, known: _Ingress, n: int) -> None:
-        known.wants = n
+    def _set_wants(self, ingress_id: str, known: _Ingress, n: int, since: float) -> None:
+        known.wants, known.since = n, since
         if n > 0:
             self._queue.setdefault(ingress_id, known)
             return
@@ -185,11 +192,17 @@ class Admission:
         del self._known[ingress_id]
 
     def _grant(self, now: float) -> list[Grant]:
-        """Give each free slot to the first who wants, who then goes to the end of the line."""
+        """Give each free slot to who has waited longest.
+
+        How long its next one has waited is not known before the request comes that the slot is
+        for; until then it is taken for the newest.
+        """
         granted: dict[str, _Ingress] = {}
         while self._queue and self.free:
-            ingress_id, known = self._queue.popitem(last=False)
+            ingress_id = min(self._queue, key=lambda one: self._queue[one].since)
+            known = self._queue.pop(ingress_id)
             known.wants -= 1
+            known.since = now
             known.holds.append(now + GRANT_HOLD_S)
             self._held += 1
             granted[ingress_id] = known

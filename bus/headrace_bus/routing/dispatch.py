@@ -197,6 +197,10 @@ class Dispatch:
             self._wanted -= 1
         return n
 
+    def waited_ms(self, now: float) -> int:
+        """How long the head of the queue has waited, 0 without one."""
+        return max(0, int((now - self.queue[0].arrived) * 1000)) if self.queue else 0
+
     def measured(self, iid: str, took_s: float) -> None:
         """A request came back from the instance `took_s` after it was sent."""
         instance = self.instances.get(iid)

@@ -40,6 +40,7 @@ from headrace_bus.wire.instance_control import (
     InstanceControl,
     Want,
     encode_control,
+    pack_backlog,
 )
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control, wake
@@ -209,10 +210,10 @@ class Lane:
         while (ticket := self.dispatch.next(now)) is not None:
             self._send(cast("Call", ticket))
         for change in self.dispatch.wants():
-            iid = change.instance.iid
-            self._tell(
-                iid, Want(ingress_id=self._ingress_id, n=change.n, reply=self._grant_reply(iid))
-            )
+            iid, waited_ms = change.instance.iid, self.dispatch.waited_ms(now)
+            reply = self._grant_reply(iid)
+            want = Want(ingress_id=self._ingress_id, n=change.n, reply=reply, waited_ms=waited_ms)
+            self._tell(iid, want)
 
     @property
     def unended(self) -> int:
@@ -280,7 +281,8 @@ class Lane:
             call.inbox = self._open_inbox(call)
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
         if known.wanted:
-            flags |= self.dispatch.more_waiting(known) << WANT_SHIFT
+            n = self.dispatch.more_waiting(known)
+            flags |= pack_backlog(n, self.dispatch.waited_ms(call.sent)) << WANT_SHIFT
         try:
             data = encode_request(self._request(call, known.reach, flags))
             self._bus.publish(subject, data, reply=call.inbox.subject)

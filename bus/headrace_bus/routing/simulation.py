@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from headrace_bus.routing.admission import WANT_SHIFT, Admission, Admitted, Grant
 from headrace_bus.routing.dispatch import Dispatch, Instance, Ticket
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.instance_control import pack_backlog
 
 LATENCY_S: Final = 0.0001  # one way through the server, about half a measured round trip
 HEARTBEAT_S: Final = 0.5
@@ -161,12 +162,13 @@ class DispatchSimulation:
     def _request(self, ingress: _Ingress, ticket: Ticket, now: float) -> None:
         known = ticket.instance
         assert known is not None, "a request is sent after it was bound"
-        behind = ingress.dispatch.more_waiting(known) if known.wanted else 0
+        n = ingress.dispatch.more_waiting(known) if known.wanted else 0
+        behind = pack_backlog(n, ingress.dispatch.waited_ms(now)) << WANT_SHIFT
         instance = self._instances[known.iid]
 
         def event(now: float) -> None:
             admission = instance.admission
-            verdict = admission.admit(ticket.request_id, ingress.name, behind << WANT_SHIFT, now)
+            verdict = admission.admit(ticket.request_id, ingress.name, behind, now)
             self._grants(instance, admission.grants(now), now)
             if isinstance(verdict, Admitted):
                 service = self._jobs[ticket.request_id].service_s
@@ -226,13 +228,16 @@ class DispatchSimulation:
         while (ticket := ingress.dispatch.next(now)) is not None:
             self._request(ingress, ticket, now)
         for change in ingress.dispatch.wants():
-            self._send(now, self._want(ingress, change.instance, change.n))
+            waited_ms = ingress.dispatch.waited_ms(now)
+            self._send(now, self._want(ingress, change.instance, change.n, waited_ms))
 
-    def _want(self, ingress: _Ingress, known: Instance, n: int) -> Callable[[float], None]:
+    def _want(
+        self, ingress: _Ingress, known: Instance, n: int, waited_ms: int
+    ) -> Callable[[float], None]:
         instance = self._instances[known.iid]
 
         def event(now: float) -> None:
-            grants = instance.admission.want(ingress.name, n, ingress.name, now)
+            grants = instance.admission.want(ingress.name, n, ingress.name, now, waited_ms)
             self._grants(instance, grants, now)
 
         return event

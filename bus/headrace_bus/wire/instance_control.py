@@ -15,6 +15,8 @@ import msgpack
 from headrace_bus.errors import MalformedEnvelope
 
 MAX_WANT: Final = 4096  # requests; more than one instance can ever grant at once
+_WAITED_SHIFT: Final = 16  # of a backlog's word: milliseconds above, requests below
+_MAX_WAITED_MS: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class Want:
     """Requests that wait at the ingress. 0: none, and slots held for it are free for others."""
     reply: str
     """Where an Answer of kind GRANT goes; `free` in it is the number of slots now held."""
+    waited_ms: int = 0
+    """How long the first of them has waited: who has waited longest gets the next free slot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +53,25 @@ class Credit:
 InstanceControl = Want | Cancel | Credit
 
 
+def pack_backlog(n: int, waited_ms: int) -> int:
+    """What waits at an ingress, in one word: in a Want, and in the flags of a request before it.
+
+    A reader that does not know of the waiting takes it for a large number, which it cuts.
+    """
+    return min(n, MAX_WANT) | min(waited_ms, _MAX_WAITED_MS) << _WAITED_SHIFT if n else 0
+
+
+def unpack_backlog(word: int) -> tuple[int, int]:
+    """Requests that wait, and the milliseconds the first of them has waited."""
+    n = min(word & (1 << _WAITED_SHIFT) - 1, MAX_WANT)
+    return n, min(word >> _WAITED_SHIFT, _MAX_WAITED_MS) if n else 0
+
+
 def encode_control(message: InstanceControl) -> bytes:
     match message:
         case Want():
-            fields: tuple[str | int, ...] = (message.ingress_id, message.n, message.reply)
+            word = pack_backlog(message.n, message.waited_ms)
+            fields: tuple[str | int, ...] = (message.ingress_id, word, message.reply)
         case Cancel():
             fields = (message.request_id,)
         case Credit():
@@ -71,8 +90,9 @@ def decode_control(data: bytes) -> InstanceControl:
 
 def _message(kind: object, fields: list[Any]) -> InstanceControl:
     if kind == Want.kind:
-        ingress_id, n, reply = fields
-        return Want(ingress_id=str(ingress_id), n=min(_count(n), MAX_WANT), reply=str(reply))
+        ingress_id, word, reply = fields
+        n, waited_ms = unpack_backlog(_count(word))
+        return Want(ingress_id=str(ingress_id), n=n, reply=str(reply), waited_ms=waited_ms)
     if kind == Cancel.kind:
         (request_id,) = fields
         return Cancel(request_id=str(request_id))
