@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace_bus.wire.envelope import Request
-from headrace_scorer.worker.frames import Call
 
 
 @dataclass(slots=True, kw_only=True)
@@ -15,7 +14,6 @@ class Job:
     number: int
     """Its name on the worker's frames; never used twice in a scorer's life."""
     request: Request
-    call: Call
     reply: str
     """Where answers go; a mirror's copy is answered without headers and body."""
     deadline_s: float

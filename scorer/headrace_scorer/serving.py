@@ -16,7 +16,6 @@ from headrace_bus.routing.look_ahead import base_slots, look_ahead
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
-    Headers,
     Request,
     RequestFlag,
     decode_request,
@@ -129,13 +128,9 @@ class Serving:
 
     def _start(self, request: Request, reply: str, now: float) -> None:
         self._numbers += 1
-        call = frames.Call(
-            request.method, request.path, request.query, list(request.headers), request.body
-        )
         job = Job(
             number=self._numbers,
             request=request,
-            call=call,
             reply=reply,
             deadline_s=deadline_s(request, now, unix_ms()),
         )
@@ -144,10 +139,7 @@ class Serving:
             self.expired(job)
             return
         assert self.pool is not None, "admission has no slot before there is a pool"
-        try:
-            self.pool.submit(job)
-        except frames.BrokenFrame:
-            self.lost(job, "malformed_request")
+        self.pool.submit(job)
 
     def _again(self, request: Request, reply: str, verdict: Duplicate) -> None:
         """A request that came twice: its answer is on its way, or is sent once more."""
@@ -167,32 +159,33 @@ class Serving:
     def answered(self, job: Job, kind: int, payload: bytes) -> None:
         """A frame of a worker about one of our requests."""
         if kind == frames.CHUNK:
-            self._chunk(job, payload, 0, ())
+            self._chunk(job, payload, 0, b"")
             return
         try:
-            reply = frames.decode_reply(payload)
+            status, exec_us, reason, head, body = frames.open_reply(payload)
         except frames.BrokenFrame as error:
             log.warning("broken answer of a worker", error=str(error))
-            reply = frames.Reply(0, -1, "broken_answer", [], b"")
-        headers = tuple(reply.headers)
+            status, exec_us, reason, head, body = 0, -1, "broken_answer", b"", b""
         if kind == frames.STREAM:
-            self._chunk(job, b"", reply.status, headers)
+            self._chunk(job, b"", status, head)
+        elif kind == frames.END and job.chunks:
+            self._finish(job, AnswerKind.END, status, b"", exec_us, b"", reason)
         elif kind == frames.END:
-            self._end_stream(job, reply)
-        elif reply.reason:
-            self.lost(job, reply.reason)
+            self.lost(job, reason or "broken_answer")
+        elif reason:
+            self.lost(job, reason)
         else:
-            self._measure(reply.exec_us)
-            self._finish(job, AnswerKind.DONE, reply.status, headers, reply.exec_us, reply.body)
+            self._measure(exec_us)
+            self._finish(job, AnswerKind.DONE, status, head, exec_us, body)
 
     def lost(self, job: Job, reason: str) -> None:
         if job.chunks:
-            self._finish(job, AnswerKind.END, 0, (), -1, b"", reason)
+            self._finish(job, AnswerKind.END, 0, b"", -1, b"", reason)
         else:
-            self._finish(job, AnswerKind.FAILED, 0, (), -1, b"", reason)
+            self._finish(job, AnswerKind.FAILED, 0, b"", -1, b"", reason)
 
     def expired(self, job: Job) -> None:
-        self._finish(job, AnswerKind.EXPIRED, 0, (), -1, b"", "deadline")
+        self._finish(job, AnswerKind.EXPIRED, 0, b"", -1, b"", "deadline")
 
     def capacity_changed(self) -> None:
         """Set the slots anew by the workers there are and the measured service time."""
@@ -247,7 +240,7 @@ class Serving:
         if self.served == FIRST_SAMPLES:
             self.capacity_changed()
 
-    def _chunk(self, job: Job, body: bytes, status: int, headers: Headers) -> None:
+    def _chunk(self, job: Job, body: bytes, status: int, head: bytes) -> None:
         request = job.request
         if request.flags & MIRROR:
             # Nobody reads a shadow's stream, so nobody but us lets it go on.
@@ -256,24 +249,18 @@ class Serving:
                 self.pool.credit(job, 1)
             return
         answer = Answer(
-            AnswerKind.CHUNK, request.request_id, status, headers, -1, 0, job.chunks, "",
-            self._epoch, body,
+            AnswerKind.CHUNK, request.request_id, status, -1, 0, job.chunks, "",
+            self._epoch, head, body,
         )  # fmt: skip
         job.chunks += 1
         self._publish(job.reply, answer)
-
-    def _end_stream(self, job: Job, reply: frames.Reply) -> None:
-        if job.chunks:
-            self._finish(job, AnswerKind.END, reply.status, (), reply.exec_us, b"", reply.reason)
-        else:
-            self.lost(job, reply.reason or "broken_answer")
 
     def _finish(
         self,
         job: Job,
         kind: AnswerKind,
         status: int,
-        headers: Headers,
+        head: bytes,
         exec_us: int,
         body: bytes,
         reason: str = "",
@@ -286,11 +273,12 @@ class Serving:
         )
         self.served += 1
         if request.flags & MIRROR:
-            headers, body = (), b""
+            head = body = b""
         if job.reply:
             answer = Answer(
-                kind, request.request_id, status, headers, exec_us,
-                self.admission.free_for(request.ingress_id), job.chunks, reason, self._epoch, body,
+                kind, request.request_id, status, exec_us,
+                self.admission.free_for(request.ingress_id), job.chunks, reason, self._epoch,
+                head, body,
             )  # fmt: skip
             data = encode_answer(answer)
             try:
@@ -317,7 +305,7 @@ class Serving:
 
     def _answer(self, kind: AnswerKind, request: Request, *, reason: str = "") -> Answer:
         free = self.admission.free_for(request.ingress_id)
-        return Answer(kind, request.request_id, 0, (), -1, free, 0, reason, self._epoch, b"")
+        return Answer(kind, request.request_id, 0, -1, free, 0, reason, self._epoch, b"", b"")
 
     def _publish(self, reply: str, answer: Answer) -> None:
         if reply:
@@ -328,7 +316,7 @@ class Serving:
             return
         self._watch_expiry()
         for one in grants:
-            answer = Answer(AnswerKind.GRANT, "", 0, (), -1, one.held, 0, "", self._epoch, b"")
+            answer = Answer(AnswerKind.GRANT, "", 0, -1, one.held, 0, "", self._epoch, b"", b"")
             self._publish(one.reply, answer)
 
 

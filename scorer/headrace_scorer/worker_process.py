@@ -155,9 +155,9 @@ class Worker:
     def send(self, job: Job) -> None:
         """Hand a request over; it starts when those before it are done.
 
-        All of one turn of the loop leave in one write. Raises BrokenFrame.
+        All of one turn of the loop leave in one write.
         """
-        frame = frames.encode_call(job.number, job.call)
+        frame = frames.encode_call(job.number, job.request.head, job.request.body)
         self.jobs[job.number] = job
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)

@@ -16,9 +16,19 @@ from headrace_bus.wire.envelope import (
     encode_answer,
     encode_request,
 )
+from headrace_bus.wire.head import (
+    answer_head,
+    is_request_head,
+    request_head,
+    split_answer,
+    split_request,
+    with_header,
+)
 
 TEXT = st.text(max_size=20)
-HEADERS = st.lists(st.tuples(TEXT, TEXT), max_size=4).map(tuple)
+PART = TEXT.filter(lambda text: "\0" not in text)
+HEADERS = st.lists(st.tuples(PART, PART), min_size=1, max_size=4).map(tuple)
+REQUEST_HEADS = st.builds(request_head, PART, PART, PART, HEADERS)
 COUNT = st.integers(min_value=0, max_value=2**48)
 REQUESTS = st.builds(
     Request,
@@ -27,10 +37,7 @@ REQUESTS = st.builds(
     remaining_ms=COUNT,
     timeout_ms=COUNT,
     flags=st.integers(0, 15),
-    method=TEXT,
-    path=TEXT,
-    query=TEXT,
-    headers=HEADERS,
+    head=REQUEST_HEADS,
     traceparent=TEXT,
     ingress_id=TEXT,
     body=st.binary(max_size=200),
@@ -40,14 +47,39 @@ ANSWERS = st.builds(
     kind=st.sampled_from(list(AnswerKind)).map(int),
     request_id=TEXT,
     status=st.integers(0, 999),
-    headers=HEADERS,
     exec_us=st.integers(-1, 2**40),
     free=COUNT,
     seq=COUNT,
     reason=TEXT,
     epoch=COUNT,
+    head=HEADERS.map(answer_head),
     body=st.binary(max_size=200),
 )
+
+
+@given(PART, PART, PART, HEADERS)
+def test_a_head_gives_back_its_parts(
+    method: str, path: str, query: str, headers: tuple[tuple[str, str], ...]
+) -> None:
+    head = request_head(method, path, query, headers)
+    assert is_request_head(head)
+    assert split_request(head) == (method, path, query, headers)
+    assert split_request(with_header(head, "a", "b"))[3] == (*headers, ("a", "b"))
+    assert split_answer(answer_head(headers)) == headers
+
+
+def test_a_nul_cannot_forge_a_header() -> None:
+    head = request_head("POST", "/score", "", [("a", "b\0hr-body\0c")])
+    assert split_request(head)[3] == (("a", "bhr-bodyc"),)
+    assert split_answer(answer_head([("a", "b\0c\0d")])) == (("a", "bcd"),)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_head_of_an_answer(data: bytes) -> None:
+    """They come from a user's process, and must not fail the edge."""
+    split_answer(data)
+    if is_request_head(data):
+        split_request(data)
 
 
 @given(REQUESTS)

@@ -19,6 +19,7 @@ from headrace_bus.wire.envelope import (
     encode_answer,
     encode_request,
 )
+from headrace_bus.wire.head import answer_head, request_head
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control, encode_control
 from headrace_bus.wire.launch import Launch
@@ -27,18 +28,26 @@ from headrace_scorer.worker import frames
 
 HEADERS = (("content-type", "application/json"), ("x-request-id", "one"))
 REQUEST = Request(
-    "r1", 1_800_000_000_000, 15_000, 10_000, 0, "POST", "/score", "a=b", HEADERS, "", "in-1", b"{}"
+    "r1",
+    1_800_000_000_000,
+    15_000,
+    10_000,
+    0,
+    request_head("POST", "/score", "a=b", HEADERS),
+    "",
+    "in-1",
+    b"{}",
 )
 ANSWER = Answer(
     kind=AnswerKind.DONE,
     request_id="r1",
     status=200,
-    headers=HEADERS,
     exec_us=20_000,
     free=3,
     seq=0,
     reason="",
     epoch=7,
+    head=answer_head(HEADERS),
     body=b'{"nonce": "n1"}',
 )
 BEAT = InstanceHeartbeat(
@@ -78,10 +87,9 @@ def test_a_record_is_taken_or_refused_by_name(name: str) -> None:
 
 
 def test_frames_are_cut_or_refused_by_name() -> None:
-    call = frames.Call("POST", "/score", "", list(HEADERS), b"{}")
     reply = frames.Reply(200, 5, "", list(HEADERS), b"{}")
     base = [
-        frames.encode_call(1, call),
+        frames.encode_call(1, REQUEST.head, b"{}"),
         frames.encode_reply(frames.ANSWER, 1, reply) + frames.encode(frames.PING, 2),
     ]
     rng = random.Random(SEED)
@@ -100,7 +108,7 @@ def _decode(kind: int, payload: bytes) -> None:
     if kind == frames.REQUEST:
         frames.decode_call(payload)
     elif kind in (frames.ANSWER, frames.STREAM, frames.END):
-        frames.decode_reply(payload)
+        frames.open_reply(payload)
 
 
 def test_a_record_of_a_newer_version_is_read() -> None:

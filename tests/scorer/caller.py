@@ -18,6 +18,7 @@ from headrace_bus.client.connection import Bus, Message
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.wire import subjects
 from headrace_bus.wire.envelope import Answer, AnswerKind, Request, decode_answer, encode_request
+from headrace_bus.wire.head import request_head
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import InstanceControl, encode_control
 from headrace_bus.wire.launch import AssetFile, Launch
@@ -146,10 +147,7 @@ class Caller:
             remaining_ms=60_000,
             timeout_ms=5_000,
             flags=0,
-            method="POST",
-            path="/score",
-            query="",
-            headers=(("content-type", "application/json"),),
+            head=request_head("POST", "/score", "", [("content-type", "application/json")]),
             traceparent="",
             ingress_id=self.id,
             body=body,

@@ -16,7 +16,7 @@ from headrace_bus.wire.instance_control import Cancel
 from headrace_scorer.worker import batching, frames
 from scorer.conftest import Serve
 from scorer.test_worker_contract import OTHERS, interpreter
-from scorer.worker_child import WorkerChild
+from scorer.worker_child import WorkerChild, decode_reply
 
 TOGETHER = 16
 SCRIPT = """
@@ -47,7 +47,7 @@ def test_what_waits_together_is_one_call_and_each_gets_its_own(
         worker.send(b'{"s": 0.1}')
         numbers = [worker.send(json.dumps({"n": n}).encode()) for n in range(TOGETHER)]
         answers = [worker.next()[2] for _ in [0, *numbers]]
-        found = [json.loads(frames.decode_reply(one).body) for one in answers]
+        found = [json.loads(decode_reply(one).body) for one in answers]
 
     assert [one["n"] for one in found] == [None, *range(TOGETHER)]
     assert max(one["of"] for one in found) == 8  # max_size, and never more

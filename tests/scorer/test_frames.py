@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace_bus.wire.head import request_head
 from headrace_scorer.worker import frames
+from scorer.worker_child import decode_reply
 
 TEXT = st.text(max_size=20).filter(lambda text: "\0" not in text)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=4)
@@ -18,7 +20,11 @@ REPLIES = st.builds(
 
 @given(st.lists(CALLS, max_size=6), st.integers(1, 50))
 def test_calls_survive_any_cut(calls: list[frames.Call], step: int) -> None:
-    stream = b"".join(frames.encode_call(i, call) for i, call in enumerate(calls))
+    heads = [request_head(one.method, one.path, one.query, one.headers) for one in calls]
+    stream = b"".join(
+        frames.encode_call(i, head, call.body)
+        for i, (head, call) in enumerate(zip(heads, calls, strict=True))
+    )
     decoder, found = frames.Decoder(), []
     for at in range(0, len(stream), step):
         found += decoder.feed(stream[at : at + step])
@@ -29,7 +35,7 @@ def test_calls_survive_any_cut(calls: list[frames.Call], step: int) -> None:
 @given(REPLIES)
 def test_replies_survive(reply: frames.Reply) -> None:
     ((kind, number, payload),) = frames.Decoder().feed(frames.encode_reply(frames.END, 9, reply))
-    assert (kind, number, frames.decode_reply(payload)) == (frames.END, 9, reply)
+    assert (kind, number, decode_reply(payload)) == (frames.END, 9, reply)
 
 
 @given(st.binary(max_size=100))
@@ -37,7 +43,7 @@ def test_rubbish_of_a_worker_is_refused_or_incomplete(data: bytes) -> None:
     try:
         found = frames.Decoder(max_payload_bytes=1000).feed(data)
         for _, _, payload in found:
-            frames.decode_reply(payload)
+            frames.open_reply(payload)
     except frames.BrokenFrame:
         return
 
@@ -53,6 +59,6 @@ def test_a_frame_beyond_the_bound_is_refused_before_it_is_held() -> None:
 
 
 def test_a_nul_cannot_forge_a_header() -> None:
-    call = frames.Call("POST", "/score", "", [("a", "b\0c")], b"")
+    reply = frames.Reply(200, 5, "", [("a", "b\0c")], b"")
     with pytest.raises(frames.BrokenFrame):
-        frames.encode_call(1, call)
+        frames.encode_reply(frames.ANSWER, 1, reply)

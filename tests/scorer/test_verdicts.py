@@ -15,13 +15,12 @@ from headrace_scorer.verdicts import (
     restart_delay_s,
     retries_at_once,
 )
-from headrace_scorer.worker.frames import Call
 
 
 def job(number: int, *, deaths: int = 0, chunks: int = 0, sent_s: float = 100.0) -> Job:
-    request = Request(str(number), 0, 0, 0, 0, "POST", "/score", "", (), "", "i", b"")
+    request = Request(str(number), 0, 0, 0, 0, b"POST\0/score\0", "", "i", b"")
     return Job(
-        number=number, request=request, call=Call("POST", "/score", "", [], b""), reply="r",
+        number=number, request=request, reply="r",
         deadline_s=200.0, sent_s=sent_s, deaths=deaths, chunks=chunks,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from headrace_scorer.worker import frames
-from scorer.worker_child import WorkerChild
+from scorer.worker_child import WorkerChild, decode_reply
 
 EVERYTHING = """
 import json, logging, sys, os, threading, time
@@ -167,7 +167,7 @@ def test_a_generator_is_streamed_in_order(worker: WorkerChild) -> None:
         frames.STREAM, frames.CHUNK, frames.CHUNK, frames.CHUNK, frames.END
     ]  # fmt: skip
     assert {found for _, found, _ in kinds} == {number}
-    assert frames.decode_reply(kinds[-1][2]).reason == ""
+    assert decode_reply(kinds[-1][2]).reason == ""
 
 
 def test_a_stream_waits_for_credit(worker: WorkerChild) -> None:
@@ -190,7 +190,7 @@ def test_a_stream_that_breaks_ends_with_a_reason(worker: WorkerChild) -> None:
     assert worker.next()[0] == frames.STREAM
     assert worker.next()[0] == frames.CHUNK
     kind, _, payload = worker.next()
-    assert (kind, frames.decode_reply(payload).reason) == (frames.END, "run_failed")
+    assert (kind, decode_reply(payload).reason) == (frames.END, "run_failed")
 
 
 def test_a_cancelled_stream_frees_the_worker(worker: WorkerChild) -> None:
@@ -201,7 +201,7 @@ def test_a_cancelled_stream_frees_the_worker(worker: WorkerChild) -> None:
     worker.tell(frames.CANCEL, number)
 
     kind, _, payload = worker.next()
-    assert (kind, frames.decode_reply(payload).reason) == (frames.END, "cancelled")
+    assert (kind, decode_reply(payload).reason) == (frames.END, "cancelled")
     assert worker.ask(b"{}").status == 200
 
 
@@ -329,7 +329,7 @@ def test_an_async_run_serves_many_at_once(tmp_path: Path, version: str) -> None:
         assert worker.started()["async"] is True
         for _ in range(5):
             worker.send(b'{"s": 0.2}')
-        most = [json.loads(frames.decode_reply(worker.next()[2]).body) for _ in range(5)]
+        most = [json.loads(decode_reply(worker.next()[2]).body) for _ in range(5)]
         raised = worker.ask(b'{"raise": 1}')
         number = worker.send(b'{"stream": 1}')
         streamed = [worker.next() for _ in range(4)]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, Self
 
+from headrace_bus.wire.head import request_head, split_answer
 from headrace_scorer.worker import frames, launcher
 
 BOUND_S: Final = 20.0
@@ -85,8 +86,8 @@ class WorkerChild:
         headers: list[tuple[str, str]] | None = None,
     ) -> int:
         self._number += 1
-        call = frames.Call(method, path, query, JSON if headers is None else headers, body)
-        self.data.sendall(frames.encode_call(self._number, call))
+        head = request_head(method, path, query, JSON if headers is None else headers)
+        self.data.sendall(frames.encode_call(self._number, head, body))
         return self._number
 
     def next(self) -> frames.Frame:
@@ -97,7 +98,7 @@ class WorkerChild:
         number = self.send(body, **fields)
         kind, found, payload = self.next()
         assert (kind, found) == (frames.ANSWER, number)
-        return Answered(frames.decode_reply(payload))
+        return Answered(decode_reply(payload))
 
     def _next(self, one: socket.socket, name: str, kept: list[frames.Frame]) -> frames.Frame:
         while not kept:
@@ -106,6 +107,11 @@ class WorkerChild:
                 raise EOFError(self.console.read_text())
             kept += self._decoders[name].feed(data)
         return kept.pop(0)
+
+
+def decode_reply(payload: bytes) -> frames.Reply:
+    status, exec_us, reason, head, body = frames.open_reply(payload)
+    return frames.Reply(status, exec_us, reason, list(split_answer(head)), body)
 
 
 class Answered:

@@ -26,13 +26,16 @@ from headrace_bus.wire.envelope import (
     decode_request,
     encode_answer,
 )
+from headrace_bus.wire.head import answer_head
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control
 from headrace_bus.wire.subjects import InstanceAddress, heartbeat, instance, instance_control
 from headrace_telemetry.clock import monotonic, unix_ms
 from headrace_telemetry.tasks import Tasks
 
-HEADERS: Final = (("content-type", "application/json"), ("x-ms-run-function-failed", "False"))
+HEAD: Final = answer_head(
+    (("content-type", "application/json"), ("x-ms-run-function-failed", "False"))
+)
 
 
 class EchoInstance:
@@ -136,7 +139,7 @@ class EchoInstance:
         self, request: Request, kind: AnswerKind, status: int = 0, body: bytes = b""
     ) -> Answer:
         free = self.admission.free_for(request.ingress_id)
-        return Answer(kind, request.request_id, status, HEADERS, 10, free, 0, "", self.epoch, body)
+        return Answer(kind, request.request_id, status, 10, free, 0, "", self.epoch, HEAD, body)
 
     def _answer(self, reply: str, answer: Answer) -> None:
         self.bus.publish(reply, encode_answer(answer))
@@ -156,7 +159,7 @@ class EchoInstance:
 
     def _grant(self, grants: list[Grant]) -> None:
         for grant in grants:
-            answer = Answer(AnswerKind.GRANT, "", 0, (), -1, grant.held, 0, "", self.epoch, b"")
+            answer = Answer(AnswerKind.GRANT, "", 0, -1, grant.held, 0, "", self.epoch, b"", b"")
             self._answer(grant.reply, answer)
         expiry = self.admission.next_expiry
         if expiry is not None and self._expiry is None:

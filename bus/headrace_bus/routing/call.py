@@ -14,7 +14,7 @@ from headrace_bus.routing.dispatch import Ticket
 from headrace_bus.routing.handed import HandedFile
 from headrace_bus.routing.outcome import Refusal
 from headrace_bus.routing.tally import End, end_of
-from headrace_bus.wire.envelope import Answer, AnswerKind, Headers
+from headrace_bus.wire.envelope import Answer, AnswerKind
 
 if TYPE_CHECKING:
     from headrace_bus.routing.lane import Lane
@@ -31,10 +31,8 @@ class Incoming(NamedTuple):
     """A request as an edge took it."""
 
     request_id: str
-    method: str
-    path: str
-    query: str
-    headers: Headers
+    head: bytes
+    """`wire.head.request_head`."""
     body: bytes
     traceparent: str = ""
     timeout_ms: int | None = None
@@ -171,11 +169,11 @@ def _broken(request_id: str, reason: str) -> Answer:
         kind=AnswerKind.END,
         request_id=request_id,
         status=0,
-        headers=(),
         exec_us=-1,
         free=0,
         seq=-1,
         reason=reason or "lost",
         epoch=0,
+        head=b"",
         body=b"",
     )

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from headrace_bus.wire.envelope import Headers
+from headrace_bus.wire.head import Headers
 
 HEADER: Final = "hr-body"
 SIZE_HEADER: Final = "hr-size"

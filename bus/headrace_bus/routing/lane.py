@@ -27,12 +27,12 @@ from headrace_bus.routing.tally import End, Tally
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
-    Headers,
     Request,
     RequestFlag,
     decode_answer,
     encode_request,
 )
+from headrace_bus.wire.head import with_header
 from headrace_bus.wire.heartbeat import InstanceHeartbeat
 from headrace_bus.wire.instance_control import (
     Cancel,
@@ -298,9 +298,9 @@ class Lane:
 
     def _request(self, call: Call, reach: str, flags: int) -> Request:
         incoming = call.incoming
-        headers, body = incoming.headers, incoming.body
+        head, body = incoming.head, incoming.body
         if incoming.file is not None:
-            headers, body = self._enclosed(call, incoming.file, reach)
+            head, body = self._enclosed(call, incoming.file, reach)
         remaining_ms = int((call.deadline - call.sent) * 1000)
         if call.deliver is None:
             flags |= RequestFlag.MIRROR
@@ -312,25 +312,23 @@ class Lane:
             remaining_ms,
             self.route.request_timeout_ms,
             int(flags),
-            incoming.method,
-            incoming.path,
-            incoming.query,
-            headers,
+            head,
             incoming.traceparent,
             self._ingress_id,
             body,
         )
 
-    def _enclosed(self, call: Call, file: HandedFile, reach: str) -> tuple[Headers, bytes]:
-        """Headers and body by which an instance gets a file. Raises PayloadTooLarge."""
+    def _enclosed(self, call: Call, file: HandedFile, reach: str) -> tuple[bytes, bytes]:
+        """Head and body by which an instance gets a file. Raises PayloadTooLarge."""
         incoming = call.incoming
         if reach and reach == own_reach():
             # Of two that may run at once only one can have the room behind the body.
             alone = call.attempt == 1 and call.deliver is not None
-            return (*incoming.headers, (HEADER, file.reference(may_answer=alone))), incoming.body
+            reference = file.reference(may_answer=alone)
+            return with_header(incoming.head, HEADER, reference), incoming.body
         if file.size_bytes > MESSAGE_BYTES:
             raise PayloadTooLarge(file.size_bytes, MESSAGE_BYTES)
-        return incoming.headers, incoming.body or file.body()
+        return incoming.head, incoming.body or file.body()
 
     def _finish(self, call: Call, result: Answer | Refusal, free: int) -> None:
         self.dispatch.answered(call, free)

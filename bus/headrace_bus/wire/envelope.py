@@ -3,9 +3,9 @@
     request   ingress -> inst.<ep>.<dep>.<iid>   Request
     answer    scorer  -> the ingress' reply subject   Answer, once; or CHUNK ... CHUNK END
 
-The body is never re-encoded: what the client sent is what the worker reads. Answers of one request
-share its reply subject; a streamed answer is numbered chunks of at most CHUNK_BYTES under a credit
-window (design 3.1).
+Neither body nor head (`wire.head`) is re-encoded: what the ingress sent is what the worker reads.
+Answers of one request share its reply subject; a streamed answer is numbered chunks of at most
+CHUNK_BYTES under a credit window (design 3.1).
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.head import Headers, is_request_head, split_answer, split_request
 
-VERSION: Final = 1
+VERSION: Final = 2
 CHUNK_BYTES: Final = 256 * 1024
 CHUNK_WINDOW: Final = 8  # chunks a scorer may send before it has credit for more
-
-Headers = tuple[tuple[str, str], ...]
 
 _pack: Final = msgpack.Packer().pack  # packb makes a packer each time
 _PREFIX: Final = struct.Struct(">BBI")  # version, kind, header length in bytes
@@ -65,15 +64,16 @@ class Request(NamedTuple):
     """How long `run` may take, from dispatch (request_timeout_ms)."""
     flags: int
     """RequestFlag; bits 8 and up: how many more wait at the ingress (routing.admission)."""
-    method: str
-    path: str
-    """Below the endpoint: `/score`, `/swagger.json`."""
-    query: str
-    headers: Headers
-    """Chosen client headers, names in lower case."""
+    head: bytes
+    """`wire.head.request_head`: chosen client headers, names in lower case."""
     traceparent: str
     ingress_id: str
     body: bytes
+
+    @property
+    def headers(self) -> Headers:
+        """Taken apart at each call."""
+        return split_request(self.head)[3]
 
 
 class Answer(NamedTuple):
@@ -82,7 +82,6 @@ class Answer(NamedTuple):
     kind: int
     request_id: str
     status: int
-    headers: Headers
     exec_us: int
     """Microseconds inside `run`; -1 when it did not run to its end."""
     free: int
@@ -92,17 +91,24 @@ class Answer(NamedTuple):
     reason: str
     epoch: int
     """The instance's epoch, so that answers of a predecessor are told apart."""
+    head: bytes
+    """`wire.head.answer_head`, of the model's making."""
     body: bytes
+
+    @property
+    def headers(self) -> Headers:
+        """Taken apart at each call."""
+        return split_answer(self.head)
 
 
 def encode_request(request: Request) -> bytes:
     header: bytes = _pack(request[:-1])
-    return _PREFIX.pack(VERSION, _REQUEST, len(header)) + header + request.body
+    return b"%b%b%b" % (_PREFIX.pack(VERSION, _REQUEST, len(header)), header, request.body)
 
 
 def encode_answer(answer: Answer) -> bytes:
     header: bytes = _pack(answer[:-1])
-    return _PREFIX.pack(VERSION, _ANSWER, len(header)) + header + answer.body
+    return b"%b%b%b" % (_PREFIX.pack(VERSION, _ANSWER, len(header)), header, answer.body)
 
 
 def decode_request(data: bytes) -> Request:
@@ -110,7 +116,8 @@ def decode_request(data: bytes) -> Request:
     fields = _fields(data, _REQUEST)
     try:
         request = Request._make(fields)
-        _check_headers(request.headers)
+        if not is_request_head(request.head):
+            raise ValueError("the head has no whole number of parts")
         return request
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("request header", str(error)) from error
@@ -121,7 +128,8 @@ def decode_answer(data: bytes) -> Answer:
     fields = _fields(data, _ANSWER)
     try:
         answer = Answer._make(fields)
-        _check_headers(answer.headers)
+        if type(answer.head) is not bytes:
+            raise TypeError("the head is not bytes")
         return answer
     except (TypeError, ValueError) as error:
         raise MalformedEnvelope("answer header", str(error)) from error
@@ -146,10 +154,3 @@ def _fields(data: bytes, kind: int) -> tuple[Any, ...]:
     if not isinstance(header, tuple):
         raise MalformedEnvelope("header", "not a list")
     return (*header, data[end:])
-
-
-def _check_headers(pairs: object) -> None:
-    if not isinstance(pairs, tuple):
-        raise TypeError("headers are not a list of pairs")
-    for _, _ in pairs:
-        pass

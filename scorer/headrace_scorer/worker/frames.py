@@ -68,11 +68,10 @@ def encode(kind: int, number: int, payload: bytes = b"") -> bytes:
     return HEAD.pack(len(payload), kind, number) + payload
 
 
-def encode_call(number: int, call: Call) -> bytes:
-    """Raises BrokenFrame when a text holds a NUL character."""
-    text = _join([call.method, call.path, call.query], call.headers)
-    size = _TEXT.size + len(text) + len(call.body)
-    return b"".join((HEAD.pack(size, REQUEST, number), _TEXT.pack(len(text)), text, call.body))
+def encode_call(number: int, head: bytes, body: bytes) -> bytes:
+    """`head`: method, path, query, then name and value of each header, joined by NUL, in UTF-8."""
+    size = _TEXT.size + len(head) + len(body)
+    return b"".join((HEAD.pack(size, REQUEST, number), _TEXT.pack(len(head)), head, body))
 
 
 def decode_call(payload: bytes) -> Call:
@@ -98,15 +97,18 @@ def encode_reply(kind: int, number: int, reply: Reply) -> bytes:
     return b"".join((HEAD.pack(size, kind, number), head, text, reply.body))
 
 
-def decode_reply(payload: bytes) -> Reply:
-    """Raises BrokenFrame."""
+def open_reply(payload: bytes) -> Tuple[int, int, str, bytes, bytes]:
+    """Status, microseconds, reason, head and body; the head's headers are joined by NUL.
+
+    Raises BrokenFrame.
+    """
     try:
         status, exec_us, length = _ANSWER.unpack_from(payload)
         end = _ANSWER.size + length
         if end > len(payload):
             raise BrokenFrame("answer announces %d bytes of text" % length)
-        parts = payload[_ANSWER.size : end].decode().split(_SEPARATOR)
-        return Reply(status, exec_us, parts[0], _pairs(parts[1:]), payload[end:])
+        reason, _, head = payload[_ANSWER.size : end].partition(b"\0")
+        return status, exec_us, reason.decode(), head, payload[end:]
     except (struct.error, UnicodeDecodeError) as error:
         raise BrokenFrame(str(error)) from error
 

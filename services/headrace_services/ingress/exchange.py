@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from headrace_bus.routing.call import Call
     from headrace_bus.routing.route import RouteDecision
-    from headrace_bus.wire.envelope import Headers
     from headrace_bus.wire.route_record import Route
     from headrace_services.ingress.connection import Connection
 
@@ -32,8 +31,8 @@ class Inward(NamedTuple):
 
     caller: str
     """The client's own request id, as it is kept; empty when it has none."""
-    headers: Headers
-    """Without the request's own id."""
+    head: bytes
+    """`wire.head.request_head`, without the request's own id."""
     traceparent: str
     timeout_ms: int | None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from headrace_bus.routing.edge import HIDDEN, client_id, timeout_ms
-from headrace_bus.wire.envelope import Headers
-from headrace_services.ingress.exchange import Inward
+from headrace_bus.wire.head import Headers, request_head
+from headrace_services.ingress.exchange import Exchange, Inward
 
 CLIENT_ID: Final = "x-ms-client-request-id"
 DEPLOYMENT: Final = "azureml-model-deployment"
@@ -42,9 +42,10 @@ _KNOWN_NAMES: Final = 512
 _passes: dict[str, bool] = {}
 
 
-def inward(headers: list[tuple[str, str]], fields: dict[str, str]) -> Inward:
+def inward(exchange: Exchange) -> Inward:
     """What the model's server sees of a head; fields that `connection` names are for one hop."""
-    kept = [pair for pair in headers if pair[0] not in _NOT_IN]
+    fields = exchange.fields
+    kept = [pair for pair in exchange.headers if pair[0] not in _NOT_IN]
     named = fields.get("connection", "").lower()
     if named not in _ORDINARY:
         hop = {name.strip() for name in named.split(",")}
@@ -52,9 +53,8 @@ def inward(headers: list[tuple[str, str]], fields: dict[str, str]) -> Inward:
     caller = client_id(fields.get(CLIENT_ID))
     if caller:
         kept.append((CLIENT_ID, caller))
-    return Inward(
-        caller, tuple(kept), fields.get(TRACEPARENT, ""), timeout_ms(fields.get(TIMEOUT_MS))
-    )
+    head = request_head(exchange.method, exchange.path, exchange.query, kept)
+    return Inward(caller, head, fields.get(TRACEPARENT, ""), timeout_ms(fields.get(TIMEOUT_MS)))
 
 
 def outward(headers: Headers, request_id: str, caller: str) -> str:

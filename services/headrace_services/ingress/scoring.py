@@ -19,6 +19,7 @@ from headrace_bus.routing.gateway import Gateway
 from headrace_bus.routing.outcome import Refusal
 from headrace_bus.routing.route import Router, RouteRefused
 from headrace_bus.wire.envelope import Answer, AnswerKind
+from headrace_bus.wire.head import with_header
 from headrace_services.ingress import replies
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.credentials import Credentials
@@ -127,15 +128,12 @@ class ScoringEdge:
             return
         known = exchange.inward
         if known is None:
-            known = exchange.inward = inward(exchange.headers, exchange.fields)
+            known = exchange.inward = inward(exchange)
         caller = known.caller
         file = self._large.enclose(exchange, decision.deployment.name)
         incoming = Incoming(
             exchange.request_id,
-            exchange.method,
-            exchange.path,
-            exchange.query,
-            (*known.headers, (REQUEST_ID, exchange.request_id)),
+            with_header(known.head, REQUEST_ID, exchange.request_id),
             exchange.body,
             known.traceparent,
             known.timeout_ms,

@@ -33,7 +33,8 @@ from headrace_bus.routing.outcome import Refusal, too_large
 from headrace_bus.routing.route import RouteRefused
 from headrace_bus.routing.routes import BucketRoutes
 from headrace_bus.store.bucket import Bucket
-from headrace_bus.wire.envelope import AnswerKind, Headers
+from headrace_bus.wire.envelope import AnswerKind
+from headrace_bus.wire.head import Headers, request_head
 from headrace_bus.wire.subjects import ROUTER_QUEUE, all_scores
 from headrace_services.router.settings import RouterSettings
 from headrace_telemetry import logs
@@ -157,11 +158,14 @@ def _incoming(request_id: str, given: Mapping[str, str], body: bytes) -> Incomin
     headers.append(("x-request-id", request_id))
     return Incoming(
         request_id,
-        "POST",
-        "/score",
-        "",
-        tuple(
-            (name, caller if name == "x-ms-client-request-id" else value) for name, value in headers
+        request_head(
+            "POST",
+            "/score",
+            "",
+            [
+                (name, caller if name == "x-ms-client-request-id" else value)
+                for name, value in headers
+            ],
         ),
         body,
         given.get("traceparent", ""),

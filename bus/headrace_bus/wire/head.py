@@ -1,0 +1,65 @@
+"""What stands before a body, as one text: its parts joined by NUL, in UTF-8.
+
+    request   method, path, query, then name and value of each header
+    answer    name and value of each header
+
+A scorer passes it between the bus and a worker's frame as it is; only the two ends look inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+Headers = tuple[tuple[str, str], ...]
+
+_NUL: Final = "\0"
+_REQUEST_PARTS: Final = 3
+
+
+def request_head(method: str, path: str, query: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """A NUL inside a part would forge a header, and is dropped."""
+    return _join([method, path, query, *(part for pair in headers for part in pair)])
+
+
+def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:
+    return _join([part for pair in headers for part in pair])
+
+
+def with_header(head: bytes, name: str, value: str) -> bytes:
+    """A request's head and one more header, neither with a NUL in it."""
+    return b"%b\0%b\0%b" % (head, name.encode(), value.encode())
+
+
+def is_request_head(head: object) -> bool:
+    """Whether a worker can take it apart."""
+    if type(head) is not bytes:
+        return False
+    separators = head.count(b"\0")
+    return separators >= _REQUEST_PARTS - 1 and not separators % 2
+
+
+def split_request(head: bytes) -> tuple[str, str, str, Headers]:
+    """Method, path, query and headers of what `is_request_head` holds for one."""
+    method, path, query, *rest = _split(head)
+    return method, path, query, _pairs(rest)
+
+
+def split_answer(head: bytes) -> Headers:
+    """Of any bytes: they come from a user's process."""
+    return _pairs(_split(head)) if head else ()
+
+
+def _join(parts: list[str]) -> bytes:
+    text = _NUL.join(parts)
+    if parts and text.count(_NUL) != len(parts) - 1:
+        text = _NUL.join(part.replace(_NUL, "") for part in parts)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _split(head: bytes) -> list[str]:
+    return head.decode("utf-8", "surrogateescape").split(_NUL)
+
+
+def _pairs(parts: list[str]) -> Headers:
+    return tuple(zip(parts[::2], parts[1::2], strict=False))
