@@ -20,6 +20,7 @@ from headrace_bus.wire.envelope import (
     RequestFlag,
     decode_request,
     encode_answer,
+    pack_answer,
 )
 from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control
 from headrace_bus.wire.launch import Launch
@@ -275,12 +276,11 @@ class Serving:
         if request.flags & MIRROR:
             head = body = b""
         if job.reply:
-            answer = Answer(
-                kind, request.request_id, status, exec_us,
-                self.admission.free_for(request.ingress_id), job.chunks, reason, self._epoch,
+            free = self.admission.free_for(request.ingress_id)
+            data = pack_answer(
+                kind, request.request_id, status, exec_us, free, job.chunks, reason, self._epoch,
                 head, body,
             )  # fmt: skip
-            data = encode_answer(answer)
             try:
                 self._bus.publish(job.reply, data)
             except PayloadTooLarge:

@@ -54,14 +54,14 @@ class StockBus:
         self, subject: str, handler: Callable[[Message], None], queue: str = ""
     ) -> StockSubscription:
         async def receive(message: Msg) -> None:
-            handler(Message(message.subject, message.reply, message.data))
+            handler(Message(message.subject.encode(), message.reply.encode(), message.data))
 
         return StockSubscription(await self._client.subscribe(subject, queue, receive))
 
     def request(self, subject: str, data: bytes, timeout_s: float) -> Awaitable[Message]:
         async def ask() -> Message:
             answer = await self._client.request(subject, data, timeout_s)
-            return Message(answer.subject, answer.reply, answer.data)
+            return Message(answer.subject.encode(), answer.reply.encode(), answer.data)
 
         return asyncio.ensure_future(ask())
 

@@ -19,38 +19,35 @@ Handler = Callable[[Message], None]
 _BATCH: Final = struct.Struct("256Q")
 
 
-def _tokens() -> Iterator[int]:
+def _tokens() -> Iterator[bytes]:
     """Tokens nobody guesses: instances may publish below an ingress' prefix, so that a counter
     would let one of them forge the answers of others."""
     while True:
-        yield from _BATCH.unpack(os.urandom(_BATCH.size))
+        for token in _BATCH.unpack(os.urandom(_BATCH.size)):
+            yield b"%d" % token
 
 
 class Inbox:
     """A reply subject that takes any number of answers until it is closed."""
 
-    __slots__ = ("_mux", "handler", "subject", "token")
+    __slots__ = ("_mux", "_token", "handler", "subject")
 
-    def __init__(self, mux: ReplyMux, token: int, subject: str) -> None:
+    def __init__(self, mux: ReplyMux, token: bytes, subject: str, handler: Handler) -> None:
         self._mux = mux
-        self.token: Final = token
+        self._token = token
         self.subject: Final = subject
-        self.handler: Handler | None = None
+        self.handler: Handler | None = handler
+        """None: what comes is dropped, until there is a handler again.
+
+        A subject used once more also brings answers to what it was used for before. It is cheaper
+        than a new one here, and far cheaper in the server, which has to find out where a subject
+        goes that it has never seen.
+        """
 
     def close(self) -> None:
         """Answers that still come are dropped. A second call does nothing."""
-        if self.handler is not None:
-            self.handler = None
-            self._mux.remove(self)
-
-    def reopen(self, handler: Handler) -> None:
-        """Use the subject once more; answers to what it was used for before come as well.
-
-        Cheaper than a new one here, and far cheaper in the server, which has to find out where a
-        subject goes that it has never seen.
-        """
-        self.handler = handler
-        self._mux.add(self)
+        self.handler = None
+        self._mux.remove(self._token)
 
 
 class _Waiting:
@@ -75,9 +72,9 @@ class ReplyMux:
         self._prefix = prefix + "."
         self._cut = len(self._prefix.encode())
         self._tokens = _tokens()
-        self._requests: dict[int, _Waiting] = {}
-        self._inboxes: dict[int, Inbox] = {}
-        self._due: dict[int, set[int]] = {}  # tokens by the sweep that ends them
+        self._requests: dict[bytes, _Waiting] = {}
+        self._inboxes: dict[bytes, Inbox] = {}
+        self._due: dict[int, set[bytes]] = {}  # tokens by the sweep that ends them
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -105,11 +102,11 @@ class ReplyMux:
             due.add(token)
         if self._timer is None:
             self._timer = self._loop.call_later(SWEEP_S, self._sweep)
-        return f"{self._prefix}{token}", future
+        return self._prefix + token.decode(), future
 
     def forget(self, reply: str) -> None:
         """Take back an `expect` whose request was never sent."""
-        token = int(reply[len(self._prefix) :])
+        token = reply[len(self._prefix) :].encode()
         waiting = self._requests.pop(token, None)
         if waiting is not None:
             self._undue(waiting.slot, token)
@@ -117,22 +114,21 @@ class ReplyMux:
 
     def open(self, handler: Handler) -> Inbox:
         token = next(self._tokens)
-        inbox = Inbox(self, token, f"{self._prefix}{token}")
-        inbox.reopen(handler)
+        inbox = self._inboxes[token] = Inbox(self, token, self._prefix + token.decode(), handler)
         return inbox
 
     def receive(self, subject: bytes, reply: bytes, data: bytes, header: bytes | None) -> None:
         """Every message on `subject`; answers to nothing are dropped."""
-        word = subject[self._cut :]
-        token = int(word) if word.isdigit() else 0
+        token = subject[self._cut :]
+        inbox = self._inboxes.get(token)
+        if inbox is not None:
+            if inbox.handler is not None:
+                inbox.handler(make_message(subject, reply, data, header))
+            return
         waiting = self._requests.pop(token, None)
         if waiting is not None:
             self._undue(waiting.slot, token)
             self._resolve(waiting, make_message(subject, reply, data, header))
-            return
-        inbox = self._inboxes.get(token)
-        if inbox is not None and inbox.handler is not None:
-            inbox.handler(make_message(subject, reply, data, header))
 
     def close(self) -> None:
         """Nothing will be answered any more: every open request fails."""
@@ -146,13 +142,11 @@ class ReplyMux:
             if not one.future.done():
                 one.future.set_exception(BusDisconnected("the bus was closed before the answer"))
 
-    def add(self, inbox: Inbox) -> None:
-        self._inboxes[inbox.token] = inbox
+    def remove(self, token: bytes) -> None:
+        """Forget an inbox."""
+        self._inboxes.pop(token, None)
 
-    def remove(self, inbox: Inbox) -> None:
-        self._inboxes.pop(inbox.token, None)
-
-    def _undue(self, slot: int, token: int) -> None:
+    def _undue(self, slot: int, token: bytes) -> None:
         due = self._due[slot]
         due.discard(token)
         if not due:

@@ -40,6 +40,7 @@ RawHandler = Callable[[bytes, bytes, bytes, bytes | None], None]
 
 _PONG: Final = b"PONG\r\n"
 _SEPARATE_BYTES: Final = 32 * 1024  # a body from this size on is written without being joined
+_WORDS: Final = 4096  # subjects that are remembered
 _REFUSED: Final = ("authorization", "authentication")
 
 
@@ -55,6 +56,7 @@ class Link(Client):
         self._lane_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._words: dict[str, bytes] = {}
         self._secure = secure
         self._refused_grace_s = refused_grace_s
         self._refused_since: float | None = None
@@ -68,30 +70,41 @@ class Link(Client):
     def enqueue(self, *pieces: bytes) -> None:
         """Queue one command; everything queued in a loop tick leaves in one write."""
         for piece in pieces:
-            self._pending.append(piece)
-            self._pending_data_size += len(piece)
+            self._queue(piece)
+
+    def _queue(self, piece: bytes) -> None:
+        self._pending.append(piece)
+        self._pending_data_size += len(piece)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._write_pending)
 
     def send(self, subject: str, data: bytes, reply: str, header: bytes | None) -> None:
         """Publish. Raises PayloadTooLarge, BusDisconnected, InvalidInput."""
-        if not subject.isprintable() or " " in subject or not subject:
-            raise InvalidInput(f"{subject!r} is no subject to publish on", target="subject")
-        if reply and (not reply.isprintable() or " " in reply):
-            raise InvalidInput(f"{reply!r} is no subject to answer on", target="reply")
+        # Most subjects come again and again, and were found good before.
+        to = self._words.get(subject) or self._word(subject, "subject")
+        back = b"" if not reply else self._words.get(reply) or self._word(reply, "reply")
         size = len(data) + (len(header) if header else 0)
         if size > self._max_payload:
             raise PayloadTooLarge(size, self._max_payload)
-        if self._pending_data_size + size > self._pending_bytes or self.is_closed:
+        if self._pending_data_size + size > self._pending_bytes or self._status == Client.CLOSED:
             self._refuse_publish()
         if header is not None:
-            line = f"HPUB {subject} {reply} {len(header)} {size}\r\n".encode()
-            self.enqueue(line + header, data, b"\r\n")
+            line = b"HPUB %b %b %d %d\r\n%b" % (to, back, len(header), size, header)
+            self.enqueue(line, data, b"\r\n")
         elif size < _SEPARATE_BYTES:
-            self.enqueue(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), size, data))
+            self._queue(b"PUB %b %b %d\r\n%b\r\n" % (to, back, size, data))
         else:
-            self.enqueue(f"PUB {subject} {reply} {size}\r\n".encode(), data, b"\r\n")
+            self.enqueue(b"PUB %b %b %d\r\n" % (to, back, size), data, b"\r\n")
+
+    def _word(self, subject: str, what: str) -> bytes:
+        """A subject as it is written. Raises InvalidInput."""
+        if not subject or not subject.isprintable() or " " in subject:
+            raise InvalidInput(f"{subject!r} is no subject to publish", target=what)
+        if len(self._words) >= _WORDS:
+            self._words.clear()
+        word = self._words[subject] = subject.encode()
+        return word
 
     def _refuse_publish(self) -> None:
         if self.is_closed:

@@ -11,11 +11,20 @@ from headrace_bus.client.headers import ASKED, NO_RESPONDERS, parse_headers
 class Message(NamedTuple):
     """What was published, by whom is unknown."""
 
-    subject: str
-    reply: str
-    """Where an answer goes; empty when none is wanted."""
+    raw_subject: bytes
+    raw_reply: bytes
     data: bytes
     raw_headers: bytes | None = None
+
+    @property
+    def subject(self) -> str:
+        """Decoded at each call, as an answer's is seldom looked at."""
+        return self.raw_subject.decode()
+
+    @property
+    def reply(self) -> str:
+        """Where an answer goes; empty when none is wanted."""
+        return self.raw_reply.decode()
 
     @property
     def headers(self) -> Mapping[str, str] | None:
@@ -39,4 +48,4 @@ _new: Final = tuple.__new__
 
 def make_message(subject: bytes, reply: bytes, data: bytes, header: bytes | None) -> Message:
     """`Message(...)` for the hot path, past the generated constructor."""
-    return _new(Message, (subject.decode(), reply.decode(), data, header))
+    return _new(Message, (subject, reply, data, header))

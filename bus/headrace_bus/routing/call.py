@@ -88,7 +88,7 @@ class Call(Ticket):
         self.inbox: Inbox | None = None
         self.streaming = False
         """A byte of the answer may have left: nothing is retried any more."""
-        self._chunks: deque[Answer] = deque()
+        self._chunks: deque[Answer] | None = None
         self._more: asyncio.Future[None] | None = None
         self._unread = 0
 
@@ -107,8 +107,7 @@ class Call(Ticket):
             self.done = True
             self.deliver(self, result)
         elif self.streaming and isinstance(result, Refusal):
-            self._chunks.append(_broken(self.request_id, result.reason))
-            self._wake()
+            self._put(_broken(self.request_id, result.reason))
 
     def end(self, how: End) -> None:
         """Count what became of it; only the first word counts."""
@@ -126,8 +125,7 @@ class Call(Ticket):
         """Take the next CHUNK or the END of a streamed answer."""
         self.streaming = True
         if self.deliver is not None:
-            self._chunks.append(answer)
-            self._wake()
+            self._put(answer)
             if answer.kind == AnswerKind.END:
                 self.end(End.FAILED if answer.reason else End.COMPLETED)
             self.resolve(answer)
@@ -159,7 +157,10 @@ class Call(Ticket):
             self._unread = 0
             self.lane.credit(self, CREDIT_CHUNKS)
 
-    def _wake(self) -> None:
+    def _put(self, answer: Answer) -> None:
+        if self._chunks is None:
+            self._chunks = deque()  # most requests have none
+        self._chunks.append(answer)
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
 

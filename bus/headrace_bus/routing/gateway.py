@@ -118,7 +118,7 @@ class Gateway:
     @property
     def cut_off_s(self) -> float:
         """Seconds without NATS, 0 with it."""
-        return self.judge.cut_off_s(monotonic())
+        return 0.0 if self.judge.connected else self.judge.cut_off_s(monotonic())
 
     def router(self, endpoint: str) -> Router | None:
         """The routing state of an endpoint; None when there is no such endpoint."""
@@ -247,7 +247,7 @@ class Gateway:
             router = self.router(lane.endpoint)
             route = router.route.deployments.get(lane.deployment) if router is not None else None
             if route is not None and router is not None:
-                lane.route, lane.kubernetes = route, router.route.kubernetes
+                lane.update(route, kubernetes=router.route.kubernetes)
             elif not lane.dispatch.instances and not lane.dispatch.pending:
                 lane.close()
                 del self._lanes[name]

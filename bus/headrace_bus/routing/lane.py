@@ -27,10 +27,9 @@ from headrace_bus.routing.tally import End, Tally
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
-    Request,
     RequestFlag,
     decode_answer,
-    encode_request,
+    pack_request,
 )
 from headrace_bus.wire.head import with_header
 from headrace_bus.wire.heartbeat import InstanceHeartbeat
@@ -79,8 +78,7 @@ class Lane:
     ) -> None:
         self.endpoint, self.deployment = address
         self.name = f"{self.endpoint}.{self.deployment}"
-        self.route = route
-        self.kubernetes = kubernetes
+        self.update(route, kubernetes=kubernetes)
         self.dispatch = dispatch
         self.metrics = metrics
         self.tally = tally or Tally()
@@ -91,9 +89,11 @@ class Lane:
         self._spare: list[Inbox] = []
         self._copies: Copies | None = None
 
-    @property
-    def limit(self) -> int:
-        return pending_limit(self.route)
+    def update(self, route: DeploymentRoute, *, kubernetes: bool) -> None:
+        """Take the deployment's newest numbers."""
+        self.route = route
+        self.kubernetes = kubernetes
+        self.limit = pending_limit(route)
 
     def start(self, incoming: Incoming, deliver: Deliver) -> Call:
         """Take a request; `deliver` gets its result."""
@@ -201,7 +201,7 @@ class Lane:
     def reconnected(self, cut_off_s: float, now: float) -> None:
         """Send what is open again, under the same ids, and go on."""
         for ticket in self.dispatch.resume(cut_off_s, now):
-            self._send(cast("Call", ticket), RequestFlag.RESENT)
+            self._send(cast("Call", ticket), int(RequestFlag.RESENT))
         self.settle()
 
     def settle(self) -> None:
@@ -237,9 +237,11 @@ class Lane:
 
     def close_inbox(self, inbox: Inbox) -> None:
         """Nobody waits for an answer on it; a later request of this deployment may use it."""
-        inbox.close()
         if len(self._spare) < SPARE_INBOXES:
+            inbox.handler = None
             self._spare.append(inbox)
+        else:
+            inbox.close()
 
     def _open_inbox(self, call: Call) -> Inbox:
         """A reply subject: a used one is known to instances of this very deployment only.
@@ -249,7 +251,7 @@ class Lane:
         if not self._spare:
             return self._bus.open_inbox(call.receive)
         inbox = self._spare.pop()
-        inbox.reopen(call.receive)
+        inbox.handler = call.receive
         return inbox
 
     def copy(self, incoming: Incoming, deliver: Deliver | None) -> Call:
@@ -273,7 +275,7 @@ class Lane:
             self.wake()
         self.settle()
 
-    def _send(self, call: Call, flags: int = RequestFlag.NONE) -> None:
+    def _send(self, call: Call, flags: int = 0) -> None:
         known = call.instance
         if known is None:
             return
@@ -284,7 +286,7 @@ class Lane:
             n = self.dispatch.more_waiting(known)
             flags |= pack_backlog(n, self.dispatch.waited_ms(call.sent)) << WANT_SHIFT
         try:
-            data = encode_request(self._request(call, known.reach, flags))
+            data = self._encoded(call, known.reach, flags)
             self._bus.publish(subject, data, reply=call.inbox.subject)
         except BusDisconnected:
             return  # sent again after the reconnect
@@ -296,22 +298,22 @@ class Lane:
         if self._copies is not None and call.deliver is not None and self.route.hedge:
             self._copies.started(call)
 
-    def _request(self, call: Call, reach: str, flags: int) -> Request:
+    def _encoded(self, call: Call, reach: str, flags: int) -> bytes:
         incoming = call.incoming
         head, body = incoming.head, incoming.body
         if incoming.file is not None:
             head, body = self._enclosed(call, incoming.file, reach)
         remaining_ms = int((call.deadline - call.sent) * 1000)
         if call.deliver is None:
-            flags |= RequestFlag.MIRROR
+            flags |= int(RequestFlag.MIRROR)
         if call.attempt > 1:
-            flags |= RequestFlag.RETRY
-        return Request(
+            flags |= int(RequestFlag.RETRY)
+        return pack_request(
             incoming.request_id,
             unix_ms() + remaining_ms,
             remaining_ms,
             self.route.request_timeout_ms,
-            int(flags),
+            flags,
             head,
             incoming.traceparent,
             self._ingress_id,

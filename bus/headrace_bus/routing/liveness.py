@@ -27,26 +27,26 @@ class Judge:
     """Judges by heartbeats and disconnects, and nobody while the ingress itself is cut off."""
 
     def __init__(self) -> None:
-        self._connected = True
+        self.connected = True
         self._judging_since = float("-inf")
         self._cut_off_since = 0.0
         self._heard_self = float("inf")  # until it has heard itself once
 
     def cut_off(self, now: float) -> None:
         """The ingress lost its own connection."""
-        if self._connected:
-            self._connected, self._cut_off_since = False, now
+        if self.connected:
+            self.connected, self._cut_off_since = False, now
 
     def reconnected(self, now: float) -> float:
         """The connection is back; return for how many seconds the clocks stood still."""
-        if self._connected:
+        if self.connected:
             return 0.0
-        self._connected, self._judging_since = True, now + AMNESTY_S
+        self.connected, self._judging_since = True, now + AMNESTY_S
         return now - self._cut_off_since
 
     def judging(self, now: float) -> bool:
         hears = now - self._heard_self <= DEAF_AFTER_S
-        return self._connected and hears and now >= self._judging_since
+        return self.connected and hears and now >= self._judging_since
 
     def heard_self(self, now: float) -> None:
         """Our own heartbeat came back: the way to the server and from it is open.
@@ -60,7 +60,7 @@ class Judge:
 
     def cut_off_s(self, now: float) -> float:
         """Seconds without a connection, 0 with one."""
-        return 0.0 if self._connected else now - self._cut_off_since
+        return 0.0 if self.connected else now - self._cut_off_since
 
     def silent(self, seen: float, now: float) -> Verdict:
         """Judge an instance last heard at `seen`; what could not be heard does not count."""

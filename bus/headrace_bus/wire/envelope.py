@@ -52,6 +52,10 @@ class AnswerKind(IntEnum):
     GRANT = 8  # not an answer: `free` slots are held for this ingress, see routing
 
 
+RequestFields = tuple[str, int, int, int, int, bytes, str, str, bytes]
+AnswerFields = tuple[int, str, int, int, int, int, str, int, bytes, bytes]
+
+
 class Request(NamedTuple):
     """One scoring request on its way to an instance."""
 
@@ -102,13 +106,23 @@ class Answer(NamedTuple):
 
 
 def encode_request(request: Request) -> bytes:
-    header: bytes = _pack(request[:-1])
-    return b"%b%b%b" % (_PREFIX.pack(VERSION, _REQUEST, len(header)), header, request.body)
+    return pack_request(*request)
 
 
 def encode_answer(answer: Answer) -> bytes:
-    header: bytes = _pack(answer[:-1])
-    return b"%b%b%b" % (_PREFIX.pack(VERSION, _ANSWER, len(header)), header, answer.body)
+    return pack_answer(*answer)
+
+
+def pack_request(*fields: *RequestFields) -> bytes:
+    """`encode_request` of the fields of a Request, without making one."""
+    header: bytes = _pack(fields[:-1])
+    return b"%b%b%b" % (_PREFIX.pack(VERSION, _REQUEST, len(header)), header, fields[-1])
+
+
+def pack_answer(*fields: *AnswerFields) -> bytes:
+    """`encode_answer` of the fields of an Answer, without making one."""
+    header: bytes = _pack(fields[:-1])
+    return b"%b%b%b" % (_PREFIX.pack(VERSION, _ANSWER, len(header)), header, fields[-1])
 
 
 def decode_request(data: bytes) -> Request:

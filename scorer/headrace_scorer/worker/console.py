@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Final
 
+from .frames import Call
+
 LINE_BYTES: Final = 16 * 1024  # a longer line is cut in pieces
 ACCESS_LINES_PER_S: Final = 20  # more requests than that are counted, not written one by one
 
@@ -115,15 +117,18 @@ class AccessLog:
         self._written = 0
         self._skipped = 0
 
-    def write(self, method: str, target: str, status: int, seconds: float, size: str) -> None:
-        now = time.monotonic()
+    def write(self, call: Call, status: int, started: float, size: int) -> None:
+        """`started` by perf_counter; `size` in bytes."""
+        now = time.perf_counter()
         if now >= self._until:
             self._next_second(now)
         if self._written >= ACCESS_LINES_PER_S:
             self._skipped += 1
             return
         self._written += 1
-        log.info("%s %s %d %.3fms %s", method, target, status, seconds * 1e3, size)
+        target = call.path + "?" + call.query if call.query else call.path
+        milliseconds = (now - started) * 1e3
+        log.info("%s %s %d %.3fms %d", call.method, target, status, milliseconds, size)
 
     def _next_second(self, now: float) -> None:
         if self._skipped:

@@ -98,24 +98,18 @@ class Service:
         return answers.reply(made, running.ids, -1)
 
     def streamed(self, running: Running, status: int, size: int) -> None:
-        self._line(running, status, str(size))
+        self._access.write(running.call, status, running.started, size)
 
     def _late(self, running: Running) -> bool:
         return time.perf_counter() - running.started >= self.timeout_s
 
     def _done(self, running: Running, made: answers.Made, exec_us: int) -> Reply:
-        self._line(running, made.status, str(len(made.body)))
+        self._access.write(running.call, made.status, running.started, len(made.body))
         reply = answers.reply(made, running.ids, exec_us)
         return reply if running.handed is None else running.handed.give(reply)
 
-    def _line(self, running: Running, status: int, size: str) -> None:
-        seconds = time.perf_counter() - running.started
-        call = running.call
-        target = call.path + "?" + call.query if call.query else call.path
-        self._access.write(call.method, target, status, seconds, size)
-
     def _at_once(self, call: Call, ids: Pairs, made: answers.Made) -> Reply:
-        self._line(Running(call, ids, None), made.status, str(len(made.body)))
+        self._access.write(call, made.status, time.perf_counter(), len(made.body))
         return answers.reply(made, ids, -1)
 
     def _other(self, call: Call, ids: Pairs) -> Reply:

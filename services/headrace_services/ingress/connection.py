@@ -145,11 +145,11 @@ class Connection(asyncio.Protocol):
 
     def _repeat(self, known: Exchange, data: bytes) -> None:
         """A whole request with the known head."""
-        self._known = exchange = known.again(data[len(self._known_head) :])
-        exchange.refusal = self._edge.recheck(exchange)
-        if exchange.refusal is None and exchange.size_bytes > exchange.limit_bytes:
-            exchange.refusal = too_large(exchange.limit_bytes)
-        self._start(exchange)
+        known.again(data[len(self._known_head) :])
+        known.refusal = self._edge.recheck(known)
+        if known.refusal is None and known.size_bytes > known.limit_bytes:
+            known.refusal = too_large(known.limit_bytes)
+        self._start(known)
 
     def _remember(self, data: bytes) -> None:
         """Keep the head when `data` was one whole plain request, being answered now."""

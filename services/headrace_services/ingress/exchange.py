@@ -100,15 +100,11 @@ class Exchange:
         """The route whose key the head carries, once that is known."""
         self._parts: list[bytes] = []
 
-    def again(self, body: bytes) -> Exchange:
-        """A new request with the same head; what was decided of this one is decided anew."""
-        new = Exchange(self.connection)
-        new.target, new.method, new.head_bytes = self.target, self.method, self.head_bytes
-        new.path, new.query, new.endpoint = self.path, self.query, self.endpoint
-        new.headers, new.fields = self.headers, self.fields
-        new.inward, new.trusted = self.inward, self.trusted
-        new.keep_alive, new.body, new.size_bytes = True, body, len(body)
-        return new
+    def again(self, body: bytes) -> None:
+        """Become the next request, with the same head; all that was decided is decided anew."""
+        self.body, self.size_bytes = body, len(body)
+        self.refusal = self.decision = self.call = self.file = None
+        self.keep_alive = True
 
     def add_body(self, part: bytes) -> None:
         """Take the next piece; a large body goes to a file. Raises OSError without room."""

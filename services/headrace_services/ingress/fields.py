@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from headrace_bus.routing.edge import HIDDEN, client_id, timeout_ms
-from headrace_bus.wire.head import Headers, request_head
+from headrace_bus.wire.head import request_head, split_answer
 from headrace_services.ingress.exchange import Exchange, Inward
 
 CLIENT_ID: Final = "x-ms-client-request-id"
@@ -57,12 +57,12 @@ def inward(exchange: Exchange) -> Inward:
     return Inward(caller, head, fields.get(TRACEPARENT, ""), timeout_ms(fields.get(TIMEOUT_MS)))
 
 
-def outward(headers: Headers, request_id: str, caller: str) -> str:
-    """Header lines of an answer; a value that would end its line is dropped."""
+def outward(head: bytes, request_id: str, caller: str) -> str:
+    """Header lines of an answer (`wire.head`); a value that would end its line is dropped."""
     lines = [f"{REQUEST_ID}: {request_id}\r\n"]
     if caller:
         lines.append(f"{CLIENT_ID}: {caller}\r\n")
-    for name, value in headers:
+    for name, value in split_answer(head):
         passes = _passes.get(name)
         if _passes_out(name) if passes is None else passes:
             lines.append(f"{name}: {value}\r\n")

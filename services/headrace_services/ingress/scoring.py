@@ -111,15 +111,18 @@ class ScoringEdge:
             if exchange.path in self._pages:
                 exchange.limit_bytes = 0
                 return None
-            return self._refused(exchange, replies.not_found("There is nothing at this path."))
+            nothing = replies.not_found("There is nothing at this path.")
+            return self._refused(exchange, nothing, endpoint="")
         exchange.request_id = new_request_id()
         router = self._gateway.router(exchange.endpoint)
         if router is None:
-            exchange.endpoint = ""
             message = "There is no endpoint of this name."
-            return self._refused(exchange, replies.not_found(message, "EndpointNotFound"))
+            unknown = replies.not_found(message, "EndpointNotFound")
+            return self._refused(exchange, unknown, endpoint="")
         refusal = self._unauthorized(exchange, router) or self._unroutable(exchange, router)
-        return None if refusal is None else self._refused(exchange, refusal)
+        if refusal is None:
+            return None
+        return self._refused(exchange, refusal, endpoint=exchange.endpoint)
 
     def handle(self, exchange: Exchange) -> None:
         decision = exchange.decision
@@ -196,9 +199,10 @@ class ScoringEdge:
         exchange.spool = self._large.folder
         return None
 
-    def _refused(self, exchange: Exchange, reply: Reply) -> Reply:
-        self._metrics.answered(exchange.endpoint, "", reply.status, 0.0)
-        fields = outward((), exchange.request_id or new_request_id(), "")
+    def _refused(self, exchange: Exchange, reply: Reply, *, endpoint: str) -> Reply:
+        """`endpoint` is empty when there is none of the name, so callers cannot make labels."""
+        self._metrics.answered(endpoint, "", reply.status, 0.0)
+        fields = outward(b"", exchange.request_id or new_request_id(), "")
         return Reply(reply.status, reply.fields + fields, reply.body, reply.close)
 
     def _deliver(self, exchange: Exchange, caller: str, call: Call | None, result: Result) -> None:
@@ -206,7 +210,7 @@ class ScoringEdge:
         exchange.call = None
         connection = exchange.connection
         if isinstance(result, Refusal):
-            reply = replies.refusal(result, fields=outward((), exchange.request_id, caller))
+            reply = replies.refusal(result, fields=outward(b"", exchange.request_id, caller))
         else:
             reply = self._model_reply(exchange, caller, result)
             if result.kind == AnswerKind.CHUNK and call is not None:
@@ -224,7 +228,7 @@ class ScoringEdge:
         self._count(exchange, reply.status)
 
     def _model_reply(self, exchange: Exchange, caller: str, answer: Answer) -> Reply:
-        fields = outward(answer.headers, exchange.request_id, caller)
+        fields = outward(answer.head, exchange.request_id, caller)
         if answer.status == 200:
             return Reply(200, fields, answer.body)
         router = self._gateway.router(exchange.endpoint)
