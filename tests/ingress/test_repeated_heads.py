@@ -84,6 +84,20 @@ async def test_a_key_that_is_taken_back_counts_no_more(client: Client, world: Wo
     assert status == 401
 
 
+async def test_an_endpoint_that_is_made_again_serves_who_asked_while_it_was_gone(
+    client: Client, world: World
+) -> None:
+    for _ in range(2):
+        assert await client.ask(head(3) + b"one") == (200, b"one")
+
+    await world.unroute("houses")
+    for _ in range(2):
+        status, body = await client.ask(head(3) + b"one")
+        assert (status, b"EndpointNotFound" in body) == (404, True)
+    await world.route(make_route())
+    assert await client.ask(head(3) + b"one") == (200, b"one")
+
+
 async def test_a_body_may_look_like_the_head(client: Client) -> None:
     inner = head(3) + b"one"
     assert await client.ask(head(3) + b"one") == (200, b"one")

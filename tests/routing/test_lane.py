@@ -24,6 +24,7 @@ from headrace_bus.wire.envelope import (
     decode_request,
     encode_answer,
 )
+from headrace_bus.wire.head import request_head
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance
 from headrace_telemetry.clock import monotonic
@@ -46,14 +47,14 @@ class Edge:
 
     async def ask(self, body: bytes) -> tuple[Request, str]:
         """Start a request; return it as the instance got it, with its reply subject."""
-        incoming = Incoming(new_request_id(), "POST", "/score", "", (), body)
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), body)
         self.lane.start(incoming, self._deliver)
         message = await asyncio.wait_for(self.requests.get(), BOUND_S)
         return decode_request(message.data), message.reply
 
     async def answer(self, request: Request, reply: str, kind: AnswerKind, epoch: int) -> None:
         """Publish an answer to the request, and return when the lane has seen it."""
-        made = Answer(kind, request.request_id, 200, (), 10, 1, 0, "", epoch, request.body)
+        made = Answer(kind, request.request_id, 200, 10, 1, 0, "", epoch, b"", request.body)
         self.bus.publish(reply, encode_answer(made))
         await self.bus.flush()
 

@@ -91,6 +91,15 @@ class World:
         )
         return revision
 
+    async def unroute(self, endpoint: str) -> None:
+        """Delete a route and wait until every ingress has forgotten it."""
+        key = route_key(endpoint)
+        known = await self.state.get(key)
+        assert known is not None
+        await self.state.delete(key, known.revision)
+        self.bus.publish(changed(endpoint), b"")
+        await self.until(lambda: all(endpoint not in one for one in self.applied.values()))
+
     async def instance(
         self, deployment: str = "blue", iid: str = "one", slots: int = 4
     ) -> EchoInstance:

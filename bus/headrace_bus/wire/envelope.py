@@ -149,7 +149,7 @@ def decode_answer(data: bytes) -> Answer:
         raise MalformedEnvelope("answer header", str(error)) from error
 
 
-def _fields(data: bytes, kind: int) -> tuple[Any, ...]:
+def _fields(data: bytes, kind: int) -> list[Any]:
     """The header's fields, then the body."""
     if len(data) < _PREFIX.size:
         raise MalformedEnvelope("prefix", f"{len(data)} bytes, at least {_PREFIX.size} expected")
@@ -162,9 +162,10 @@ def _fields(data: bytes, kind: int) -> tuple[Any, ...]:
             "header", f"{length} bytes announced, {len(data) - _PREFIX.size} there"
         )
     try:
-        header = msgpack.unpackb(data[_PREFIX.size : end], use_list=False)
+        header = msgpack.unpackb(data[_PREFIX.size : end])
     except (ValueError, msgpack.UnpackException) as error:
         raise MalformedEnvelope("header", str(error)) from error
-    if not isinstance(header, tuple):
+    if type(header) is not list:
         raise MalformedEnvelope("header", "not a list")
-    return (*header, data[end:])
+    header.append(data[end:])
+    return header

@@ -42,12 +42,18 @@ def is_request_head(head: object) -> bool:
 def split_request(head: bytes) -> tuple[str, str, str, Headers]:
     """Method, path, query and headers of what `is_request_head` holds for one."""
     method, path, query, *rest = _split(head)
-    return method, path, query, _pairs(rest)
+    return method, path, query, tuple(zip(rest[::2], rest[1::2], strict=True))
 
 
 def split_answer(head: bytes) -> Headers:
     """Of any bytes: they come from a user's process."""
-    return _pairs(_split(head)) if head else ()
+    return tuple(zip(*columns(head), strict=True))
+
+
+def columns(head: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and values of an answer's headers, as many of these as of those."""
+    parts = _split(head)
+    return tuple(parts[:-1:2]), tuple(parts[1::2])
 
 
 def _join(parts: list[str]) -> bytes:
@@ -59,7 +65,3 @@ def _join(parts: list[str]) -> bytes:
 
 def _split(head: bytes) -> list[str]:
     return head.decode("utf-8", "surrogateescape").split(_NUL)
-
-
-def _pairs(parts: list[str]) -> Headers:
-    return tuple(zip(parts[::2], parts[1::2], strict=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from headrace_bus.routing.edge import HIDDEN, client_id, timeout_ms
-from headrace_bus.wire.head import request_head, split_answer
+from headrace_bus.wire.head import columns, request_head
 from headrace_services.ingress.exchange import Exchange, Inward
 
 CLIENT_ID: Final = "x-ms-client-request-id"
@@ -37,9 +37,10 @@ _NOT_IN: Final = _HOP_BY_HOP | {
 }
 _NOT_OUT: Final = _HOP_BY_HOP | {"content-length", "date", "server", REQUEST_ID, CLIENT_ID}
 _ORDINARY: Final = frozenset({"", "keep-alive", "close"})
-_KNOWN_NAMES: Final = 512
+_KNOWN_FORMS: Final = 512
+_FORM_BYTES: Final = 2048  # of names in a form that is kept
 
-_passes: dict[str, bool] = {}
+_forms: dict[tuple[str, ...], str] = {}
 
 
 def inward(exchange: Exchange) -> Inward:
@@ -59,23 +60,37 @@ def inward(exchange: Exchange) -> Inward:
 
 def outward(head: bytes, request_id: str, caller: str) -> str:
     """Header lines of an answer (`wire.head`); a value that would end its line is dropped."""
-    lines = [f"{REQUEST_ID}: {request_id}\r\n"]
+    own = f"{REQUEST_ID}: {request_id}\r\n"
     if caller:
-        lines.append(f"{CLIENT_ID}: {caller}\r\n")
-    for name, value in split_answer(head):
-        passes = _passes.get(name)
-        if _passes_out(name) if passes is None else passes:
-            lines.append(f"{name}: {value}\r\n")
-    text = "".join(lines)
-    if text.count("\n") == len(lines) == text.count("\r"):
+        own += f"{CLIENT_ID}: {caller}\r\n"
+    return own + _lines(*columns(head)) if head else own
+
+
+def _lines(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """A model answers with the same names again and again: their lines are one format."""
+    form = _forms.get(names) or _form(names)
+    text = form % values
+    if text.count("\n") == form.count("\n") == text.count("\r"):
         return text
-    return "".join(line for line in lines if line.count("\n") == 1 == line.count("\r"))
+    return "".join(
+        f"{name}: {value}\r\n"
+        for name, value in zip(names, values, strict=True)
+        if _passes_out(name) and "\r" not in value and "\n" not in value
+    )
+
+
+def _form(names: tuple[str, ...]) -> str:
+    """A line for each name that leaves the platform; `%.0s` takes a value and shows none of it."""
+    shown = (
+        name.replace("%", "%%") + ": %s\r\n" if _passes_out(name) else "%.0s" for name in names
+    )
+    form = "".join(shown)
+    if len(_forms) < _KNOWN_FORMS and sum(map(len, names)) <= _FORM_BYTES:
+        _forms[names] = form
+    return form
 
 
 def _passes_out(name: str) -> bool:
     """Whether a field of the model's answer leaves the platform."""
     lower = name.lower()
-    passes = lower not in _NOT_OUT and not lower.startswith(HIDDEN)
-    if len(_passes) < _KNOWN_NAMES:
-        _passes[name] = passes
-    return passes
+    return lower.isprintable() and lower not in _NOT_OUT and not lower.startswith(HIDDEN)
