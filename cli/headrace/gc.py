@@ -11,7 +11,9 @@ from headrace.call import Call, settings
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def gc(dry_run: bool) -> None:
-    """Delete uploads that no asset refers to and bytes without a name, once they are 8 days old.
+    """Delete what nothing refers to, once it is 8 days old.
+
+    Uploads that no asset names, bytes without a name, and versions of what was given inline.
 
     The platform does the same by itself once an hour.
     """

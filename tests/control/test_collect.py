@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,22 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace_api.ids import PROVIDER
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
 from headrace_services.control.blob_location import BlobLocation
 from headrace_services.control.collect import (
     GRACE,
+    Forgettable,
+    forgotten,
     indicator_first,
     is_marked,
     is_old,
     unit_of,
     units_of,
+    word_of,
 )
 from headrace_services.control.collector import Collector
-from headrace_services.control.records import Spec, asset_key
+from headrace_services.control.forgettable import renewed
+from headrace_services.control.records import Spec, asset_key, deployment_key
 from headrace_services.control.sas import MAX_LIFETIME
 from headrace_services.control.stored import Shelf
+from headrace_telemetry.clock import timestamp
 from support.platform_nats import platform_nats
 
 STORE = "azureml-blobstore"
@@ -143,3 +150,77 @@ async def test_what_is_young_stays(collector: Collector) -> None:
 
     assert (found.uploads, found.blobs) == (0, 0)
     assert await collector.blobs.exists(digest)
+
+
+GUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+OTHER = "6f9619ff-8b86-d011-b42d-00c04fc964fe"
+HASH = "ab" * 32
+RANDOM = {GUID, OTHER, HASH, "c" * 32}
+
+
+def test_a_version_is_known_by_what_no_text_holds_by_chance() -> None:
+    assert word_of(GUID.upper(), "1") == GUID
+    assert word_of("CliV2AnonymousEnvironment", HASH) == HASH
+    assert word_of("c" * 32, "1") == "c" * 32
+    assert word_of("a-name-that-somebody-chose-for-their-model", "12") == ""
+
+
+texts = st.lists(st.sampled_from(sorted(RANDOM)), max_size=2).map(
+    lambda words: " ".join(f"azureml:/a/{word}/versions/1" for word in words)
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(RANDOM)), texts), st.lists(texts, max_size=2))
+def test_what_a_root_leads_to_over_any_way_is_not_forgotten(
+    bodies: dict[str, str], roots: list[str]
+) -> None:
+    gone = forgotten({key: Forgettable(word=key, text=text) for key, text in bodies.items()}, roots)
+
+    reached = {key for key in bodies if any(key in root for root in roots)}
+    for _ in bodies:
+        reached |= {key for key in bodies if any(key in bodies[one] for one in reached)}
+    assert gone == bodies.keys() - reached
+    assert forgotten({"one": Forgettable(word="", text="")}, []) == set()
+
+
+async def test_an_anonymous_version_that_nothing_names_goes_with_its_upload_in_one_run(
+    collector: Collector,
+) -> None:
+    for name in (GUID, OTHER):
+        await put(collector, f"code-{name.replace('-', '')}", "src/score.py", name.encode())
+        uri = f"https://localhost/blob/default/code-{name.replace('-', '')}/src"
+        await collector.specs.create(asset_key("codes", name, "1"), anonymous(name, codeUri=uri))
+    named = f"azureml:/subscriptions/s/{PROVIDER}/codes/{GUID}/versions/1"
+    body = {"properties": {"codeConfiguration": {"codeId": named, "scoringScript": "score.py"}}}
+    await collector.specs.create(deployment_key("e", "d"), Spec(name="d", arm=body))
+    listed = Spec(name=HASH, arm={"properties": {}, "version": "1"})
+    await collector.specs.create(asset_key("models", HASH, "1"), listed)
+
+    dry = await collector.run(dry=True)
+    taken = await collector.run(dry=False)
+
+    assert (taken.versions, taken.uploads, taken.names, taken.blobs) == (1, 1, 1, 1)
+    assert dry == taken
+    assert set(await collector.index.containers()) == {f"code-{GUID.replace('-', '')}"}
+    left = {stored.value.name for stored in await collector.specs.list("asset")}
+    assert left == {GUID, HASH}
+
+
+async def test_what_is_about_to_be_named_is_young_again_or_gone(collector: Collector) -> None:
+    key = asset_key("codes", GUID, "1")
+    old = await collector.specs.create(key, anonymous(GUID, modified_at="2020-01-01T00:00:00Z"))
+    usual = replace(collector, grace=GRACE)
+
+    assert await renewed(collector.specs, old) is not None
+    assert (await usual.run(dry=False)).versions == 0
+
+    found = await collector.specs.get(key)
+    assert found is not None
+    assert found.value.modified_at > old.value.modified_at
+    assert (await collector.run(dry=False)).versions == 1
+    assert await renewed(collector.specs, old) is None
+
+
+def anonymous(name: str, *, modified_at: str = "", **properties: str) -> Spec:
+    arm = {"properties": {"isAnonymous": True, **properties}, "version": "1"}
+    return Spec(name=name, arm=arm, modified_at=modified_at or timestamp())

@@ -10,7 +10,7 @@ class TcpProxy:
     """`url` leads to the server; `sent` is every byte clients sent, in order.
 
     After `hold_from(mark)` bytes from the first `mark` on wait until `release()`; `held` is then
-    set.
+    set. `skip` marks are let through before.
     """
 
     def __init__(self, port: int) -> None:
@@ -18,6 +18,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._mark: bytes | None = None
+        self._skip = 0
         self._released = asyncio.Event()
         self.held = asyncio.Event()
         self.sent = bytearray()
@@ -27,8 +28,9 @@ class TcpProxy:
         assert self._server is not None
         return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    def hold_from(self, mark: bytes) -> None:
+    def hold_from(self, mark: bytes, *, skip: int = 0) -> None:
         self._mark = mark
+        self._skip = skip
 
     def release(self) -> None:
         self._mark = None
@@ -54,12 +56,18 @@ class TcpProxy:
         try:
             while data := await reader.read(65536):
                 self.sent += data
-                if self._mark is not None and self._mark in data:
+                while self._mark is not None and self._mark in data:
                     before, mark, after = data.partition(self._mark)
                     writer.write(before)
+                    if self._skip:
+                        self._skip -= 1
+                        writer.write(mark)
+                        data = after
+                        continue
                     self.held.set()
                     await self._released.wait()
                     data = mark + after
+                    break
                 writer.write(data)
                 await writer.drain()
         finally:

@@ -45,7 +45,7 @@ def furnish(
     return AssetRooms(
         workspace=Workspace(ids=ids, signer=signer, words=specs, datastores=stores),
         assets={
-            kind.kind: Assets(kind, specs, ids, blobs.has_bytes, collector.is_condemned)
+            kind.kind: Assets(kind, specs, ids, blobs.has_bytes, collector.condemned.holds)
             for kind in KINDS
         },
         collector=collector,

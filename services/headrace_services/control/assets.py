@@ -24,6 +24,7 @@ from headrace_services.control.asset_bodies import (
 )
 from headrace_services.control.audit import audit
 from headrace_services.control.blob_location import BlobLocation, located, same_place
+from headrace_services.control.forgettable import renewed
 from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, asset_key
 from headrace_services.control.resource_writes import ChangedMeanwhile
@@ -90,6 +91,7 @@ class Assets:
         old = await self._specs.get(key)
         if old is not None:
             self._require_same_contents(old.value, given)
+            await self._require_kept(old.value)
         now = timestamp()
         spec = Spec(
             name=name,
@@ -100,7 +102,11 @@ class Assets:
         )
         stored = await self._put(old, key, spec)
         if old is None:
-            await self._require_kept(stored)
+            try:
+                await self._require_kept(stored.value)
+            except Conflict:
+                await self._drop(stored)
+                raise
         audit(call, "write", self._id(stored.value), stored.revision)
         return Answer(body=self._version_body(stored.value), status=200 if old else 201)
 
@@ -147,7 +153,7 @@ class Assets:
         is_shown = view_of(call)
         wanted = call.query.get("hash", "")
         if wanted:
-            found = [one for one in await self._versions() if hash_of(one) == wanted]
+            found = await self._of_hash(wanted)
         else:
             name = check_asset_name(call.path["name"], kind="name")
             if self._type.is_stand_in(name):
@@ -157,6 +163,11 @@ class Assets:
         if _is_oldest_first(call):
             shown.reverse()
         return paged(call, self._ids.control_url, [self._version_body(one) for one in shown])
+
+    async def _of_hash(self, wanted: str) -> list[Spec]:
+        """Newest first. Who asks by hash is about to refer to what is told."""
+        stored = [one for one in await self._stored() if hash_of(one.value) == wanted]
+        return [one for each in stored if (one := await renewed(self._specs, each)) is not None]
 
     async def list_containers(self, call: Call) -> Answer:
         is_shown = view_of(call)
@@ -208,8 +219,8 @@ class Assets:
             return await self.provide(name, version or STAND_IN_VERSION)
         if version:
             stored = await self._specs.get(asset_key(self._type.kind, name, version))
-            if stored is not None:
-                return stored.value
+            if stored is not None and (spec := await renewed(self._specs, stored)) is not None:
+                return spec
             raise NotFound(f"{self._type.kind} has no {name!r} of version {version!r}", target=name)
         if label != "latest":
             raise InvalidInput(f"label {label!r} is not known: use 'latest'", target=name)
@@ -258,8 +269,11 @@ class Assets:
 
     async def _versions(self, name: str = "") -> list[Spec]:
         """All versions, or those of one name; newest creation first."""
-        found = [stored.value for stored in await self._specs.list(self._version_prefix(name))]
-        return sorted(found, key=lambda spec: spec.created_at, reverse=True)
+        return [stored.value for stored in await self._stored(name)]
+
+    async def _stored(self, name: str = "") -> list[Stored[Spec]]:
+        found = await self._specs.list(self._version_prefix(name))
+        return sorted(found, key=lambda one: one.value.created_at, reverse=True)
 
     async def _checked(self, call: Call, name: str, version: str) -> dict[str, Any]:
         properties = clean_properties_of(object_at(call.body, "properties"))
@@ -269,15 +283,14 @@ class Assets:
             await self._require_bytes(properties)
         return {**self._type.defaults, **properties}
 
-    async def _require_kept(self, stored: Stored[Spec]) -> None:
-        """Raises Conflict, and takes the version back, when its bytes are being collected."""
-        uri = str(stored.value.arm["properties"].get(self._type.uri, ""))
+    async def _require_kept(self, spec: Spec) -> None:
+        """Raises Conflict when the bytes are being collected."""
+        uri = str(spec.arm["properties"].get(self._type.uri, ""))
         if not uri or (self._type.points_anywhere and not uri.startswith("azureml://")):
             return
         place = await located(uri, self._specs.find)
         is_there = self._type.points_anywhere or await self._has_bytes(place)
         if await self._is_condemned(place) or not is_there:
-            await self._drop(stored)
             raise Conflict(
                 f"what lay at {uri!r} is being collected as garbage",
                 hint="upload it again",

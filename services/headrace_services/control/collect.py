@@ -1,7 +1,8 @@
-"""Which uploads nothing refers to: decided from names, marks and ages alone. Pure.
+"""What nothing refers to: decided from names, marks and ages alone. Pure.
 
 Only what clients upload by content or by code container is ever looked at; whatever else lies in
-a datastore is the user's.
+a datastore is the user's. Of versions only those that a client made by itself for something that
+was given inline: nobody chose their names, and they are not listed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,20 @@ _UPLOADS: Final = "LocalUpload/"
 _CODE: Final = re.compile(r"code-[0-9a-f]{32}")
 _INDICATOR: Final = "upload_status"
 
+_WORD: Final = re.compile(r"[0-9a-z_-]{32,}")  # shortest: a GUID's or MD5's hexadecimal digits
+_RANDOM: Final = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
+
 Named = tuple[str, BlobEntry]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgettable:
+    """A version that was made for something given inline."""
+
+    word: str
+    """See `word_of`."""
+    text: str
+    """Its body as JSON, in which it may name others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,10 @@ def unit_of(container: str, name: str) -> Unit | None:
         return None
     folder, slash, _ = name[len(_UPLOADS) :].partition("/")
     return Unit(container=container, prefix=f"{_UPLOADS}{folder}/") if folder and slash else None
+
+
+def may_hold_units(container: str) -> bool:
+    return container in DATASTORES.values() or _CODE.fullmatch(container) is not None
 
 
 def units_of(containers: Mapping[str, Iterable[Named]]) -> dict[Unit, list[Named]]:
@@ -66,6 +84,30 @@ def is_marked(unit: Unit, places: Iterable[BlobLocation]) -> bool:
 def is_old(blobs: Iterable[Named], now: datetime, grace: timedelta = GRACE) -> bool:
     """Whether nothing of it was written within the grace."""
     return all(now - datetime.fromisoformat(entry.modified) > grace for _, entry in blobs)
+
+
+def forgotten(anonymous: Mapping[str, Forgettable], roots: Iterable[str]) -> set[str]:
+    """Keys of the versions that no text among the roots leads to, directly or by another version.
+
+    A version is named by a word of its own, a hash or a GUID; one without is never forgotten.
+    """
+    by_word: dict[str, list[str]] = {}
+    left = {key for key, one in anonymous.items() if one.word}
+    for key in left:
+        by_word.setdefault(anonymous[key].word, []).append(key)
+    texts = [*roots, *(one.text for key, one in anonymous.items() if key not in left)]
+    while texts and left:
+        for word in set(_WORD.findall(texts.pop().lower())):
+            for key in left.intersection(by_word.get(word, ())):
+                left.discard(key)
+                texts.append(anonymous[key].text)
+    return left
+
+
+def word_of(name: str, version: str) -> str:
+    """What no text holds by chance, unless it names the version; empty when there is none."""
+    words = (one.lower() for one in (version, name))
+    return next((one for one in words if _WORD.fullmatch(one) and _RANDOM.search(one)), "")
 
 
 def indicator_first(blobs: Iterable[Named]) -> list[Named]:

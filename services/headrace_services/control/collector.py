@@ -1,14 +1,14 @@
-"""Garbage collection of uploads and of bytes without a name, one run at a time under a lease.
+"""Garbage collection of anonymous versions, of uploads and of bytes without a name.
 
-A version is written before its bytes are looked at again, and a unit is condemned before its marks
-are read again; so whichever comes second sees the first, and nothing referenced is collected.
+One run at a time under a lease, which spares work; what keeps each step safe is told where the step
+is: `forgettable` for versions, `condemned` for uploads, the blob store's lock for bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,9 +16,8 @@ from typing import Final
 import structlog
 
 from headrace_api.errors import Conflict, InvalidInput, NotFound
-from headrace_api.names import token
 from headrace_api.references import parse_path
-from headrace_bus.errors import RevisionConflict
+from headrace_bus.errors import LeaseLost
 from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
@@ -29,13 +28,15 @@ from headrace_services.control.blob_location import BlobLocation, located
 from headrace_services.control.collect import (
     ANY_CONTAINER,
     GRACE,
+    Named,
     Unit,
-    indicator_first,
     is_marked,
     is_old,
     unit_of,
     units_of,
 )
+from headrace_services.control.condemned import Condemned
+from headrace_services.control.forgettable import Versions
 from headrace_services.control.records import Spec
 from headrace_services.control.stored import Shelf
 
@@ -51,6 +52,8 @@ _ADDRESSES: Final = ("modelUri", "codeUri", "dataUri")
 class Collected:
     """What a run found, or took."""
 
+    versions: int = 0
+    """Anonymous ones."""
     uploads: int = 0
     names: int = 0
     blobs: int = 0
@@ -68,6 +71,10 @@ class Collector:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     grace: timedelta = GRACE
 
+    @property
+    def versions(self) -> Versions:
+        return Versions(specs=self.specs, states=self.states, now=self.now, grace=self.grace)
+
     async def collect(self, call: Call) -> Answer:
         """`POST {W}/collectGarbage {"dryRun": bool}`. Raises Conflict while another run works."""
         dry = call.body.get("dryRun", False)
@@ -78,107 +85,75 @@ class Collector:
         return Answer(body={**asdict(found), "dryRun": dry})
 
     async def run(self, *, dry: bool) -> Collected:
-        """One run. Raises Conflict, BusDisconnected."""
-        lease = Lease(self.states, LEASE)
-        if not await self._taken(lease):
-            raise Conflict("another collection is running", hint="try again in a minute")
-        try:
+        """One run. Raises Conflict while another works, LeaseLost, BusDisconnected."""
+        async with AsyncExitStack() as stack:
+            lease = Lease(self.states, LEASE)
+            try:
+                async with asyncio.timeout(BUSY_S):
+                    await stack.enter_async_context(lease.hold(lambda: None))
+            except TimeoutError:
+                words = "another collection is running"
+                raise Conflict(words, hint="try again in a minute") from None
             return await self._run(lease, dry=dry)
-        finally:
-            await lease.release()
 
-    async def is_condemned(self, place: BlobLocation) -> bool:
-        """Whether a run is about to delete the upload at this place."""
-        unit = unit_of(place.container, f"{place.path}/")
-        return unit is not None and await self.states.get(_key(unit)) is not None
-
-    async def _taken(self, lease: Lease) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BUSY_S):
-                while not await lease.acquire():  # noqa: ASYNC110  the lease is another process'
-                    await asyncio.sleep(0.2)
-                return True
-        return False
+    @property
+    def condemned(self) -> Condemned:
+        return Condemned(states=self.states, index=self.index)
 
     async def _run(self, lease: Lease, *, dry: bool) -> Collected:
+        names = 0 if dry else await self.condemned.settle()
+        versions = await self.versions.take(dry=dry)
         units = units_of(await self.index.containers())
-        places = await self._marks()
+        places = await self._marks(leave_out=versions)
         garbage = [
             unit
             for unit, blobs in units.items()
             if is_old(blobs, self.now(), self.grace) and not is_marked(unit, places)
         ]
-        if not dry:
-            await self._forgive({_key(unit) for unit in garbage})
-        names = 0
         for unit in garbage:
-            await lease.renew()
+            _require_held(lease)
             names += len(units[unit]) if dry else await self._take(unit)
-        going = {entry.digest for unit in garbage for _, entry in units[unit]} if dry else set()
+        going = _only_in(await self.index.containers(), set(garbage)) if dry else set()
         blobs, size_bytes = await self._bytes(lease, going, dry=dry)
-        found = Collected(uploads=len(garbage), names=names, blobs=blobs, size_bytes=size_bytes)
-        if blobs or names:
+        found = Collected(
+            versions=len(versions),
+            uploads=len(garbage),
+            names=names,
+            blobs=blobs,
+            size_bytes=size_bytes,
+        )
+        if any((versions, names, blobs)):
             log.info("garbage collected", dry=dry, **asdict(found))
         return found
 
-    async def _forgive(self, garbage: set[str]) -> None:
-        """Drop what a dead run condemned and what is referred to since."""
-        for key, record in (await self.states.list("condemned")).items():
-            if key not in garbage:
-                await self.states.delete(key, record.revision)
-
     async def _take(self, unit: Unit) -> int:
-        """Condemn, look again, delete; a run that dies in between leaves it to the next."""
-        key = _key(unit)
-        with contextlib.suppress(RevisionConflict):  # an earlier run died after it had condemned
-            await self.states.create(key, b"{}")
-        taken = 0
-        blobs = units_of(await self.index.containers()).get(unit, [])
-        if is_old(blobs, self.now(), self.grace) and not is_marked(unit, await self._marks()):
-            for name, entry in indicator_first(blobs):
-                taken += await self.index.delete_unchanged(unit.container, name, entry)
-        if (record := await self.states.get(key)) is not None:
-            await self.states.delete(key, record.revision)
-        return taken
+        async def is_garbage(names: Sequence[Named]) -> bool:
+            return is_old(names, self.now(), self.grace) and not is_marked(
+                unit, await self._marks()
+            )
+
+        return await self.condemned.take(unit, is_garbage)
 
     async def _bytes(self, lease: Lease, going: set[str], *, dry: bool) -> tuple[int, int]:
         """Bytes that no name points at and that nobody wrote within the grace."""
         kept = [digest async for digest in self.blobs.digests()]
-        named = await self.index.digests() - await self._only(going)
+        named = await self.index.digests() - going
         count = size_bytes = 0
         for number, digest in enumerate(kept):
             if number % 1000 == 0:
-                await lease.renew()
+                _require_held(lease)
             if digest not in named:
                 size = await self.blobs.delete_older(digest, self.grace.total_seconds(), dry=dry)
                 count += size is not None
                 size_bytes += size or 0
         return count, size_bytes
 
-    async def _only(self, going: set[str]) -> set[str]:
-        """Of the digests that would go, those that no other name keeps."""
-        if not going:
-            return set()
-        units = units_of(await self.index.containers())
-        places = await self._marks()
-        staying = {
-            entry.digest
-            for unit, blobs in units.items()
-            if is_marked(unit, places) or not is_old(blobs, self.now(), self.grace)
-            for _, entry in blobs
-        }
-        outside = {
-            entry.digest
-            for container, blobs in (await self.index.containers()).items()
-            for name, entry in blobs
-            if unit_of(container, name) is None
-        }
-        return going - staying - outside
-
-    async def _marks(self) -> list[BlobLocation]:
-        """Every place that an asset points at."""
+    async def _marks(self, leave_out: Container[str] = ()) -> list[BlobLocation]:
+        """Every place that an asset points at, but for versions of these keys."""
         found = []
         for stored in await self.specs.list("asset"):
+            if stored.key in leave_out:
+                continue
             properties = stored.value.arm["properties"]
             build = properties.get("build") or {}
             for uri in (*(properties.get(key) for key in _ADDRESSES), build.get("contextUri")):
@@ -197,16 +172,32 @@ class Collector:
 
 
 async def collect_forever(collector: Collector) -> None:
-    """Collect once an hour; a failure is told and tried again."""
+    """Collect once an hour, and at once what a dead run left; a failure is told and tried again."""
+    pause_s = 0.0
     while True:
-        await asyncio.sleep(PERIOD_S)
+        await asyncio.sleep(pause_s)
         try:
-            await collector.run(dry=False)
+            if pause_s or await collector.condemned.any_left():
+                await collector.run(dry=False)
         except Conflict as error:
             log.info("another collects", reason=error.message)
         except Exception:  # the outer edge of a task that nobody waits for
             log.exception("a collection failed")
+        pause_s = PERIOD_S
 
 
-def _key(unit: Unit) -> str:
-    return f"condemned.{token(f'{unit.container}/{unit.prefix}')}"
+def _only_in(containers: Mapping[str, Iterable[Named]], garbage: Container[Unit]) -> set[str]:
+    """Digests that no name keeps outside of what would go."""
+    going: set[str] = set()
+    staying: set[str] = set()
+    for container, blobs in containers.items():
+        for name, entry in blobs:
+            goes = unit_of(container, name) in garbage
+            (going if goes else staying).add(entry.digest)
+    return going - staying
+
+
+def _require_held(lease: Lease) -> None:
+    """Raises LeaseLost. Nothing depends on it but that two runs do not do the same work."""
+    if not lease.held:
+        raise LeaseLost(lease.name)

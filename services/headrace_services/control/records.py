@@ -12,8 +12,12 @@
             operation.<id>                  Operation
             instance.<ep>.<dep>.<iid>       Instance
             jwks.<id>                       IssuerKeys
+            conservation.<lane>.<process>   headrace_bus.wire.conservation.Terms, the last heard
+            condemned.<upload>              see headrace_services.control.condemned
             route.<ep>                      headrace_bus.wire.route_record.Route
-            lease.<name>                    headrace_bus.store.lease
+            lease.<name>                    headrace_bus.store.lease; reconcile, collect
+    secrets keys.<ep>                       KeyPair, encrypted
+            keys.<ep>.<operation>           KeyPair that comes into force with the operation
 
 A spec holds ARM JSON as the caller wrote it, completed with defaults; typed reading is the api's.
 """
