@@ -12,7 +12,7 @@ import structlog
 
 from headrace_bus.errors import MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import Admission, Admitted, Busy, Draining, Duplicate, Grant
-from headrace_bus.routing.look_ahead import base_slots, look_ahead
+from headrace_bus.routing.look_ahead import Ahead, base_slots, look_ahead
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
@@ -36,7 +36,8 @@ KEPT_BYTES: Final = 8 * 1024 * 1024
 SKEW_MS: Final = 30_000  # an absolute deadline this far from the relative one is a wrong clock
 OVERHEAD_S: Final = 15e-6  # what a worker spends on a request outside `run`
 SERVICE_WEIGHT: Final = 0.05  # of the newest sample in the mean service time
-MIRROR: Final = int(RequestFlag.MIRROR)  # a plain int: the enum's operators cost 1 us each
+MIRROR: Final = int(RequestFlag.MIRROR)  # plain ints: the enum's operators cost 1 us each
+MORE: Final = int(RequestFlag.MORE)
 TOO_LARGE: Final = "answer_too_large"
 FIRST_SAMPLES: Final = 8  # answers before the look-ahead is set for the first time
 
@@ -68,6 +69,8 @@ class Serving:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._service_s: float | None = None
+        self._ahead = Ahead()
+        self._starts_at_once = 0
         self.pool: Pool | None = None
         self.admission = Admission(0)
         self.served = 0
@@ -117,6 +120,9 @@ class Serving:
         now = monotonic()
         verdict = self.admission.admit(request.request_id, request.ingress_id, request.flags, now)
         if isinstance(verdict, Admitted):
+            idle = self.admission.in_flight <= self._starts_at_once
+            if self._ahead.arrived(more=bool(request.flags & MORE), idle=idle):
+                self.capacity_changed()
             if self.admission.wanted:
                 self._grant(self.admission.grants(now))
             self._start(request, reply, now)
@@ -195,7 +201,8 @@ class Serving:
         if pool is not None and (workers := pool.open_workers):
             base = base_slots(workers, limit, is_async=pool.asynchronous)
             lanes = limit if pool.asynchronous else workers
-            more = look_ahead(self._service_s, lanes, limit)
+            more = look_ahead(self._service_s, lanes, limit, self._ahead.seconds)
+            self._starts_at_once = 1 if pool.asynchronous else workers
             pool.depth = 1 + -(-more // workers)
             slots = base + more
         before = self.admission.slots

@@ -15,7 +15,6 @@ from headrace_bus.routing.admission import (
     Draining,
     Duplicate,
 )
-from headrace_bus.routing.look_ahead import base_slots, look_ahead
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.instance_control import (
     MAX_WANT,
@@ -168,21 +167,6 @@ def test_a_draining_instance_takes_nothing_and_a_resent_request_is_not_run_twice
     assert admission.admit("b", "one", RequestFlag.RESENT, 0.0) == Duplicate(finished=True)
     admission.drain()
     assert isinstance(admission.admit("c", "one", 0, 0.0), Draining)
-
-
-@given(
-    service_s=st.floats(1e-7, 10),
-    workers=st.integers(1, 64),
-    max_concurrent=st.integers(1, 256),
-)
-def test_look_ahead_is_what_finishes_in_a_millisecond(
-    service_s: float, workers: int, max_concurrent: int
-) -> None:
-    extra = look_ahead(service_s, workers, max_concurrent)
-
-    assert extra * service_s <= 0.001 * workers * (1 + 1e-9)
-    assert base_slots(workers, max_concurrent) + extra <= 2 * max_concurrent
-    assert look_ahead(0.02, 1, 8) == 0
 
 
 @given(

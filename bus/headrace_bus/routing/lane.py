@@ -48,6 +48,7 @@ from headrace_telemetry.clock import monotonic, unix_ms
 log = structlog.get_logger(__name__)
 
 _DONE: Final = int(AnswerKind.DONE)
+_MORE: Final = int(RequestFlag.MORE)
 _NOT_RUN: Final = (AnswerKind.BUSY, AnswerKind.DRAINING)
 _STREAM: Final = (AnswerKind.CHUNK, AnswerKind.END)
 
@@ -137,7 +138,7 @@ class Lane:
     def take(self, call: Call, message: Message) -> None:
         """One message on the reply subject of a call."""
         if message.raw_headers is not None and message.no_responders:
-            self._nobody(call, message)
+            self._nobody(call)
             return
         try:
             answer = decode_answer(message.data)
@@ -282,6 +283,8 @@ class Lane:
         if call.inbox is None:
             call.inbox = self._open_inbox(call)
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
+        if self.dispatch.queue:
+            flags |= _MORE
         if known.wanted:
             n = self.dispatch.more_waiting(known)
             flags |= pack_backlog(n, self.dispatch.waited_ms(call.sent)) << WANT_SHIFT
@@ -355,14 +358,9 @@ class Lane:
         if not waits:
             call.close()
 
-    def _nobody(self, call: Call, message: Message) -> None:
-        """Nobody listens on the instance's subject: free of charge, and elsewhere at once.
-
-        The word may come when the request, or the next one on this inbox, is with another
-        instance; a server that names the subject it means lets us tell.
-        """
-        known = call.instance
-        if known is None or message.asked not in ("", self._subjects.get(known.iid)):
+    def _nobody(self, call: Call) -> None:
+        """Nobody listens on the instance's subject: free of charge, and elsewhere at once."""
+        if call.instance is None:
             return
         self.metrics.retried("no_responders")
         if not self.dispatch.turned_away(call):

@@ -37,6 +37,7 @@ class RequestFlag(IntFlag):
     GRANTED = 2  # uses a slot the instance granted to this ingress
     RETRY = 4  # the second attempt of a request lost with its instance
     RESENT = 8  # sent again under the same id after a reconnect; drop it if it is here already
+    MORE = 16  # others wait at the ingress for a slot
 
 
 class AnswerKind(IntEnum):

@@ -11,6 +11,7 @@ from typing import Any, Deque, Final, List, Tuple
 
 from . import batching, frames
 from .control import Control
+from .outbox import Outbox
 from .service import Alarm, Running, Service
 
 READ_BYTES: Final = 256 * 1024
@@ -36,7 +37,7 @@ class BatchLoop:
         self._poll.register(data.fileno(), select.POLLIN)
         self._waiting: Deque[Tuple[int, frames.Call]] = deque()
         self._before = 1
-        self._held: List[bytes] = []
+        self._out = Outbox(data)
 
     def run(self) -> None:
         """Return when the scorer has closed the socket."""
@@ -47,7 +48,7 @@ class BatchLoop:
             taken = [self._waiting.popleft() for _ in range(size)]
             self._before = size
             self._serve(taken)
-            self._flush()
+            self._out.flush()
 
     def _read(self) -> bool:
         """Take one piece off the socket, waiting for it; False at its end."""
@@ -112,7 +113,7 @@ class BatchLoop:
                 self._hold(frames.ANSWER, number, self._service.failed(running, error_of_one))
             else:
                 self._answer(number, running, value)
-            self._flush()
+            self._out.flush()
 
     def _timed(self, how: Callable[..., Any], what: Any, started: list[Started]) -> Any:
         """Call the script under the scoring timeout; the time in `run` begins now."""
@@ -133,13 +134,8 @@ class BatchLoop:
         self._hold(frames.ANSWER, number, reply)
 
     def _hold(self, kind: int, number: int, reply: frames.Reply) -> None:
-        self._held.append(frames.encode_reply(kind, number, reply))
+        self._out.hold(frames.encode_reply(kind, number, reply))
         self._control.forget(number)
-
-    def _flush(self) -> None:
-        if self._held:
-            self._data.sendall(b"".join(self._held))
-            self._held.clear()
 
 
 def _input(running: Running) -> Any:

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import socket
 from collections.abc import Iterator
-from typing import Any, Final, List
+from typing import Any, Final
 
 from . import answers, frames
 from .control import Control
+from .outbox import Outbox
 from .service import Alarm, Running, Service
 
 READ_BYTES: Final = 256 * 1024
-# Answers share a write only while the model is fast without exception: one that waits for company
-# must not be caught behind a slow run.
-FAST_US: Final = 200
-CALM_RUNS: Final = 128  # fast runs in a row before answers are held
-HELD_MAX: Final = 16  # answers in one write
 _PLAIN: Final = frozenset((dict, list, str, int, float, bool, type(None)))
 
 
 class SyncLoop:
-    """Reads requests, runs them in their order, writes each answer as soon as it is there."""
+    """Reads requests, runs them in their order; quick answers share a write while more wait."""
 
     def __init__(self, service: Service, data: socket.socket, control: Control) -> None:
         self._service = service
         self._data = data
         self._control = control
         self._alarm = Alarm()
-        self._calm = 0
-        self._held: List[bytes] = []
+        self._out = Outbox(data)
 
     def run(self) -> None:
         """Return when the scorer has closed the socket."""
@@ -37,12 +33,19 @@ class SyncLoop:
         # One buffer for all reads: a fresh one of this size costs more than the request.
         view = memoryview(bytearray(READ_BYTES))
         while True:
-            size = self._data.recv_into(view)
+            size = self._read(view)
             if not size:
                 return
             for _, number, payload in decoder.feed(bytes(view[:size])):
                 self._one(number, frames.decode_call(payload))
-            self._flush()
+
+    def _read(self, view: memoryview) -> int:
+        """Bytes read, 0 at the end; before it waits, everything has been answered."""
+        if self._out:
+            with contextlib.suppress(BlockingIOError):
+                return self._data.recv_into(view, 0, socket.MSG_DONTWAIT)
+            self._out.flush()
+        return self._data.recv_into(view)
 
     def _one(self, number: int, call: frames.Call) -> None:
         if self._control.cancelled(number):
@@ -119,18 +122,11 @@ class SyncLoop:
         return True
 
     def _answer(self, number: int, reply: frames.Reply) -> None:
-        self._held.append(frames.encode_reply(frames.ANSWER, number, reply))
-        self._calm = self._calm + 1 if 0 <= reply.exec_us < FAST_US else 0
-        if self._calm < CALM_RUNS or len(self._held) >= HELD_MAX:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._held:
-            self._data.sendall(b"".join(self._held))
-            self._held.clear()
+        frame = frames.encode_reply(frames.ANSWER, number, reply)
+        self._out.hold_briefly(frame, reply.exec_us)
 
     def _send(self, kind: int, number: int, reply: frames.Reply) -> None:
-        self._flush()
+        self._out.flush()
         self._data.sendall(frames.encode_reply(kind, number, reply))
 
 
