@@ -189,6 +189,18 @@ async def test_the_server_survives_a_ctrl_c_of_the_terminal(server: EmbeddedServ
     assert os.getsid(server.pid) == server.pid
 
 
+async def test_whoever_sets_how_many_cores_the_server_uses_is_heard(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMAXPROCS", "2")
+    server = EmbeddedServer(home)
+    await server.start()
+    try:
+        assert psutil.Process(server.pid).environ()["GOMAXPROCS"] == "2"
+    finally:
+        await server.stop()
+
+
 async def test_stopping_twice_is_harmless(server: EmbeddedServer) -> None:
     pid = server.pid
     await server.stop()

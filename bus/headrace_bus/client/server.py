@@ -35,6 +35,7 @@ _POLL_S: Final = 0.05
 _FULL_BYTES: Final = 1024 * 1024  # below it a write of a stream may fail
 _ROOM_BYTES: Final = 16 * 1024 * 1024
 _LOG_TAIL_CHARS: Final = 2000
+_FEW_CORES: Final = 4
 
 # sync_interval: an acknowledged write is on disk within a second. A killed process loses nothing
 # (the page cache stays); a power cut may lose that last second. "always" costs 20 times the writes.
@@ -175,6 +176,7 @@ class EmbeddedServer:
                 stderr=log_file,
                 start_new_session=True,
                 umask=0o077,
+                env=_thrifty() | os.environ,
             )
         finally:
             os.close(log_file)
@@ -314,6 +316,13 @@ async def accepts(port: int, credentials: Credentials) -> bool:
         return await reader.readuntil(b"\r\n") == b"PONG\r\n"
     finally:
         writer.close()
+
+
+def _thrifty() -> dict[str, str]:
+    """On a small machine the server takes turns with models: what its threads spend on waking one
+    another is then more than a second core is good for (docs/performance.md).
+    """
+    return {"GOMAXPROCS": "1"} if (os.cpu_count() or 1) <= _FEW_CORES else {}
 
 
 def _binary() -> str:
