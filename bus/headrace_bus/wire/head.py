@@ -9,6 +9,7 @@ A scorer passes it between the bus and a worker's frame as it is; only the two e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 Headers = tuple[tuple[str, str], ...]
@@ -19,11 +20,11 @@ _REQUEST_PARTS: Final = 3
 
 def request_head(method: str, path: str, query: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """A NUL inside a part would forge a header, and is dropped."""
-    return _join([method, path, query, *(part for pair in headers for part in pair)])
+    return _join([method, path, query, *chain.from_iterable(headers)])
 
 
 def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:
-    return _join([part for pair in headers for part in pair])
+    return _join([*chain.from_iterable(headers)])
 
 
 def with_header(head: bytes, name: str, value: str) -> bytes:

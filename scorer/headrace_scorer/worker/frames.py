@@ -9,6 +9,7 @@ Several frames may share one write. Both sides use this module, so it runs on Py
 from __future__ import annotations
 
 import struct
+from itertools import chain
 from typing import Final, List, NamedTuple, Tuple
 
 HEAD: Final = struct.Struct("!IBQ")  # payload bytes, kind, request number
@@ -91,7 +92,7 @@ def decode_call(payload: bytes) -> Call:
 
 def encode_reply(kind: int, number: int, reply: Reply) -> bytes:
     """Raises BrokenFrame when a text holds a NUL character."""
-    text = _join([reply.reason], reply.headers)
+    text = _join([reply.reason, *chain.from_iterable(reply.headers)])
     size = _ANSWER.size + len(text) + len(reply.body)
     head = _ANSWER.pack(reply.status, reply.exec_us, len(text))
     return b"".join((HEAD.pack(size, kind, number), head, text, reply.body))
@@ -113,9 +114,7 @@ def open_reply(payload: bytes) -> Tuple[int, int, str, bytes, bytes]:
         raise BrokenFrame(str(error)) from error
 
 
-def _join(parts: list[str], headers: Pairs) -> bytes:
-    for pair in headers:
-        parts += pair
+def _join(parts: list[str]) -> bytes:
     text = _SEPARATOR.join(parts)
     if text.count(_SEPARATOR) != len(parts) - 1:
         raise BrokenFrame("a header, path or query holds a NUL character")
