@@ -47,6 +47,7 @@ from headrace_api.resource import (
 from headrace_api.views import deployment_view
 
 MAX_INSTANCES: Final = 1_000
+SKU: Final = "Default"  # the one there is: its capacity is the count of instances
 DEFAULT_INSTANCE_TYPE: Final = "Standard_F4s_v2"  # the REST default
 _READ_ONLY: Final = (
     "id",
@@ -214,7 +215,7 @@ class OnlineDeployment(FileResource):
         return {
             "location": self.location or location or LOCATION,
             "tags": dict(self.tags),
-            "sku": {"name": "Default", "capacity": self.instance_count},
+            "sku": {"name": SKU, "capacity": self.instance_count},
             "properties": {key: one for key, one in properties.items() if one is not None},
         }
 

@@ -9,13 +9,14 @@ first. Files are copies, verified on the way, read-only, never written after.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -24,6 +25,7 @@ from headrace_bus.wire.launch import AssetFile
 from headrace_scorer.errors import LaunchRefused
 
 READ_BYTES: Final = 1024 * 1024
+BUILDING: Final = ".building-"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,14 +51,30 @@ def materialise(files: Sequence[AssetFile], blobs: Path, assets: Path) -> Path:
     if target.is_dir():
         return target
     assets.mkdir(mode=0o700, parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=assets))
-    try:
-        for file in files:
-            _place(file, blob_path(blobs, file.digest), building / file.path)
-        _publish(building, target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with _among_builders(assets):
+        building = Path(tempfile.mkdtemp(prefix=BUILDING, dir=assets))
+        try:
+            for file in files:
+                _place(file, blob_path(blobs, file.digest), building / file.path)
+            _publish(building, target)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
     return target
+
+
+@contextlib.contextmanager
+def _among_builders(assets: Path) -> Iterator[None]:
+    """Share the folder with others who build; alone in it, clear what killed ones left."""
+    descriptor = os.open(assets, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in assets.glob(f"{BUILDING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check(file: AssetFile) -> None:

@@ -202,6 +202,7 @@ async def test_no_responders_reach_an_inbox_as_a_message(bus: Bus) -> None:
     await got.all()
 
     assert got.messages[0].no_responders
+    assert got.messages[0].asked == "nobody"
 
 
 async def test_answered_and_abandoned_requests_leave_nothing_behind() -> None:

@@ -17,6 +17,11 @@ from support.nats_server import NatsServer
 from support.resources import deployment_body, endpoint_body, upload_code
 
 EP = "/onlineEndpoints/my-ep"
+SKU = {
+    "resourceType": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
+    "sku": {"name": "Default", "tier": "Standard"},
+    "capacity": {"minimum": 1, "maximum": 1000, "default": 1, "scaleType": "Manual"},
+}
 SCORE = b"def init():\n    pass\n\ndef run(data):\n    return data\n"
 
 
@@ -121,6 +126,45 @@ async def test_one_key_changes_and_the_other_stays(control: ControlClient) -> No
     assert (wrong.status, wrong.code) == (400, "BadArgument")
 
 
+async def test_a_regeneration_that_met_a_conflict_changed_no_key(control: ControlClient) -> None:
+    await control.created(EP, endpoint_body())
+    before = (await control.post(f"{EP}/listKeys")).json
+
+    kinds = ["Primary", "Secondary"] * 4
+    replies = await asyncio.gather(
+        *(control.post(f"{EP}/regenerateKeys", {"keyType": kind}) for kind in kinds)
+    )
+    for reply in replies:
+        if reply.status == 202:
+            assert (await control.finished(reply))["status"] == "Succeeded"
+    after = (await control.post(f"{EP}/listKeys")).json
+
+    assert {reply.status for reply in replies} <= {202, 409}
+    won = {kind for kind, reply in zip(kinds, replies, strict=True) if reply.status == 202}
+    changed = {kind for kind in set(kinds) if before[_key(kind)] != after[_key(kind)]}
+    assert changed == won
+
+
+def _key(kind: str) -> str:
+    return f"{kind.lower()}Key"
+
+
+async def test_of_many_creators_at_once_the_keys_are_the_winner_s(control: ControlClient) -> None:
+    bodies = [
+        endpoint_body(
+            description=str(n), keys={"primaryKey": f"{n}" * 16, "secondaryKey": "s" * 16}
+        )
+        for n in range(8)
+    ]
+    replies = await asyncio.gather(*(control.put(EP, body) for body in bodies))
+    won = [n for n, reply in enumerate(replies) if reply.status == 201]
+
+    await control.finished(replies[won[0]])
+
+    assert len(won) == 1
+    assert (await control.post(f"{EP}/listKeys")).json["primaryKey"] == f"{won[0]}" * 16
+
+
 async def test_keys_are_nowhere_in_clear(control: ControlClient, tmp_path: Path) -> None:
     given = {"primaryKey": "p" * 32, "secondaryKey": "s" * 32}
     await control.created(EP, endpoint_body(keys=given))
@@ -211,6 +255,9 @@ async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) ->
     assert found["sku"]["capacity"] == 1
     assert (await control.get(f"{EP}/deployments")).json["value"] == [found]
     assert (await control.put(blue, deployment_body(code))).status == 200
+    skus = await control.get(f"{blue}/skus?count=5")
+    assert (skus.status, skus.json) == (200, {"value": [SKU], "nextLink": None})
+    assert (await control.get(f"{EP}/deployments/green/skus")).code == "ResourceNotFound"
 
     live = await control.created(EP, endpoint_body(traffic={"BLUE": 100}))
     assert live["properties"]["traffic"] == {"blue": 100}

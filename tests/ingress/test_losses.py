@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from pathlib import Path
+
+import pytest
 
 from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.routing.journal import journaled, replay
@@ -82,6 +85,39 @@ async def test_a_draining_instance_costs_nobody_an_error(world: World) -> None:
 
     assert codes == [200] * 20
     assert len(staying.seen) == 20
+
+
+@pytest.mark.parametrize(("named", "turned_away"), [("gone", 0), ("one", 1)])
+async def test_nobody_there_is_held_against_the_instance_it_is_said_of(
+    world: World, named: str, turned_away: int
+) -> None:
+    """A request that is with its second instance may still hear that its first has gone."""
+    lines: list[str] = []
+    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
+    listening = await world.ingress(gateway=journal)
+    await world.route(make_route())
+    one = await world.instance()
+    replies: asyncio.Queue[str] = asyncio.Queue()
+    at = "inst.houses.blue."
+    await world.bus.subscribe(at + "one", lambda message: replies.put_nowait(message.reply))
+    await world.bus.flush()
+    call = asyncio.create_task(post(world, url(listening), {"sleep_s": 1.0}))
+    await say_nobody_is_there(world.server.port, await replies.get(), at + named)
+
+    assert (await call)[0] == 200
+    assert [json.loads(line)[1] for line in lines].count("turned_away") == turned_away
+    assert len(one.seen) == 1
+
+
+async def say_nobody_is_there(port: int, reply: str, subject: str) -> None:
+    """In the server's own words for a request on `subject`."""
+    header = f"NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
+    writer.write(f"HPUB {reply} {len(header)} {len(header)}\r\n{header}\r\nPING\r\n".encode())
+    await asyncio.wait_for(reader.readuntil(b"PONG\r\n"), BOUND_S)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_stopping_ingress_finishes_what_is_open(world: World) -> None:

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from headrace_bus.wire.route_record import Route, route_key
+from headrace_services.control.keys import KeyPair
 from headrace_services.control.records import ProvisioningState, deployment_key, endpoint_key
 from support.reconcile_desk import Desk, until
 
@@ -153,6 +154,31 @@ async def test_what_no_record_wants_is_stopped(desk: Desk) -> None:
         return len(await desk.running()) == 1
 
     await until(single)
+
+
+async def test_keys_whose_writer_was_killed_come_into_force_with_their_operation(
+    desk: Desk,
+) -> None:
+    keys = desk.stores.keys
+    old, new = [KeyPair(primary=one * 32, secondary="s" * 32) for one in "ab"]
+    first = await desk.endpoint()
+    await keys.stage("iris", first, old)
+    await desk.reconciler()
+    await desk.ended(first)
+    # Of a writer that lost: no spec carries its operation.
+    await keys.stage("iris", "lost", new)
+
+    await desk.ended(await desk.endpoint())
+    record = await desk.state.get(route_key("iris"))
+    assert record is not None
+    assert Route.decode(record.value).key_digests == old.digests()
+    assert await keys.read("iris") == old
+
+    await desk.ended(await desk.delete(endpoint_key("iris")))
+    await desk.ended(await desk.endpoint())
+    assert await keys.read("iris") is None
+    await keys.adopt("iris", "lost")
+    assert await keys.read("iris") is None, "staged keys go with their endpoint"
 
 
 async def test_the_route_follows_the_specs(desk: Desk) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,15 @@ from headrace_scorer.assets import blob_path, materialise
 from headrace_scorer.errors import LaunchRefused
 from scorer.caller import store
 from scorer.conftest import Serve
+from support.platform import until
+
+BUILD = """
+import json, sys
+from pathlib import Path
+from headrace_bus.wire.launch import AssetFile
+from headrace_scorer.assets import materialise
+materialise([AssetFile(**json.loads(sys.argv[1]))], Path(sys.argv[2]), Path(sys.argv[3]))
+"""
 
 
 @pytest.fixture
@@ -54,6 +68,49 @@ def test_a_missing_blob_is_named(own_home: Home) -> None:
     file = AssetFile(path="a", digest="0" * 64, size_bytes=1)
     with pytest.raises(BlobNotFound):
         materialise([file], own_home.blobs, own_home.assets)
+
+
+@contextmanager
+def _held_up(home: Home, file: AssetFile) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own in the middle of building: its blob is a pipe that says nothing."""
+    blob = blob_path(home.blobs, file.digest)
+    data = blob.read_bytes()
+    blob.unlink()
+    os.mkfifo(blob)
+    words = (json.dumps(asdict(file)), str(home.blobs), str(home.assets))
+    process = subprocess.Popen([sys.executable, "-c", BUILD, *words])
+    try:
+        until(lambda: _half_done(home), "a folder that is being built")
+        blob.unlink()
+        blob.write_bytes(data)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _half_done(home: Home) -> list[Path]:
+    return list(home.assets.glob(".building-*"))
+
+
+def test_what_a_killed_builder_left_is_cleared_by_the_next(own_home: Home) -> None:
+    file = store(own_home, "a", b"1")
+    with _held_up(own_home, file) as process:
+        process.kill()
+        process.wait()
+    assert _half_done(own_home), "nothing was left to be cleared"
+
+    built = materialise([file], own_home.blobs, own_home.assets)
+
+    assert list(own_home.assets.iterdir()) == [built]
+
+
+def test_what_a_living_builder_is_at_stays(own_home: Home) -> None:
+    with _held_up(own_home, store(own_home, "a", b"1")):
+        before = _half_done(own_home)
+        materialise([store(own_home, "b", b"2")], own_home.blobs, own_home.assets)
+
+        assert _half_done(own_home) == before
 
 
 async def test_the_model_folder_has_the_path_tail_of_the_original(serve: Serve, home: Home) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from headrace_api.errors import InvalidInput
 
 NO_RESPONDERS: Final = b"NATS/1.0 503"
+ASKED: Final = "Nats-Subject"  # what NO_RESPONDERS is about; older servers may not say
 STATUS: Final = "Status"  # where nats-py puts the inline status, and so do we
 DESCRIPTION: Final = "Description"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from headrace_bus.client.headers import NO_RESPONDERS, parse_headers
+from headrace_bus.client.headers import ASKED, NO_RESPONDERS, parse_headers
 
 
 class Message(NamedTuple):
@@ -36,6 +36,11 @@ class Message(NamedTuple):
         """Whether the server says that nobody listens where this would be the answer from."""
         raw = self.raw_headers
         return raw is not None and not self.data and raw.startswith(NO_RESPONDERS)
+
+    @property
+    def asked(self) -> str:
+        """The subject on which nobody listens, by `no_responders`; empty when not said."""
+        return (self.headers or {}).get(ASKED, "")
 
 
 _new: Final = tuple.__new__

@@ -138,7 +138,7 @@ class Lane:
     def take(self, call: Call, message: Message) -> None:
         """One message on the reply subject of a call."""
         if message.raw_headers is not None and message.no_responders:
-            self._nobody(call)
+            self._nobody(call, message)
             return
         try:
             answer = decode_answer(message.data)
@@ -358,9 +358,14 @@ class Lane:
         if not waits:
             call.close()
 
-    def _nobody(self, call: Call) -> None:
-        """Nobody listens on the instance's subject: free of charge, and elsewhere at once."""
-        if call.instance is None:
+    def _nobody(self, call: Call, message: Message) -> None:
+        """Nobody listens on the instance's subject: free of charge, and elsewhere at once.
+
+        The word may come when the request, or the next one on this inbox, is with another
+        instance; a server that names the subject it means lets us tell.
+        """
+        known = call.instance
+        if known is None or message.asked not in ("", self._subjects.get(known.iid)):
             return
         self.metrics.retried("no_responders")
         if not self.dispatch.turned_away(call):

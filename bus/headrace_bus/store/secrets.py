@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -78,6 +79,30 @@ class SecretStore:
         """Raises SecretUnreadable, InvalidInput, BusDisconnected."""
         found = await self._bucket.get(name)
         return None if found is None else self._unseal(name, found.value)
+
+    async def move(self, source: str, target: str) -> None:
+        """Put the secret `source` in place of `target`; what is not there, or was moved, stays.
+
+        Killed half way it may be done again: whoever comes late changes nothing that is newer.
+        Raises as `put` and `get` do.
+        """
+        for _ in range(_ATTEMPTS):
+            before = await self._bucket.get(target)
+            found = await self._bucket.get(source)
+            if found is None:
+                return
+            sealed = self._seal(target, self._unseal(source, found.value))
+            with contextlib.suppress(RevisionConflict):
+                if before is None:
+                    await self._bucket.create(target, sealed)
+                else:
+                    await self._bucket.update(target, sealed, before.revision)
+                await self._bucket.delete(source, found.revision)
+                return
+
+    async def below(self, prefix: str) -> list[str]:
+        """Names of the secrets below a prefix of whole tokens."""
+        return sorted(await self._bucket.list(prefix))
 
     async def delete(self, name: str) -> None:
         """Forget it; what is not there is no error. Raises as `put` does."""

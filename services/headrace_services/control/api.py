@@ -198,3 +198,4 @@ def _add_deployments(add: Add, deployments: Deployments) -> None:
     add("PATCH", one, deployments.patch)
     add("DELETE", one, deployments.delete)
     add("POST", f"{one}/getLogs", deployments.get_logs)
+    add("GET", f"{one}/skus", deployments.list_skus)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
@@ -45,11 +46,14 @@ class Conservation:
         self._heard: dict[str, tuple[Terms, float]] = {}
         self._kept: dict[str, Terms] = {}
         self._next_beat = asyncio.Event()
+        self._listening_s = 0.0
         self._tasks = Tasks("conservation")
 
     async def start(self) -> None:
         """Raises BusDisconnected."""
+        self._bus.on_reconnect(self._listen_anew)
         await self._bus.subscribe(all_ingress_heartbeats(), self._hear)
+        self._listen_anew()
         self._tasks.forever(self._keep(), "keep")
 
     async def stop(self) -> None:
@@ -90,10 +94,21 @@ class Conservation:
         await self._bus.flush()
         since_s = monotonic()
         live = {one for one, (_, heard_s) in self._heard.items() if since_s - heard_s <= LIVE_S}
+        if since_s - self._listening_s <= LIVE_S:
+            # Whoever is known may be alive: it had no time yet to say so.
+            prefix = conservation_key(ONLINE) + "."
+            kept = await self._state.list(conservation_key(ONLINE))
+            live = {*self._heard, *(key.removeprefix(prefix) for key in kept)}
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_S):
-                while any(self._heard[one][1] <= since_s for one in live):
+                while any(self._heard_s(one) <= since_s for one in live):
                     await self._next_beat.wait()
+
+    def _heard_s(self, ingress_id: str) -> float:
+        return self._heard[ingress_id][1] if ingress_id in self._heard else -math.inf
+
+    def _listen_anew(self) -> None:
+        self._listening_s = monotonic()
 
     def _hear(self, message: Message) -> None:
         try:

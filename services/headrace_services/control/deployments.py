@@ -8,7 +8,12 @@ from typing import Any, Final
 from headrace_api import arm
 from headrace_api.errors import Conflict, HeadraceError, InvalidInput, NotFound
 from headrace_api.names import check_endpoint_name
-from headrace_api.online_deployment import OnlineDeployment, validate_deployment_arm
+from headrace_api.online_deployment import (
+    MAX_INSTANCES,
+    SKU,
+    OnlineDeployment,
+    validate_deployment_arm,
+)
 from headrace_api.online_endpoint import MAX_DEPLOYMENTS
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm_call import Answer, Call, listing, object_at
@@ -90,6 +95,18 @@ class Deployments:
             self.body(endpoint, one.value, observed(one.value, statuses.get(f"status.{one.key}")))
             for one in found
         )
+
+    async def list_skus(self, call: Call) -> Answer:
+        """How its count may be set; the kind of machine is a property, so there is one SKU."""
+        endpoint = await self.endpoints.known(call)
+        stored = await self._known(endpoint.value, call)
+        capacity = {"minimum": 1, "maximum": MAX_INSTANCES, "default": 1, "scaleType": "Manual"}
+        sku = {
+            "resourceType": self.ids.deployment(endpoint.value.name, stored.value.name).type,
+            "sku": {"name": SKU, "tier": "Standard"},
+            "capacity": capacity,
+        }
+        return listing([sku])
 
     async def delete(self, call: Call) -> Answer:
         """Refused while it has traffic; drained by the reconciler."""

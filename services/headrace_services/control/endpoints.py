@@ -15,9 +15,16 @@ from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.asset_bodies import system_data
 from headrace_services.control.audit import audit
 from headrace_services.control.issuer import Issuer
-from headrace_services.control.keys import EndpointKeys, given_keys, key_type_of
+from headrace_services.control.keys import (
+    EndpointKeys,
+    KeyPair,
+    given_keys,
+    key_type_of,
+    new_pair,
+)
 from headrace_services.control.merge_patch import merged
 from headrace_services.control.records import (
+    Operation,
     ProvisioningState,
     Spec,
     Status,
@@ -28,6 +35,7 @@ from headrace_services.control.records import (
 from headrace_services.control.resource_writes import (
     AlreadyExists,
     Change,
+    ChangedMeanwhile,
     ResourceWrites,
     is_create_only,
     observed,
@@ -95,7 +103,9 @@ class Endpoints:
     async def list_keys(self, call: Call) -> Answer:
         stored = await self.known(call)
         self._require_keys(stored.value)
-        pair = await self.keys.read_or_create(stored.value.name.lower())
+        name = stored.value.name.lower()
+        await self.keys.adopt(name, stored.value.operation)
+        pair = await self.keys.read_or_create(name)
         audit(call, "listKeys", str(self.ids.endpoint(stored.value.name)), stored.revision)
         return Answer(body={"primaryKey": pair.primary, "secondaryKey": pair.secondary})
 
@@ -106,10 +116,9 @@ class Endpoints:
         kind = key_type_of(call.body)
         identity = str(self.ids.endpoint(stored.value.name))
         await self.writes.operations.require_idle(identity, stored.value)
-        # The key first: the operation must not be closed by a round that still saw the old one.
-        await self.keys.regenerate(stored.value.name.lower(), kind)
+        pair = await self.keys.regenerated(stored.value.name.lower(), kind)
         change = self._change(stored.value, "regenerateKeys", ProvisioningState.UPDATING)
-        operation = await self.writes.apply(call, stored, change)
+        operation = await self._apply(call, stored, change, pair)
         return self.writes.accepted(operation, None, 202)
 
     async def token(self, call: Call) -> Answer:
@@ -201,11 +210,26 @@ class Endpoints:
             modified_at=now,
             created_by=call.principal.name,
         )
-        pair = given_keys(object_at(given, "properties"))
-        await self.keys.create(name.lower(), pair)
+        pair = given_keys(object_at(given, "properties")) or new_pair()
         change = self._change(spec, "create", ProvisioningState.CREATING)
-        operation = await self.writes.apply(call, None, change)
+        operation = await self._apply(call, None, change, pair)
         return self.writes.accepted(operation, await self._shown(spec), 201)
+
+    async def _apply(
+        self, call: Call, old: Stored[Spec] | None, change: Change, pair: KeyPair
+    ) -> Operation:
+        """Store a change and the keys that come with it, both or none."""
+        name = change.spec.name.lower()
+        operation = await self.writes.open(old, change)
+        # Before the spec: the operation must not be closed by a round that still saw the old keys.
+        await self.keys.stage(name, operation.id, pair)
+        try:
+            await self.writes.apply(call, old, change, operation)
+        except ChangedMeanwhile:
+            await self.keys.unstage(name, operation.id)
+            raise
+        await self.keys.adopt(name, operation.id)
+        return operation
 
     def _validated(
         self, given: dict[str, Any], name: str, deployments: tuple[str, ...]

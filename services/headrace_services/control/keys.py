@@ -36,6 +36,10 @@ def new_key() -> str:
     return secrets.token_urlsafe(KEY_BYTES)
 
 
+def new_pair() -> KeyPair:
+    return KeyPair(primary=new_key(), secondary=new_key())
+
+
 def key_type_of(body: Mapping[str, Any]) -> str:
     """`primary` or `secondary`, primary when absent; `keyValue` is ignored (azure_rest.md 6.3).
 
@@ -67,16 +71,15 @@ def given_keys(properties: Mapping[str, Any]) -> KeyPair | None:
 
 
 class EndpointKeys:
-    """The keys of all endpoints, by lower-case name."""
+    """The keys of all endpoints, by lower-case name.
+
+    Keys change together with a spec, which lies in another bucket: they are staged under the
+    operation that the spec will carry, and come into force when it does. A write that lost leaves
+    the keys as they were; one that was killed half way is completed by whoever reads next.
+    """
 
     def __init__(self, store: SecretStore) -> None:
         self._store = store
-
-    async def create(self, endpoint: str, given: KeyPair | None = None) -> KeyPair:
-        """New keys; what an endpoint of this name had before is gone."""
-        pair = given or KeyPair(primary=new_key(), secondary=new_key())
-        await self._write(endpoint, pair)
-        return pair
 
     async def read(self, endpoint: str) -> KeyPair | None:
         """None when the endpoint has none yet."""
@@ -85,25 +88,42 @@ class EndpointKeys:
 
     async def read_or_create(self, endpoint: str) -> KeyPair:
         """For an endpoint that came to keys by an update."""
-        return await self.read(endpoint) or await self.create(endpoint)
+        pair = await self.read(endpoint)
+        if pair is None:
+            pair = new_pair()
+            await self._write(endpoint, pair)
+        return pair
 
     async def digests(self, endpoint: str) -> tuple[str, ...]:
         """What the route carries; empty when the endpoint has no keys."""
         pair = await self.read(endpoint)
         return pair.digests() if pair else ()
 
-    async def regenerate(self, endpoint: str, kind: str) -> None:
-        """Replace one key (`primary` or `secondary`); the other stays."""
-        pair = await self.read_or_create(endpoint)
-        await self._write(endpoint, replace(pair, **{kind: new_key()}))
+    async def regenerated(self, endpoint: str, kind: str) -> KeyPair:
+        """The pair with one key (`primary` or `secondary`) anew; nothing is changed yet."""
+        return replace(await self.read_or_create(endpoint), **{kind: new_key()})
+
+    async def stage(self, endpoint: str, operation: str, pair: KeyPair) -> None:
+        """Keep the keys that come into force with an operation, if it does."""
+        await self._write(endpoint, pair, operation)
+
+    async def unstage(self, endpoint: str, operation: str) -> None:
+        """Forget the keys of an operation that came to nothing."""
+        await self._store.delete(_name(endpoint, operation))
+
+    async def adopt(self, endpoint: str, operation: str) -> None:
+        """Bring into force what was staged for an operation, once its spec is stored."""
+        if operation:
+            await self._store.move(_name(endpoint, operation), _name(endpoint))
 
     async def forget(self, endpoint: str) -> None:
-        """Remove the keys of an endpoint that is gone."""
-        await self._store.delete(_name(endpoint))
+        """Remove the keys of an endpoint that is gone, staged ones too."""
+        for name in (_name(endpoint), *await self._store.below(_name(endpoint))):
+            await self._store.delete(name)
 
-    async def _write(self, endpoint: str, pair: KeyPair) -> None:
-        await self._store.put(_name(endpoint), json.dumps(asdict(pair)).encode())
+    async def _write(self, endpoint: str, pair: KeyPair, operation: str = "") -> None:
+        await self._store.put(_name(endpoint, operation), json.dumps(asdict(pair)).encode())
 
 
-def _name(endpoint: str) -> str:
-    return f"keys.{endpoint}"
+def _name(endpoint: str, operation: str = "") -> str:
+    return f"keys.{endpoint}.{operation}" if operation else f"keys.{endpoint}"

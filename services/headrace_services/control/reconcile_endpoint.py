@@ -48,6 +48,9 @@ class EndpointReconciler:
         """
         stored = world.endpoints[endpoint]
         serving = [] if stored.spec.deleting else await self._serving(world, endpoint)
+        operation = await self.ledger.operation(stored.spec)
+        if is_open(operation):  # what its writer was killed before it could bring into force
+            await self.keys.adopt(endpoint, stored.spec.operation)
         digests = await self.keys.digests(endpoint)
         route = compile_route(
             stored.spec, serving, digests, self.token_public_key, world.access

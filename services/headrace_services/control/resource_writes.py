@@ -63,16 +63,26 @@ class ResourceWrites:
     operations: Operations
     convergence: Convergence
 
-    async def apply(self, call: Call, old: Stored[Spec] | None, change: Change) -> Operation:
-        """Open an operation, store the spec that carries it, show the state, wake the reconciler.
-
-        Raises OperationInProgress, ChangedMeanwhile.
-        """
+    async def open(self, old: Stored[Spec] | None, change: Change) -> Operation:
+        """The operation that a change will carry. Raises OperationInProgress."""
         if old is not None:
             await self.operations.require_idle(change.resource, old.value)
+        return await self.operations.open(change.resource, change.verb)
+
+    async def apply(
+        self,
+        call: Call,
+        old: Stored[Spec] | None,
+        change: Change,
+        operation: Operation | None = None,
+    ) -> Operation:
+        """Store the spec that carries an operation, show the state, wake the reconciler.
+
+        Without an operation it opens one. Raises OperationInProgress, ChangedMeanwhile.
+        """
+        operation = operation or await self.open(old, change)
         # Read before the spec is written: a status that is newer then is the reconciler's.
         before = await self.statuses.get(change.status_key)
-        operation = await self.operations.open(change.resource, change.verb)
         try:
             stored = await self.specs.put(
                 old, change.key, replace(change.spec, operation=operation.id)

@@ -1,0 +1,62 @@
+"""An audit by a control that has only just begun to listen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire.conservation import Terms
+from headrace_services.control.arm_call import Call
+from headrace_services.control.auth import ADMIN
+from headrace_services.control.conservation import ONLINE, Conservation
+from headrace_services.control.records import conservation_key
+from support.ingress_world import AUTH, World, make_route, running_world, url
+from support.nats_server import NatsServer
+
+SLOW = json.dumps({"sleep_s": 60}).encode()
+
+
+@pytest.fixture
+async def world(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[World]:
+    async with running_world(nats_server, tmp_path) as one:
+        yield one
+
+
+async def _audited(world: World) -> dict[str, Any]:
+    """By a control that starts for it."""
+    bus = await Bus.connect(BusSettings(url=world.server.url, name="control"))
+    books = Conservation(bus, Bucket(bus, "state"))
+    await books.start()
+    try:
+        return dict((await books.audit(Call(principal=ADMIN, path={}))).body)
+    finally:
+        await books.stop()
+        await bus.close()
+
+
+async def test_the_first_audit_after_a_start_shows_no_live_ingress_as_lost(world: World) -> None:
+    listening = await world.ingress("in-one")
+    await world.route(make_route())
+    await world.instance()
+    asking = asyncio.create_task(
+        world.http.post(url(listening), data=SLOW, headers=AUTH).__aenter__()
+    )
+    await world.until(lambda: sum(world.in_flight["in-one"].values()) == 1)
+    # What the control before left: of this ingress, and of one that is gone.
+    for name in ("in-one", "in-gone"):
+        terms = json.dumps(asdict(Terms(accepted=1, in_flight=1))).encode()
+        await world.state.create(conservation_key(ONLINE, name), terms)
+
+    found = await _audited(world)
+
+    assert (found["accepted"], found["in_flight"], found["lost_with_ingress"]) == (2, 1, 1), found
+    asking.cancel()
