@@ -1,26 +1,39 @@
-"""A TCP proxy before a NATS server: knows clients by name, cuts them off, drops answers."""
+"""A TCP proxy before a NATS server: knows clients by name, cuts them off, tampers with answers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+from enum import StrEnum
 from typing import Self
+
+from headrace_bus.wire.envelope import Answer, AnswerKind, decode_answer, encode_answer
 
 _CONNECT = re.compile(rb"CONNECT (\{.*?\})\r\n")
 _PUBLISH = re.compile(rb"PUB (_INBOX_ingress\S*) +(?:(\S+) )?(\d+)\r\n")
 MAX_CONNECT_BYTES = 64 * 1024
 
 
-class Switch:
-    """Which clients are cut off; shared by the proxies of a cluster."""
+class Tamper(StrEnum):
+    """What is done to an answer on its way from a scorer to an ingress."""
 
-    def __init__(self, drop_one_in: int = 0) -> None:
+    NOTHING = "nothing"
+    DROP = "drop"
+    SWAP = "swap"  # under its own request id it carries the body of the answer before it
+
+
+class Switch:
+    """Which clients are cut off, and which answers are tampered with; shared by all proxies."""
+
+    def __init__(self, tamper: Tamper = Tamper.NOTHING, one_in: int = 1000) -> None:
         self.names: set[str] = set()
         """Of clients that are connected, as NATS' CONNECT has them."""
-        self.drop_one_in = drop_one_in
-        """Of the answers that scorers send to an ingress; 0 drops none."""
-        self.answers = 0
+        self.tamper = tamper
+        self.tampered = 0
+        self._one_in = one_in
+        self._answers = 0
+        self._before = b""
         self._held: dict[str, asyncio.Event] = {}
 
     def cut(self, name: str) -> None:
@@ -34,16 +47,29 @@ class Switch:
         while (held := self._held.get(name)) is not None:
             await held.wait()
 
-    def thinned(self, data: bytes) -> bytes:
-        """Without each `drop_one_in`-th answer, as far as answers lie whole in `data`."""
-        kept, at = bytearray(), 0
+    def tampered_with(self, data: bytes) -> bytes:
+        """With each `one_in`-th answer dropped or swapped, as far as answers lie whole in it."""
+        made, at = bytearray(), 0
         while (found := _PUBLISH.search(data, at)) is not None:
             end = found.end() + int(found[3]) + 2
-            self.answers += 1
-            dropped = self.answers % self.drop_one_in == 0 and end <= len(data)
-            kept += data[at : found.start()] if dropped else data[at:end]
+            made += data[at : found.start()]
+            answer = decode_answer(data[found.end() : end - 2]) if end <= len(data) else None
+            made += data[found.start() : end] if answer is None else self._passed(found, answer)
             at = end
-        return bytes(kept + data[at:])
+        return bytes(made + data[at:])
+
+    def _passed(self, found: re.Match[bytes], answer: Answer) -> bytes:
+        """One whole answer as it goes on."""
+        if answer.kind == AnswerKind.DONE:
+            before, self._before = self._before, answer.body
+            self._answers += 1
+            if self._answers % self._one_in == 0:
+                self.tampered += 1
+                if self.tamper is Tamper.DROP:
+                    return b""
+                answer = answer._replace(body=before)
+        payload = encode_answer(answer)
+        return b"PUB %b  %d\r\n%b\r\n" % (found[1], len(payload), payload)
 
 
 class CuttingProxy:
@@ -107,8 +133,8 @@ class _Link:
             if not self.name:
                 self._learn(data)
             await self._switch.passes(self.name)
-            if self._switch.drop_one_in and self.name.startswith("inst:"):
-                data = self._switch.thinned(data)
+            if self._switch.tamper is not Tamper.NOTHING and self.name.startswith("inst:"):
+                data = self._switch.tampered_with(data)
             writer.write(data)
             await writer.drain()
 

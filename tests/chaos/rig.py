@@ -10,25 +10,29 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import psutil
 
-from chaos.cutting_proxy import Switch
+from chaos.cutting_proxy import Switch, Tamper
 from chaos.history import History
 from chaos.nats_nodes import NatsNodes
 from chaos.plan import Target
 from headrace_api.home import Home
-from support.deploy import Workbench, patient
+from support.deploy import Workbench
 from support.platform import CommandFailed, Platform
 
 ENDPOINT: Final = "chaos"
 INSTANCES: Final = 2
-CONCURRENT: Final = 150  # what comes in while the longest fault holds is no overload
+AT_ONCE: Final = "max_concurrent_requests_per_instance"
+# What comes in while the longest fault holds and until all is back is no overload, and finds a
+# slot. All other limits are the product's own: 5 s for `run`, 0.5 s in the queue.
+ROOM: Final = {AT_ONCE: 250}
 WHOLE_S: Final = 45.0  # a lease's 15 s, a start, and a margin on a busy machine
 TMPFS_MB: Final = 256
 FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -41,11 +45,9 @@ class Options:
 
     folder: Path
     nodes: int = 1
-    concurrent: int = CONCURRENT
-    """Of each instance's requests."""
-    drop_one_in: int = 0
-    script: str = ""
-    """Source of score.py; empty takes the 20 ms echo."""
+    limits: Mapping[str, int] = field(default_factory=lambda: ROOM)
+    """The deployment's `request_settings`; what is not there has the product's default."""
+    tamper: Tamper = Tamper.NOTHING
 
 
 class Rig:
@@ -54,7 +56,7 @@ class Rig:
     def __init__(self, options: Options, history: History) -> None:
         self.options = options
         self.history = history
-        self.switch = Switch(options.drop_one_in)
+        self.switch = Switch(options.tamper)
         self.platform = Platform(options.folder / "home")
         self.key = ""
         self.url = ""
@@ -117,6 +119,10 @@ class Rig:
             await asyncio.sleep(0.1)
         return missing
 
+    def serving(self) -> int:
+        """Instances that the ingress sees ready; -1 when it does not answer."""
+        return int(_metric(self.url, "headrace_instances"))
+
     async def shift_clock(self, seconds: int) -> None:
         await asyncio.to_thread(self._clock.write_text, f"{seconds:+d}\n")
 
@@ -147,10 +153,10 @@ class Rig:
         return self._missing_instances()
 
     def _missing_instances(self) -> str:
-        ready = _metric(self.url, "headrace_instances")
+        ready = self.serving()
         scorers = len(self.pids(Target.SCORER))
         if ready != INSTANCES or scorers != INSTANCES:
-            return f"instances: {scorers} run, the ingress sees {ready:.0f} ready"
+            return f"instances: {scorers} run, the ingress sees {ready} ready"
         return ""
 
     async def _start(self) -> None:
@@ -175,14 +181,14 @@ class Rig:
         self.platform.run("online-deployment", "create", "-f", str(file), "--all-traffic")
 
     def _deployment(self, bench: Workbench, variables: dict[str, str]) -> Path:
-        settings: dict[str, Any] = patient(INSTANCES, environment_variables=variables)
-        settings["request_settings"]["max_concurrent_requests_per_instance"] = (
-            self.options.concurrent
+        return bench.deployment_file(
+            ENDPOINT,
+            "blue",
+            "patient",
+            instance_count=INSTANCES,
+            request_settings=dict(self.options.limits),
+            environment_variables=variables,
         )
-        file = bench.deployment_file(ENDPOINT, "blue", "patient", **settings)
-        if self.options.script:
-            (bench.folder / f"{ENDPOINT}-blue-code" / "score.py").write_text(self.options.script)
-        return file
 
     def _mount(self, home: Path) -> None:
         """A small disk of its own, so that it can be filled without harm to others."""

@@ -29,6 +29,7 @@ async def run(
         finally:
             await lane.stop()
         history.say(f"{lane.answered} answers were right, {len(lane.misses)} requests had none")
+        history.say(f"the load was held up for {lane.held_up_s:.1f} s by its own machine")
         checks.every_answer_right(history, lane)
         await _afterwards(rig, striker, lane, before)
     return history

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from chaos import checks
 from chaos.history import History
 from chaos.lanes import OnlineLane
 from chaos.plan import Target
-from chaos.rig import Options, Rig
+from chaos.rig import AT_ONCE, INSTANCES, Options, Rig
+from support.platform import until_async
 
 RATE = 200.0
-KILLS = 8
 EVERY_S = 2.0
+BUSY_S = 30.0  # at most, for a replacement on a machine that has other work
+LIMITS = {AT_ONCE: 20}  # all else is the product's default
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
@@ -38,21 +41,34 @@ async def under_load(options: Options, work: Callable[[Rig], Awaitable[None]]) -
     return history
 
 
-async def test_a_scorer_killed_every_two_seconds_fails_no_request(tmp_path: Path) -> None:
-    async def kill_in_turn(rig: Rig) -> None:
-        """The one that has lived longest; later than after 2 s where the other still starts."""
-        for _ in range(KILLS):
-            await asyncio.sleep(EVERY_S)
-            assert not await rig.whole()
-            scorers = await asyncio.to_thread(rig.pids, Target.SCORER)
-            oldest = min(scorers, key=_started)
-            os.kill(oldest, signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("kills", "patiently"),
+    [pytest.param(8, True, id="shared"), pytest.param(30, False, id="own", marks=pytest.mark.full)],
+)
+async def test_a_scorer_killed_every_two_seconds_fails_no_request(
+    tmp_path: Path, kills: int, patiently: bool
+) -> None:
+    """In turn, the one that has lived longest.
 
-    history = await under_load(Options(folder=tmp_path, concurrent=20), kill_in_turn)
+    Where the machine is shared, a replacement may take longer than the two seconds: the next
+    stroke then waits for it, as with nobody left to serve 0.4 s fill the 80 that may be pending.
+    """
+
+    async def kill_in_turn(rig: Rig) -> None:
+        begun = asyncio.get_running_loop().time()
+        for number in range(kills):
+            due = begun + (number + 1) * EVERY_S
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            if patiently:
+                await until_async(partial(_all_serve, rig), "the replacement", BUSY_S)
+            scorers = await asyncio.to_thread(rig.pids, Target.SCORER)
+            os.kill(min(scorers, key=_started), signal.SIGKILL)
+
+    history = await under_load(Options(folder=tmp_path, limits=LIMITS), kill_in_turn)
 
     assert history.broken == [], "\n".join(history.lines)
     told = (tmp_path / "logs" / "ingress.log").read_text()
-    assert told.count("disconnected: ") >= KILLS, "known by the server's word, not by silence"
+    assert told.count("disconnected: ") >= kills, "known by the server's word, not by silence"
 
 
 @pytest.mark.full
@@ -62,9 +78,13 @@ async def test_a_lame_ducks_end_of_each_node_of_a_cluster_fails_no_request(tmp_p
             await asyncio.sleep(EVERY_S)
             await rig.nats.again(pid, signal.SIGUSR2)
 
-    history = await under_load(Options(folder=tmp_path, nodes=3, concurrent=20), restart_each)
+    history = await under_load(Options(folder=tmp_path, nodes=3, limits=LIMITS), restart_each)
 
     assert history.broken == [], "\n".join(history.lines)
+
+
+def _all_serve(rig: Rig) -> bool:
+    return rig.serving() == INSTANCES
 
 
 def _started(pid: int) -> int:
