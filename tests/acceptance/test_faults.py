@@ -310,3 +310,35 @@ def test_no_process_outlives_a_killed_up_and_a_down(tmp_path: Path) -> None:
         platform.run("down")
 
     assert [p.cmdline() for p in platform.processes()] == []
+
+
+async def test_up_killed_twice_in_a_row_fails_no_request(
+    platform: Platform, bench: Workbench
+) -> None:
+    """The second time while it finds again what runs."""
+    bench.endpoint("twice")
+    bench.deploy("twice", "blue", "patient", **patient())
+    services = ("run control", "run ingress", "nats-server")
+    before = [platform.scorers("twice"), *map(platform.pids, services)]
+    url, key = platform.url("twice"), platform.key("twice")
+    first = platform.status()["pid"]
+
+    async with Load(url, key) as load:
+        await load.answered(AROUND)
+        os.kill(first, signal.SIGKILL)
+        again = asyncio.create_task(asyncio.to_thread(platform.run, "up", "--detach", code=None))
+        [second] = await until_async(lambda: _other_ups(platform, first), "the second up")
+        os.kill(second, signal.SIGKILL)
+        await again
+        await asyncio.to_thread(platform.run, "up", "--detach")
+        await load.answered(AROUND)
+
+    load.outcome.assert_no_failure(2 * AROUND)
+    assert platform.status()["state"] == "running"
+    assert platform.status()["pid"] not in (first, second)
+    assert [platform.scorers("twice"), *map(platform.pids, services)] == before, "all adopted"
+
+
+def _other_ups(platform: Platform, first: int) -> list[int]:
+    """Supervisors but the first; the command that waits for one is none."""
+    return [pid for pid in platform.pids(" up --home") if pid != first]

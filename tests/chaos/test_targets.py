@@ -21,6 +21,7 @@ from support.platform import until_async
 RATE = 200.0
 EVERY_S = 2.0
 BUSY_S = 30.0  # at most, for a replacement on a machine that has other work
+FROZEN_S = 3.0  # shorter than `run` may take, longer than an instance may be silent
 LIMITS = {AT_ONCE: 20}  # all else is the product's default
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -81,6 +82,48 @@ async def test_a_lame_ducks_end_of_each_node_of_a_cluster_fails_no_request(tmp_p
     history = await under_load(Options(folder=tmp_path, nodes=3, limits=LIMITS), restart_each)
 
     assert history.broken == [], "\n".join(history.lines)
+
+
+async def test_nats_killed_amid_a_rolling_update_fails_no_request(tmp_path: Path) -> None:
+    async def kill_amid_update(rig: Rig) -> None:
+        for version, pid in enumerate(rig.nats.pids, 2):
+            await _amid_update(rig, version, rig.nats.again(pid, signal.SIGKILL))
+
+    history = await under_load(Options(folder=tmp_path), kill_amid_update)
+
+    assert history.broken == [], "\n".join(history.lines)
+
+
+@pytest.mark.full
+async def test_a_frozen_node_amid_a_rolling_update_fails_no_request(tmp_path: Path) -> None:
+    """Each of three in turn: to all others a node that is frozen is one that is cut off."""
+
+    async def freeze_amid_update(rig: Rig) -> None:
+        for version, pid in enumerate(rig.nats.pids, 2):
+            await _amid_update(rig, version, _frozen(pid))
+
+    history = await under_load(Options(folder=tmp_path, nodes=3), freeze_amid_update)
+
+    assert history.broken == [], "\n".join(history.lines)
+
+
+async def _amid_update(rig: Rig, version: int, fault: Awaitable[None]) -> None:
+    """The fault strikes when the first of the new instances has been started."""
+    before = set(await asyncio.to_thread(rig.pids, Target.SCORER))
+    update = asyncio.create_task(rig.update(version), name="update")
+    await until_async(lambda: set(rig.pids(Target.SCORER)) - before, "a new instance")
+    await fault
+    await update
+    assert not await rig.whole()
+    assert not before & set(await asyncio.to_thread(rig.pids, Target.SCORER))
+
+
+async def _frozen(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(FROZEN_S)
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _all_serve(rig: Rig) -> bool:

@@ -120,6 +120,20 @@ async def say_nobody_is_there(port: int, reply: str, subject: str) -> None:
     await writer.wait_closed()
 
 
+async def test_an_ingress_knows_its_instances_before_it_listens(world: World) -> None:
+    """Else who asks a restarted one at once waits for a heartbeat, and in vain past the queue."""
+    await world.ingress("in-first")
+    await world.route(make_route(max_queue_wait_ms=20, desired_instances=1))
+    await world.instance()
+
+    codes = []
+    for number in range(5):
+        listening = await world.ingress(f"in-{number}", heard=False)
+        codes.append((await post(world, url(listening), [number]))[0])
+
+    assert codes == [200] * 5
+
+
 async def test_a_stopping_ingress_finishes_what_is_open(world: World) -> None:
     listening = await world.ingress()
     await world.route(make_route())

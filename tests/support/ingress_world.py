@@ -122,8 +122,14 @@ class World:
         return one
 
     async def ingress(
-        self, name: str = "in-one", *, gateway: GatewaySettings | None = None, **settings: object
+        self,
+        name: str = "in-one",
+        *,
+        gateway: GatewaySettings | None = None,
+        heard: bool = True,
+        **settings: object,
     ) -> Listening:
+        """Start an ingress; wait until it listens, and unless told otherwise until it is heard."""
         stop = asyncio.Event()
         ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         options = {"nats_url": self.server.url, "home": self.home, "port": None, "http_port": 0}
@@ -139,7 +145,8 @@ class World:
         done, _ = await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
         if task in done:
             await task
-        await self.until(lambda: name in self.applied)
+        if heard:
+            await self.until(lambda: name in self.applied)
         return await ready
 
     async def until(self, condition: object) -> None:

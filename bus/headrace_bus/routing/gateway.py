@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -44,6 +45,7 @@ from headrace_telemetry.tasks import Tasks
 log = structlog.get_logger(__name__)
 
 SWEEP_S: Final = 0.05  # how late a timeout may be told
+HEARD_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # every instance that lives has spoken by then
 _INGRESS: Final = "ingress"  # second token of an ingress' own heartbeat
 
 
@@ -75,11 +77,12 @@ class Gateway:
         self._lanes: dict[str, Lane] = {}
         self._tasks = Tasks("gateway")
         self._sweeper: asyncio.TimerHandle | None = None
+        self._heard = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         registry.before_render(self._refresh_gauges)
 
     async def start(self) -> None:
-        """Listen, read all routes, and say that this edge is here.
+        """Listen, read all routes, hear the instances, and say that this edge is here.
 
         Raises BusDisconnected when NATS does not answer; routes may still be unread (`ready`).
         """
@@ -91,6 +94,7 @@ class Gateway:
         self._bus.on_reconnect(self._reconnected)
         await self._bus.flush()
         await self.routes.refresh()
+        await self._hear_instances()
         self._tasks.forever(self.routes.keep_fresh(self._applied), "routes")
         self._tasks.forever(self._beat(), "heartbeat")
 
@@ -169,6 +173,24 @@ class Gateway:
             lane.cut_off()
         return lane
 
+    async def _hear_instances(self) -> None:
+        """Wait until every instance that is wanted has spoken, or would have.
+
+        Requests that came before would wait in the queue, most of them for longer than they may.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARD_S):
+                while self._unheard():
+                    self._heard.clear()
+                    await self._heard.wait()
+
+    def _unheard(self) -> bool:
+        return any(
+            len(self._lane(endpoint, route).dispatch.instances) < route.desired_instances
+            for endpoint, router in self.routes.routers.items()
+            for route in router.route.deployments.values()
+        )
+
     def _instance_beat(self, message: Message) -> None:
         address = parse_heartbeat(message.subject)
         if address.endpoint == _INGRESS:
@@ -182,6 +204,7 @@ class Gateway:
         if lane is None:
             lane = self._add_lane(address.endpoint, self._deployment(address))
         lane.beat(heartbeat, monotonic())
+        self._heard.set()
 
     def _deployment(self, address: tuple[str, str, str]) -> DeploymentRoute:
         """What is known of a deployment whose heartbeat came before its route."""
