@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,6 +22,7 @@ from chaos.cutting_proxy import Switch, Tamper
 from chaos.history import History
 from chaos.nats_nodes import NatsNodes
 from chaos.plan import Target
+from chaos.wrong_clock import FAKETIME, MISSING, WrongClock
 from headrace_api.home import Home
 from support.deploy import Workbench
 from support.platform import CommandFailed, Platform
@@ -35,7 +35,6 @@ AT_ONCE: Final = "max_concurrent_requests_per_instance"
 ROOM: Final = {AT_ONCE: 250}
 WHOLE_S: Final = 45.0  # a lease's 15 s, a start, and a margin on a busy machine
 TMPFS_MB: Final = 256
-FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 PORTS: Final = ("--control-port", "--ingress-port", "--http-port", "--console-port")
 
 
@@ -58,12 +57,13 @@ class Rig:
         self.history = history
         self.switch = Switch(options.tamper)
         self.platform = Platform(options.folder / "home")
+        self._starter = Platform(self.platform.home)
+        """What it starts has the clock of the run; other commands have the right time."""
         self.key = ""
         self.url = ""
         self.skipped: dict[str, str] = {}
         self._stack = AsyncExitStack()
-        self._clock = options.folder / "clock"
-        self._environment: dict[str, str] = {}
+        self._clock = WrongClock(options.folder)
         self._ports: tuple[str, ...] = ()
         self.nats: NatsNodes
 
@@ -86,7 +86,7 @@ class Rig:
     async def up(self) -> None:
         """Also after a kill of the supervisor: what still runs is adopted."""
         words = ("up", "--detach", *self._ports, "--nats", self.nats.url)
-        await asyncio.to_thread(partial(self.platform.run, *words, code=0, **self._environment))
+        await asyncio.to_thread(self._starter.run, *words)
 
     def pids(self, target: Target) -> list[int]:
         """Live processes of a kind."""
@@ -124,7 +124,7 @@ class Rig:
         return int(_metric(self.url, "headrace_instances"))
 
     async def shift_clock(self, seconds: int) -> None:
-        await asyncio.to_thread(self._clock.write_text, f"{seconds:+d}\n")
+        await asyncio.to_thread(self._clock.shift, seconds)
 
     async def update(self, version: int) -> None:
         """A rolling update of the deployment."""
@@ -209,16 +209,10 @@ class Rig:
 
     def _fake_clock(self) -> None:
         if not FAKETIME.exists():
-            self.skipped["shift"] = "libfaketime is not installed (Debian package faketime)"
+            self.skipped["shift"] = MISSING
             return
-        self._clock.write_text("+0\n")
-        self._environment = {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
+        self._clock.make()
+        self._starter.command = (str(self._clock.python), "-m", "headrace")
 
     async def _end(self) -> None:
         for target in Target.SUPERVISOR, Target.INGRESS, Target.CONTROL, Target.SCORER:

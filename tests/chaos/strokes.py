@@ -12,9 +12,11 @@ from typing import Final
 
 from chaos.plan import Fault, Step, Target
 from chaos.rig import ENDPOINT, Rig
+from chaos.wrong_clock import WrongClock
 from support.platform import CommandFailed, until_async
 
 BACK_S: Final = 40.0  # until an ingress that was ended listens again
+OURS: Final = (Target.SUPERVISOR, Target.CONTROL, Target.INGRESS, Target.SCORER)
 BLOCK_BYTES: Final = 1024 * 1024
 
 
@@ -104,6 +106,9 @@ class Striker:
 
     async def _shift(self, step: Step) -> None:
         self._history.say(f"  by {step.shift_s} s")
+        for target in OURS:
+            for pid in await asyncio.to_thread(self._rig.pids, target):
+                self._history.rule(WrongClock.reaches(pid), f"a {target} has a clock of its own")
         await self._rig.shift_clock(step.shift_s)
         try:
             await asyncio.sleep(step.hold_s)

@@ -25,26 +25,37 @@ async def post(world: World, address: str, body: object) -> tuple[int, bytes]:
         return got.status, await got.read()
 
 
-async def test_a_request_survives_its_frozen_instance(world: World) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_request_survives_frozen_instances(world: World, count: int) -> None:
+    """Of two that froze together the second must not get what the first had."""
     listening = await world.ingress()
     await world.route(make_route(request_timeout_ms=20_000))
-    command = [sys.executable, "-m", "support.echo_instance", "--url", world.server.url]
-    process = await asyncio.create_subprocess_exec(
-        *command, "--address", "houses.blue.doomed", env=os.environ | {"PYTHONPATH": str(TESTS)}
-    )
+    names = [f"doomed{number}" for number in range(count)]
+    processes = [await separate(world, name) for name in names]
     try:
-        await world.until(lambda: world.live["in-one"].get("houses.blue") == 1)
+        await world.until(lambda: world.live["in-one"].get("houses.blue") == count)
         call = asyncio.create_task(post(world, url(listening), {"sleep_s": 5}))
         await world.until(lambda: world.in_flight["in-one"].get("houses.blue") == 1)
-        process.send_signal(signal.SIGSTOP)
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        await world.until(lambda: world.live["in-one"].get("houses.blue") == 0)
         spare = await world.spare("houses", "blue", "spare")
         status, _ = await call
     finally:
-        process.kill()
-        await process.wait()
+        for process in processes:
+            process.kill()
+            await process.wait()
 
     assert status == 200
     assert [one.flags & RequestFlag.RETRY for one in spare.seen] == [RequestFlag.RETRY]
+
+
+async def separate(world: World, iid: str) -> asyncio.subprocess.Process:
+    """An instance in a process of its own."""
+    command = [sys.executable, "-m", "support.echo_instance", "--url", world.server.url]
+    return await asyncio.create_subprocess_exec(
+        *command, "--address", f"houses.blue.{iid}", env=os.environ | {"PYTHONPATH": str(TESTS)}
+    )
 
 
 async def test_a_deployment_that_is_not_idempotent_is_not_tried_twice(world: World) -> None:

@@ -36,6 +36,7 @@ class Platform:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.command: tuple[str, ...] = (str(HEADRACE),)
 
     def run(self, *args: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command with this home; raises CommandFailed on another exit code than asked.
@@ -43,7 +44,7 @@ class Platform:
         None takes any.
         """
         done = subprocess.run(
-            [str(HEADRACE), *args],
+            [*self.command, *args],
             capture_output=True,
             text=True,
             timeout=COMMAND_BOUND_S,

@@ -19,8 +19,9 @@ from typing import Final
 
 from headrace_bus.routing.liveness import AMNESTY_S
 from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, takes
-from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
 
+SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
 
 
@@ -280,6 +281,16 @@ class Dispatch:
         instance = self.instances.get(iid)
         if instance is not None:
             instance.suspect = True
+
+    def suspect_silent(self, now: float) -> None:
+        """Give nothing new to those that missed one or two heartbeats, until the next.
+
+        For when one is struck out for its silence: what froze it or cut it off may have hit
+        others, and a request that is lost twice is lost.
+        """
+        for instance in self.instances.values():
+            if now - instance.seen > SILENT_S:
+                instance.suspect = True
 
     def remove(self, iid: str) -> list[Ticket]:
         """Forget a dead instance; return the requests that were lost with it."""

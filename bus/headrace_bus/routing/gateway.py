@@ -281,12 +281,22 @@ class Gateway:
             now = monotonic()
             self._peers.forget_silent(now)
             for lane in self._lanes.values():
-                for iid, one in list(lane.dispatch.instances.items()):
-                    if self.judge.silent(one.seen, now) is Verdict.DEAD:
-                        lane.dead(iid, "no heartbeat", now)
+                self._strike_silent(lane, now)
                 lane.wake()
             self._say()
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+
+    def _strike_silent(self, lane: Lane, now: float) -> None:
+        dispatch = lane.dispatch
+        silent = [
+            iid
+            for iid, one in dispatch.instances.items()
+            if self.judge.silent(one.seen, now) is Verdict.DEAD
+        ]
+        if silent:
+            dispatch.suspect_silent(now)
+        for iid in silent:
+            lane.dead(iid, "no heartbeat", now)
 
     def _say(self) -> None:
         lanes = self._lanes.values()

@@ -91,6 +91,10 @@ class JournaledDispatch(Dispatch):
         super().suspect(iid)
         self._line("suspect", [iid], None)
 
+    def suspect_silent(self, now: float) -> None:
+        super().suspect_silent(now)
+        self._line("suspect_silent", [now], None)
+
     def remove(self, iid: str) -> list[Ticket]:
         made = super().remove(iid)
         self._line("remove", [iid], [one.request_id for one in made])
@@ -179,8 +183,8 @@ class _Replayed:
                 return _ids(dispatch.remove(iid))
             case "resume", [cut_off_s, now]:
                 return _ids(dispatch.resume(cut_off_s, now))
-            case (("granted" | "suspect" | "measured"), [iid, *rest]):
-                return getattr(dispatch, what)(iid, *rest)
+            case (("granted" | "suspect" | "suspect_silent" | "measured"), [first, *rest]):
+                return getattr(dispatch, what)(first, *rest)
             case (("answered" | "refused" | "turned_away" | "retry"), [request_id, *rest]):
                 return getattr(dispatch, what)(tickets[request_id], *rest)
         raise ValueError(f"no decision is called {what!r}")
