@@ -75,7 +75,7 @@ def test_a_tampering_proxy_drops_or_swaps_whole_answers_and_nothing_else() -> No
 def published(number: int, body: bytes = b"") -> bytes:
     """An answer as our client writes it."""
     answer = Answer(
-        AnswerKind.DONE, f"id {number}", 200, (), 10, 1, 0, "", 7, body or b"body %d" % number
+        AnswerKind.DONE, f"id {number}", 200, 10, 1, 0, "", 7, b"", body or b"body %d" % number
     )
     payload = encode_answer(answer)
     return b"PUB _INBOX_ingress.x.%d  %d\r\n%b\r\n" % (number, len(payload), payload)
