@@ -68,17 +68,18 @@ def archive(call: Call, kind: str, *, archived: bool) -> None:
     """Of one version, or of the whole name when neither version nor label is given."""
     name = call.text("name")
     if call.text("version") or call.text("label"):
-        arm = _chosen(call, kind)
-        path = f"{kind}/{name}/versions/{str(arm['id']).rpartition('/')[2]}"
+        path = _chosen_path(call, kind)
     else:
         path = f"{kind}/{check_asset_name(name, kind='name')}"
-        arm = call.client.get(path)
-    call.client.put(path, {"properties": arm["properties"] | {"isArchived": archived}})
+    arm, match = call.client.read(path)
+    properties = arm["properties"] | {"isArchived": archived}
+    call.client.put(path, {"properties": properties}, match=match)
 
 
 def update(call: Call, kind: str, view: View, allowed: frozenset[str]) -> Any:
     """Change what may change of a version. Raises BadUsage on anything else."""
-    arm = _chosen(call, kind)
+    path = _chosen_path(call, kind)
+    arm, match = call.client.read(path)
     before = view(arm)
     after = edit.edited(before, call)
     if stage := call.text("stage"):
@@ -90,9 +91,12 @@ def update(call: Call, kind: str, view: View, allowed: frozenset[str]) -> Any:
             f"{', '.join(sorted(allowed))} can. Make a new version instead"
         )
     properties = arm["properties"] | {key: after.get(key) for key in changed}
-    version = str(arm["id"]).rpartition("/")[2]
-    path = version_path(kind, call.text("name"), version)
-    return view(call.client.put(path, {"properties": properties}).json())
+    return view(call.client.put(path, {"properties": properties}, match=match).json())
+
+
+def _chosen_path(call: Call, kind: str) -> str:
+    version = call.text("version") or str(_chosen(call, kind)["id"]).rpartition("/")[2]
+    return version_path(kind, call.text("name"), version)
 
 
 def _chosen(call: Call, kind: str) -> Any:

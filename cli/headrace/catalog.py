@@ -132,13 +132,12 @@ def compute_list(call: Call) -> Any:
 
 def compute_update(call: Call) -> Any:
     """Change how many nodes there may be."""
-    path = _path("computes", call.text("name"))
-    arm = call.client.get(path)
+    arm, match = call.client.read(_path("computes", call.text("name")))
     scale = arm["properties"]["properties"]["scaleSettings"]
     for option, key in (("min_instances", "minNodeCount"), ("max_instances", "maxNodeCount")):
         if text := call.text(option):
             scale[key] = int(text)
-    return _put(call, "computes", call.text("name"), arm)
+    return _put(call, "computes", call.text("name"), arm, match)
 
 
 def compute_delete(call: Call) -> None:
@@ -195,8 +194,8 @@ def schedule_delete(call: Call) -> None:
 
 
 def schedule_update(call: Call) -> Any:
-    arm = call.client.get(_path("schedules", call.text("name")))
-    return _put(call, "schedules", call.text("name"), edit.edited(arm, call))
+    arm, match = call.client.read(_path("schedules", call.text("name")))
+    return _put(call, "schedules", call.text("name"), edit.edited(arm, call), match)
 
 
 def workspace_show(call: Call) -> Any:
@@ -236,14 +235,14 @@ def _path(kind: str, name: str) -> str:
     return f"{kind}/{check_asset_name(name, kind='name')}"
 
 
-def _put(call: Call, kind: str, name: str, body: Mapping[str, Any]) -> Any:
-    return _shown(call.client.put(_path(kind, name), body).json())
+def _put(call: Call, kind: str, name: str, body: Mapping[str, Any], match: str = "") -> Any:
+    return _shown(call.client.put(_path(kind, name), body, match=match).json())
 
 
 def _switch(call: Call, *, enabled: bool) -> Any:
-    arm = call.client.get(_path("schedules", call.text("name")))
+    arm, match = call.client.read(_path("schedules", call.text("name")))
     arm["properties"]["isEnabled"] = enabled
-    return _put(call, "schedules", call.text("name"), arm)
+    return _put(call, "schedules", call.text("name"), arm, match)
 
 
 def _delete(call: Call, kind: str) -> None:

@@ -195,8 +195,14 @@ class Client:
                 return None
             raise
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Answer:
-        return self.call("PUT", self._target(path, {}), body)
+    def read(self, path: str) -> tuple[Any, str]:
+        """As get, for a change of it: what `put` then takes as `match` goes with it."""
+        answer = self.call("GET", self._target(path, {}))
+        return answer.json(), answer.headers.get("etag", "")
+
+    def put(self, path: str, body: Mapping[str, Any], *, match: str = "") -> Answer:
+        """A change of what was read: a 409 when somebody else has written it since."""
+        return self.call("PUT", self._target(path, {}), body, match=match)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         return self.call("POST", self._target(path, {}), body)
@@ -213,9 +219,13 @@ class Client:
             found += body.get("value") or ()
         return found
 
-    def call(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Answer:
+    def call(
+        self, method: str, target: str, body: Mapping[str, Any] | None = None, *, match: str = ""
+    ) -> Answer:
         """One exchange with the token. Raises ApiError, Unreachable."""
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if match:
+            headers["If-Match"] = match
         data = None
         if body is not None:
             data = json.dumps(body).encode()

@@ -71,6 +71,7 @@ def update(call: Call) -> Any:
     """Roll to a new definition: from a file, or the present one with changes."""
     from headrace_api.online_deployment import OnlineDeployment
 
+    match = ""  # a file is the whole truth, whatever is there
     if call.text("file"):
         deployment = _from_file(call)
         call.client.get(path_of(deployment.endpoint_name, deployment.name))
@@ -78,10 +79,11 @@ def update(call: Call) -> Any:
         name, endpoint = call.text("name"), call.text("endpoint_name")
         if not name or not endpoint:
             raise BadUsage("say which deployment: --file, or --name and --endpoint-name")
-        current = OnlineDeployment.from_arm(call.client.get(path_of(endpoint, name)))
+        arm, match = call.client.read(path_of(endpoint, name))
+        current = OnlineDeployment.from_arm(arm)
         values = edit.edited(current.to_yaml(), call)
         deployment = OnlineDeployment.from_values(values, base=Path.cwd())
-    return _put(call, deployment, _registered(call, deployment))
+    return _put(call, deployment, _registered(call, deployment), match=match)
 
 
 def show(call: Call) -> Any:
@@ -230,10 +232,12 @@ def _latest(call: Call, text: str, kind: str) -> str:
     return str(resolve(call.client, kind, reference.name, label=reference.label)["id"])
 
 
-def _put(call: Call, deployment: OnlineDeployment, body: Mapping[str, Any]) -> Any:
+def _put(
+    call: Call, deployment: OnlineDeployment, body: Mapping[str, Any], *, match: str = ""
+) -> Any:
     name, endpoint = deployment.name, deployment.endpoint_name
     path = path_of(endpoint, name)
-    answer = call.client.put(path, body)
+    answer = call.client.put(path, body, match=match)
     try:
         operations.finish(
             call, answer, what=f"deployment {name!r}", resume=_resume(call, deployment)

@@ -71,7 +71,8 @@ def _update(call: Call) -> Any:
         raise BadUsage("say which endpoint: --name or --file")
     from headrace_api.online_endpoint import OnlineEndpoint
 
-    current = OnlineEndpoint.from_arm(call.client.get(path_of(name)))
+    arm, match = call.client.read(path_of(name))
+    current = OnlineEndpoint.from_arm(arm)
     values = current.to_yaml()
     if call.text("file"):
         kept = {key: values[key] for key in ("traffic", "mirror_traffic") if key in values}
@@ -79,7 +80,7 @@ def _update(call: Call) -> Any:
     for option, key in (("traffic", "traffic"), ("mirror_traffic", "mirror_traffic")):
         if texts := call.many(option):
             values[key] = _percentages(texts, f"--{option.replace('_', '-')}")
-    return put(call, OnlineEndpoint.from_values(edit.edited(values, call)))
+    return put(call, OnlineEndpoint.from_values(edit.edited(values, call)), match=match)
 
 
 def show(call: Call) -> Any:
@@ -219,10 +220,10 @@ def _percentages(texts: tuple[str, ...], option: str) -> dict[str, int]:
         raise BadUsage(f"{option} {' '.join(texts)!r}: use whole numbers, as blue=90") from None
 
 
-def put(call: Call, endpoint: OnlineEndpoint) -> Any:
+def put(call: Call, endpoint: OnlineEndpoint, *, match: str = "") -> Any:
     """Write the endpoint and wait for the end."""
     path = path_of(endpoint.name)
-    answer = call.client.put(path, endpoint.to_arm())
+    answer = call.client.put(path, endpoint.to_arm(), match=match)
     resume = f"headrace online-endpoint wait -n {endpoint.name}"
     operations.finish(call, answer, what=f"endpoint {endpoint.name!r}", resume=resume)
     return endpoint_view(answer.json() if call.flag("no_wait") else call.client.get(path))
@@ -232,11 +233,12 @@ def put_traffic(call: Call, name: str, traffic: Mapping[str, int]) -> None:
     """Give the endpoint another table; a mirror onto a deployment that goes live ends."""
     from headrace_api.online_endpoint import OnlineEndpoint
 
-    values = OnlineEndpoint.from_arm(call.client.get(path_of(name))).to_yaml()
+    arm, match = call.client.read(path_of(name))
+    values = OnlineEndpoint.from_arm(arm).to_yaml()
     mirror = values.get("mirror_traffic", {})
     values["traffic"] = dict(traffic)
     values["mirror_traffic"] = {key: one for key, one in mirror.items() if key not in traffic}
-    put(call, OnlineEndpoint.from_values(values))
+    put(call, OnlineEndpoint.from_values(values), match=match)
 
 
 def has_failed(arm: Mapping[str, Any]) -> bool:

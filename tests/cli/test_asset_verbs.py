@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from support.control import ControlClient, running_control
 from support.nats_server import NatsServer
+from support.resources import endpoint_body
+from support.tcp_proxy import TcpProxy
 
 BOUND_S = 30.0
 
@@ -24,8 +27,8 @@ async def control(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[Cont
         yield client
 
 
-async def headrace(control: ControlClient, *words: str, code: int = 0) -> Any:
-    """Run the command as a user does; its JSON."""
+async def headrace(control: ControlClient, *words: str, code: int = 0, url: str = "") -> Any:
+    """Run the command as a user does; its JSON, or its words when it printed none."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -36,7 +39,7 @@ async def headrace(control: ControlClient, *words: str, code: int = 0) -> Any:
         env={
             **os.environ,
             "HEADRACE_HOME": str(control.home.root),
-            "HEADRACE_CONTROL_URL": control.base,
+            "HEADRACE_CONTROL_URL": url or control.base,
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -125,3 +128,44 @@ async def test_a_collection_leaves_what_is_young(control: ControlClient, tmp_pat
     nothing = {"versions": 0, "uploads": 0, "names": 0, "blobs": 0, "size_bytes": 0}
     assert dry == nothing | {"dryRun": True}
     assert done == nothing | {"dryRun": False}
+
+
+TWO_WRITERS = [
+    pytest.param(
+        ("online-endpoint", "update", "-n", "houses", "--set"), "tags.{}=1", id="endpoint"
+    ),
+    pytest.param(("data", "update", "-n", "d", "-v", "1", "--set"), "tags.{}=1", id="version"),
+    pytest.param(("schedule", "update", "-n", "s", "--set"), "properties.tags.{}=1", id="schedule"),
+]
+
+
+@pytest.mark.parametrize(("command", "change"), TWO_WRITERS)
+async def test_of_two_who_change_the_same_one_is_told_and_nothing_is_lost(
+    control: ControlClient, tmp_path: Path, command: tuple[str, ...], change: str
+) -> None:
+    """The first has read and is held in front of its write until the second is done."""
+    await control.created("/onlineEndpoints/houses", endpoint_body())
+    data = {"dataUri": "https://example.com/x", "dataType": "uri_file"}
+    await control.put("/data/d/versions/1", {"properties": data})
+    trigger = {"triggerType": "Cron", "expression": "0 8 * * *"}
+    action = {"actionType": "CreateJob"}
+    await control.put("/schedules/s", {"properties": {"trigger": trigger, "action": action}})
+    context = ssl.create_default_context(cafile=control.home.ca)
+    port = int(control.base.rpartition(":")[2])
+
+    async with TcpProxy(port, tls=context) as proxy:
+        proxy.hold_from(b"PUT ")
+        url = proxy.url.replace("nats:", "http:")
+        first = asyncio.create_task(
+            headrace(control, *command, change.format("first"), url=url, code=6)
+        )
+        await asyncio.wait_for(proxy.held.wait(), BOUND_S)
+        await headrace(control, *command, change.format("second"))
+        proxy.release()
+        told = await first
+
+    assert "changed by somebody else" in told
+    assert "repeat the change" in told
+    shown = json.dumps(await headrace(control, *command, change.format("first")))
+    assert '"first"' in shown
+    assert '"second"' in shown

@@ -255,6 +255,8 @@ async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) ->
     assert found["sku"]["capacity"] == 1
     assert (await control.get(f"{EP}/deployments")).json["value"] == [found]
     assert (await control.put(blue, deployment_body(code))).status == 200
+    stale = await control.put(blue, deployment_body(code, capacity=2), **{"If-Match": '"1"'})
+    assert (stale.status, stale.code) == (409, "Conflict")
     skus = await control.get(f"{blue}/skus?count=5")
     assert (skus.status, skus.json) == (200, {"value": [SKU], "nextLink": None})
     assert (await control.get(f"{EP}/deployments/green/skus")).code == "ResourceNotFound"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Self
 
 
@@ -13,8 +14,10 @@ class TcpProxy:
     set. `skip` marks are let through before.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` speaks TLS to the server, while clients speak in clear."""
         self._port = port
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._mark: bytes | None = None
@@ -48,7 +51,8 @@ class TcpProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        host = "127.0.0.1" if self._tls is None else "localhost"
+        up_reader, up_writer = await asyncio.open_connection(host, self._port, ssl=self._tls)
         for work in (self._up(reader, up_writer), self._down(up_reader, writer)):
             self._tasks.add(asyncio.create_task(work))
 

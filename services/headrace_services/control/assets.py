@@ -27,7 +27,7 @@ from headrace_services.control.blob_location import BlobLocation, located, same_
 from headrace_services.control.forgettable import renewed
 from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, asset_key
-from headrace_services.control.resource_writes import ChangedMeanwhile
+from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
 from headrace_services.control.stored import Shelf, Stored
 from headrace_telemetry.clock import timestamp
 
@@ -89,6 +89,7 @@ class Assets:
         given = await self._checked(call, name, version)
         key = asset_key(self._type.kind, name, version)
         old = await self._specs.get(key)
+        require_match(call, old)
         if old is not None:
             self._require_same_contents(old.value, given)
             await self._require_kept(old.value)
@@ -126,7 +127,8 @@ class Assets:
         return spec
 
     async def get_version(self, call: Call) -> Answer:
-        return Answer(body=self._version_body((await self._known(call)).value))
+        stored = await self._known(call)
+        return Answer(body=self._version_body(stored.value), headers=stored.etag)
 
     async def delete_version(self, call: Call) -> Answer:
         """The bytes stay: other assets may share them, and running instances have their own."""
@@ -190,9 +192,8 @@ class Assets:
         container = await self._specs.get(self._container_key(name))
         if not specs and container is None:
             raise NotFound(f"{self._type.kind} has no {name!r}", target=name)
-        return Answer(
-            body=self._container_body(name, specs, container.value if container else None)
-        )
+        body = self._container_body(name, specs, container.value if container else None)
+        return Answer(body=body, headers=container.etag if container else {})
 
     async def put_container(self, call: Call) -> Answer:
         """Words, tags and the archived mark of all versions together."""
@@ -200,6 +201,7 @@ class Assets:
         properties = clean_properties_of(object_at(call.body, "properties"))
         key = self._container_key(name)
         old = await self._specs.get(key)
+        require_match(call, old)
         now = timestamp()
         spec = Spec(
             name=name,

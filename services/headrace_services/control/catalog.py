@@ -17,7 +17,7 @@ from headrace_services.control.audit import audit
 from headrace_services.control.merge_patch import merged
 from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, catalog_key
-from headrace_services.control.resource_writes import ChangedMeanwhile
+from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
 from headrace_services.control.stored import Shelf, Stored
 from headrace_telemetry.clock import timestamp
 
@@ -53,7 +53,11 @@ class Catalog:
         self._ids = ids
 
     async def get(self, call: Call) -> Answer:
-        return Answer(body=await self.known(_name(call)))
+        name = _name(call)
+        if self._is_builtin(name):
+            return Answer(body=await self.known(name))
+        stored = await self._stored(name)
+        return Answer(body=self._body(stored.value), headers=stored.etag)
 
     async def list_all(self, call: Call) -> Answer:
         """By name; those that are always there come first."""
@@ -76,9 +80,7 @@ class Catalog:
         """Merge into what is there."""
         name = _name(call)
         self._require_free(name)
-        old = await self._specs.get(self._key(name))
-        if old is None:
-            raise self._missing(name)
+        old = await self._stored(name)
         return await self._write(call, name, old, merged(old.value.arm, call.body))
 
     async def delete(self, call: Call) -> Answer:
@@ -96,16 +98,23 @@ class Catalog:
 
     async def known(self, name: str) -> dict[str, Any]:
         """The resource. Raises NotFound."""
-        if name.lower() in self._noun.builtin:
+        if self._is_builtin(name):
             return self._builtin(name.lower())
+        return self._body((await self._stored(name)).value)
+
+    async def _stored(self, name: str) -> Stored[Spec]:
         stored = await self._specs.get(self._key(name))
         if stored is None:
             raise self._missing(name)
-        return self._body(stored.value)
+        return stored
+
+    def _is_builtin(self, name: str) -> bool:
+        return name.lower() in self._noun.builtin
 
     async def _write(
         self, call: Call, name: str, old: Stored[Spec] | None, body: Mapping[str, Any]
     ) -> Answer:
+        require_match(call, old)
         kept: dict[str, Any] = {"properties": self._noun.check(object_at(body, "properties"))}
         if self._noun.is_tracked:
             kept |= {key: body[key] for key in TRACKED if isinstance(body.get(key), dict | str)}
@@ -125,7 +134,7 @@ class Catalog:
         return Answer(body=self._body(spec), status=200 if old else 201)
 
     def _require_free(self, name: str) -> None:
-        if name.lower() in self._noun.builtin:
+        if self._is_builtin(name):
             raise Conflict(
                 f"{self._noun.one} {name!r} belongs to the installation: it cannot be changed",
                 target=name,

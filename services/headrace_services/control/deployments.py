@@ -38,6 +38,7 @@ from headrace_services.control.resource_writes import (
     ResourceWrites,
     is_create_only,
     observed,
+    require_match,
 )
 from headrace_services.control.stored import Stored
 from headrace_services.control.traffic_rules import require_no_traffic
@@ -76,7 +77,7 @@ class Deployments:
         endpoint = await self.endpoints.known(call)
         stored = await self._known(endpoint.value, call)
         body = await self._shown(endpoint.value, stored.value)
-        return Answer(body=body, headers={"ETag": f'"{stored.revision}"'})
+        return Answer(body=body, headers=stored.etag)
 
     async def known(self, call: Call) -> tuple[Spec, Stored[Spec]]:
         """The endpoint and the deployment that a path names. Raises NotFound."""
@@ -175,6 +176,7 @@ class Deployments:
         old: Stored[Spec] | None,
         given: dict[str, Any],
     ) -> Answer:
+        require_match(call, old)
         _require_alive(endpoint.value, old.value if old else None)
         typed = self._validated(call, given)
         if old is None:

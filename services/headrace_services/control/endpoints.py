@@ -39,6 +39,7 @@ from headrace_services.control.resource_writes import (
     ResourceWrites,
     is_create_only,
     observed,
+    require_match,
 )
 from headrace_services.control.stored import Stored
 from headrace_telemetry.clock import timestamp
@@ -71,7 +72,7 @@ class Endpoints:
 
     async def get(self, call: Call) -> Answer:
         stored = await self.known(call)
-        return Answer(body=await self._shown(stored.value), headers=_etag(stored))
+        return Answer(body=await self._shown(stored.value), headers=stored.etag)
 
     async def list_all(self, call: Call) -> Answer:
         statuses = {
@@ -179,7 +180,7 @@ class Endpoints:
 
     async def _write(self, call: Call, old: Stored[Spec] | None, given: dict[str, Any]) -> Answer:
         name = call.path["endpoint"]
-        _require_match(call, old)
+        require_match(call, old)
         if old is not None and old.value.deleting:
             raise Conflict(f"endpoint {name!r} is being deleted", target=name)
         has = old.value.deployments if old else ()
@@ -191,7 +192,7 @@ class Endpoints:
         status = await self.writes.state(old.value, endpoint_status_key(name.lower()))
         failed = status.provisioning_state is ProvisioningState.FAILED
         if wanted == old.value.arm and not failed:
-            return Answer(body=self.body(old.value, status), headers=_etag(old))
+            return Answer(body=self.body(old.value, status), headers=old.etag)
         if is_create_only(call) and not failed:
             raise AlreadyExists(identity)
         spec = replace(old.value, arm=wanted, modified_at=timestamp())
@@ -272,18 +273,3 @@ class Endpoints:
 
 def _auth_mode(spec: Spec) -> str:
     return str(spec.arm["properties"].get("authMode", "Key")).lower()
-
-
-def _etag(stored: Stored[Spec]) -> dict[str, str]:
-    return {"ETag": f'"{stored.revision}"'}
-
-
-def _require_match(call: Call, old: Stored[Spec] | None) -> None:
-    """Raises Conflict when `If-Match` names a revision that is not the present one."""
-    wanted = call.headers.get("If-Match", "").strip().strip('"')
-    if wanted and wanted != "*" and (old is None or wanted != str(old.revision)):
-        raise Conflict(
-            f"the endpoint is no longer at revision {wanted!r}",
-            hint="read it again and repeat the change",
-            target=call.path["endpoint"],
-        )

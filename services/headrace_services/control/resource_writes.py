@@ -33,8 +33,8 @@ class ChangedMeanwhile(Conflict):
 
     def __init__(self, resource: str) -> None:
         super().__init__(
-            f"{resource} was changed by somebody else at the same moment; nothing was stored",
-            hint="read it again and repeat the change",
+            f"{resource} was changed by somebody else since it was read; nothing was stored",
+            hint="read it again and repeat the change: the same command does both",
             target=resource,
         )
 
@@ -141,6 +141,13 @@ def observed(spec: Spec, status: Status | None) -> Status:
     if spec.deleting and status.provisioning_state is not ProvisioningState.FAILED:
         return replace(status, provisioning_state=ProvisioningState.DELETING)
     return status
+
+
+def require_match(call: Call, old: Stored[Spec] | None) -> None:
+    """Raises ChangedMeanwhile when `If-Match` names a revision that is not the present one."""
+    wanted = call.headers.get("If-Match", "").strip().strip('"')
+    if wanted and (old is None or wanted not in ("*", str(old.revision))):
+        raise ChangedMeanwhile(call.target)
 
 
 def is_create_only(call: Call) -> bool:

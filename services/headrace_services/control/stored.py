@@ -29,6 +29,11 @@ class Stored(Generic[R]):
     value: R
     revision: int
 
+    @property
+    def etag(self) -> dict[str, str]:
+        """The header by which a later write may say what it has read (RFC 9110 13.1.1)."""
+        return {"ETag": f'"{self.revision}"'}
+
 
 class Shelf(Generic[R]):
     """All records of one type in one bucket."""
