@@ -83,6 +83,8 @@ def own(
     seconds: float,
     rate: float = 0.0,
     bodies: tuple[str, ...] = (),
+    due_s: tuple[float, ...] = (),
+    begins_at: float = 0.0,
 ) -> Outcome:
     """Run bench.load in its own process."""
     parts = urlsplit(target.url)
@@ -96,6 +98,8 @@ def own(
         seconds=seconds,
         rate=rate,
         bodies=bodies,
+        due_s=due_s,
+        begins_at=begins_at,
     )
     done = subprocess.run(
         [sys.executable, "-m", OWN],

@@ -35,6 +35,9 @@ class Headrace(Server):
     def __init__(self, instances: int = 1) -> None:
         super().__init__()
         self._instances = instances
+        self._environment: dict[str, str] = {}
+        """Variables of the deployment beside those of every one."""
+        self._max_concurrent = MAX_CONCURRENT
         self._home = Path(tempfile.gettempdir(), self._mark)
 
     def prepare(self) -> None:
@@ -48,7 +51,7 @@ class Headrace(Server):
         return (str(self._home),)
 
     def start(self, workload: Workload) -> Target:
-        self._home.mkdir(mode=0o700)
+        self._home.mkdir(mode=0o700, exist_ok=True)
         begun = time.perf_counter()
         self._run("up", "--detach", *(word for port in _PORTS for word in (port, "0")))
         up_s = time.perf_counter() - begun
@@ -90,9 +93,12 @@ class Headrace(Server):
             "code_configuration": {"code": "code", "scoring_script": workload.script},
             "instance_type": "Standard_DS3_v2",
             "instance_count": self._instances,
-            "environment_variables": {"BENCH_WORKLOAD": workload.name, "WORKER_COUNT": "1"},
+            "environment_variables": {"BENCH_WORKLOAD": workload.name, "WORKER_COUNT": "1"}
+            | self._environment,
             "request_settings": {
-                "max_concurrent_requests_per_instance": max(MAX_CONCURRENT, workload.capacity),
+                "max_concurrent_requests_per_instance": max(
+                    self._max_concurrent, workload.capacity
+                ),
                 "request_timeout_ms": 60_000,
                 "max_queue_wait_ms": 30_000,
             },

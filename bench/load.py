@@ -43,6 +43,10 @@ class Plan:
     seed: int = 0
     bodies: tuple[str, ...] = ()
     """Open loop: the body of each request in turn, instead of `body`."""
+    due_s: tuple[float, ...] = ()
+    """Open loop: when each request is due, instead of at `rate`."""
+    begins_at: float = 0.0
+    """Open loop: Unix time of zero, so that several generators begin as one; 0 is at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +57,8 @@ class Outcome:
     errors: int = 0
     seconds: float = 0.0
     first_error: str = ""
+    refused: int = 0
+    """Answers 429, which are errors too."""
 
 
 class Connection(asyncio.Protocol):
@@ -110,6 +116,7 @@ class Freed:
     def done(self, connection: Connection, due: float, error: str) -> None:
         if error:
             self.outcome.errors += 1
+            self.outcome.refused += error.startswith("HTTP/1.1 429")
             self.outcome.first_error = self.outcome.first_error or error
         else:
             self.outcome.latencies_s.append(time.perf_counter() - due)
@@ -147,12 +154,13 @@ class OpenLoop(Freed):
     """Poisson arrivals at a rate, whatever the server does."""
 
     async def run(self) -> Outcome:
-        due_s = arrivals(self.plan.rate, self.plan.seconds, self.plan.seed)
+        due_s = self.plan.due_s or arrivals(self.plan.rate, self.plan.seconds, self.plan.seed)
+        rate = len(due_s) / self.plan.seconds
         self._free: deque[Connection] = deque()
         self._waiting: deque[tuple[bytes, float]] = deque()
-        await self.connect(min(MAX_OPEN_CONNECTIONS, max(16, int(self.plan.rate / 4))))
+        await self.connect(min(MAX_OPEN_CONNECTIONS, max(16, int(rate / 4))))
         self._free.extend(self.all)
-        begun = time.perf_counter()
+        begun = time.perf_counter() + max(0.0, self.plan.begins_at - time.time())
         for number, offset in enumerate(due_s):
             delay = begun + offset - time.perf_counter()
             if delay > 0:
@@ -219,8 +227,8 @@ def _is_whole(answer: bytearray) -> bool:
 
 async def _main() -> None:
     raw = json.loads(sys.stdin.read())
-    plan = Plan(**(raw | {"bodies": tuple(raw.get("bodies", ()))}))
-    loop = OpenLoop(plan) if plan.rate else ClosedLoop(plan)
+    plan = Plan(**(raw | {name: tuple(raw.get(name, ())) for name in ("bodies", "due_s")}))
+    loop = OpenLoop(plan) if plan.rate or plan.due_s else ClosedLoop(plan)
     json.dump(asdict(await loop.run()), sys.stdout)
 
 

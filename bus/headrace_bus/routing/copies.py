@@ -10,7 +10,8 @@ from typing import Protocol
 from headrace_bus.routing.call import Call, Deliver, Incoming, Result
 from headrace_bus.routing.dispatch import Dispatch
 from headrace_bus.routing.edge import new_request_id
-from headrace_bus.routing.hedge import Hedge
+from headrace_bus.routing.hedge import Declined, Hedge
+from headrace_bus.routing.metrics import HedgeEvent, LaneMetrics
 from headrace_bus.routing.outcome import Refusal
 
 
@@ -18,6 +19,7 @@ class Owner(Protocol):
     """What copies need of their lane."""
 
     dispatch: Dispatch
+    metrics: LaneMetrics
 
     def copy(self, incoming: Incoming, deliver: Deliver) -> Call: ...
     def send(self, call: Call) -> None: ...
@@ -34,8 +36,6 @@ class Copies:
         self._copies: dict[str, Call] = {}
         """By the id of the request they double."""
         self._loop = asyncio.get_running_loop()
-        self.sent = 0
-        self.won = 0
 
     def watched(self, deliver: Deliver) -> Deliver:
         """The same receiver, behind which the copy ends with its request."""
@@ -47,32 +47,36 @@ class Copies:
         return first
 
     def started(self, call: Call) -> None:
-        """The request was sent: look again after the p95."""
+        """The request was sent: look again after the p95. Neither copies nor retries count."""
+        if call.attempt > 1:
+            return
         self._hedge.budget.executed(call.sent)
         after_s = self._hedge.times.value_s
-        if call.attempt == 1 and after_s is not None:
+        if after_s is not None:
             self._loop.call_later(after_s, self._late, call)
 
-    def answered(self, took_s: float) -> None:
-        self._hedge.times.add(took_s)
+    def answered(self, call: Call, took_s: float) -> None:
+        """The model answered a request, or a copy, `took_s` after it was sent."""
+        if call.attempt == 1 and not call.abandoned:
+            self._hedge.times.add(took_s)
 
     def drop(self, call: Call) -> None:
         """The request has its end: its copy is not wanted any more."""
         copy = self._copies.pop(call.request_id, None)
         if copy is not None:
-            self._owner.stop(copy)
+            self._cancel(copy)
 
     def _late(self, call: Call) -> None:
         instance, dispatch = call.instance, self._owner.dispatch
         if call.done or call.abandoned or call.streaming or call.attempt > 1:
             return
-        if instance is None or dispatch.queue or call.request_id in self._copies:
+        if instance is None or call.request_id in self._copies:
             return
-        other = dispatch.another(instance)
-        usable = [one for one in dispatch.instances.values() if one.usable]
-        used = sum(len(one.open) + one.others for one in usable)
-        now, slots = self._clock(), sum(one.slots for one in usable)
-        if other is None or not self._hedge.copies(now=now, used=used, slots=slots):
+        now = self._clock()
+        other = self._hedge.choose(dispatch, instance, now)
+        if isinstance(other, Declined):
+            if other is Declined.BUDGET:
+                self._owner.metrics.hedged(HedgeEvent.REFUSED)
             return
         doubled = call.incoming._replace(request_id=new_request_id())
         copy = self._owner.copy(doubled, partial(self._answer, call))
@@ -81,13 +85,26 @@ class Copies:
         copy.attempt = 2
         self._copies[call.request_id] = copy
         dispatch.bind(copy, other, now)
-        self.sent += 1
+        self._owner.metrics.hedged(HedgeEvent.SENT)
         self._owner.send(copy)
 
     def _answer(self, call: Call, copy: Call, result: Result) -> None:
         if isinstance(result, Refusal) or call.done or call.streaming:
             return  # the request itself goes on, or was faster
-        self.won += 1
+        self._owner.metrics.hedged(HedgeEvent.WON)
         self._copies.pop(call.request_id, None)
+        self._overtaken(call)
         call.resolve(result)
-        self._owner.stop(call)
+        self._cancel(call)
+
+    def _overtaken(self, call: Call) -> None:
+        """Its own time will never be known, but that it is long, and where."""
+        if call.instance is not None:
+            took_s = self._clock() - call.sent
+            self._hedge.times.add(took_s)
+            self._owner.dispatch.measured(call.instance.iid, took_s)
+
+    def _cancel(self, loser: Call) -> None:
+        if loser.instance is not None:
+            self._owner.metrics.hedged(HedgeEvent.CANCELLED)
+        self._owner.stop(loser)

@@ -154,7 +154,7 @@ class Lane:
             took_s = monotonic() - call.sent
             self.dispatch.measured(known.iid, took_s)
             if self._copies is not None:
-                self._copies.answered(took_s)
+                self._copies.answered(call, took_s)
             self._finish(call, answer, answer.free)
         elif answer.kind in _STREAM:
             self._chunk(call, answer)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from headrace_telemetry.metrics import Registry
 
 _LABELS = ("endpoint", "deployment", "lane")
 ONLINE = "online"
+
+
+class HedgeEvent(StrEnum):
+    """What `headrace_hedges_total` counts, by its label `event`."""
+
+    SENT = "sent"
+    WON = "won"  # the copy's answer was the first
+    CANCELLED = "cancelled"  # the loser, copy or request, was told to stop
+    REFUSED = "refused"  # a copy was due and the budget had no room for it
 
 
 class GatewayMetrics:
@@ -31,6 +42,11 @@ class GatewayMetrics:
         )
         self.mirror_dropped = registry.counter(
             "headrace_mirror_dropped_total", "Copies dropped: the shadow was behind.", _LABELS
+        )
+        self.hedges = registry.counter(
+            "headrace_hedges_total",
+            "Second copies of requests that took long (headrace.hedge), by event.",
+            (*_LABELS, "event"),
         )
         self._terms = registry.counter(
             "headrace_conservation_total",
@@ -78,8 +94,13 @@ class LaneMetrics:
     def retried(self, reason: str) -> None:
         self._metrics.retries.labels(*self._labels, reason).inc()
 
+    def hedged(self, event: HedgeEvent) -> None:
+        self._metrics.hedges.labels(*self._labels, event.value).inc()
+
     def remove(self) -> None:
         """Forget the deployment."""
+        for event in HedgeEvent:
+            self._metrics.hedges.remove(*self._labels, event.value)
         for family in (self._metrics.queue_s, self._metrics.run_s):
             family.remove(*self._labels)
         for counts in (self._metrics.mirror_sent, self._metrics.mirror_dropped):

@@ -31,6 +31,8 @@ class Job(NamedTuple):
 
     arrives_s: float
     service_s: float
+    again_s: float | None = None
+    """What a second copy of it takes; None: as long as the first."""
 
 
 @dataclass(slots=True)
@@ -79,6 +81,34 @@ def lognormal_load(
     for _ in range(requests):
         now += rng.expovariate(load * servers / mean_s)
         jobs.append(Job(now, rng.lognormvariate(mu, sigma)))
+    return jobs
+
+
+def stalling_load(
+    seed: int,
+    *,
+    requests: int,
+    servers: int,
+    load: float,
+    mean_s: float,
+    share: float,
+    stall_s: float,
+) -> list[Job]:
+    """Poisson arrivals, lognormal service (sigma 0.3), and in `share` of the runs a stall.
+
+    A stall is the run's and not the request's, as a page fault or a neighbour's work is: a second
+    copy draws anew. `load` counts the stalls.
+    """
+    rng = random.Random(seed)
+    mu, rate = log(mean_s) - 0.3**2 / 2, load * servers / (mean_s + share * stall_s)
+
+    def draw() -> float:
+        return rng.lognormvariate(mu, 0.3) + (stall_s if rng.random() < share else 0.0)
+
+    now, jobs = 0.0, []
+    for _ in range(requests):
+        now += rng.expovariate(rate)
+        jobs.append(Job(now, draw(), draw()))
     return jobs
 
 
