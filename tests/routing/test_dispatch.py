@@ -22,6 +22,7 @@ from headrace_bus.routing.simulation import (
     simulate_dispatch,
     two_choices,
 )
+from headrace_bus.routing.slow import MIN_SAMPLES
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 
@@ -196,6 +197,40 @@ def test_a_request_whose_instance_is_back_later_than_the_ingress_may_wait_for_it
     assert dispatch.overdue(1.7 + AMNESTY_S) == []
     dispatch.beat(beat("one"), 2.0)
     assert dispatch.next(2.0) is not None
+
+
+def hurried(name: str, deadline: float) -> Ticket:
+    return Ticket(name, arrived=0.0, queue_deadline=10.0, deadline=deadline, run_timeout_s=1.0)
+
+
+def test_who_cannot_be_done_in_time_lets_those_behind_go_first_and_is_told_so() -> None:
+    """serving_semantics.md 4.6: no work is begun whose caller will be gone at its end."""
+    dispatch = dispatch_with(one=1)
+    running = ticket("runs")
+    dispatch.submit(running, 0.0)
+    near, far, patient = hurried("near", 0.3), hurried("far", 0.5), ticket("patient")
+    for one in (near, patient, far):
+        dispatch.submit(one, 0.0)
+    for _ in range(MIN_SAMPLES):
+        dispatch.measured("one", 0.1)
+    dispatch.answered(running, 1)
+
+    assert dispatch.next(0.25) is patient  # waits by the deployment's limits, which hold for it
+    dispatch.answered(patient, 1)
+    assert dispatch.overdue(0.25) == [(near, Overdue.DEADLINE)]
+    assert dispatch.next(0.25) is far
+    assert dispatch.next(0.25) is None
+    assert list(dispatch.queue) == [near]
+
+
+def test_a_hurried_request_starts_while_nobody_knows_how_long_it_takes() -> None:
+    dispatch = dispatch_with(one=1)
+    running, near = ticket("runs"), hurried("near", 0.3)
+    dispatch.submit(running, 0.0)
+    dispatch.submit(near, 0.0)
+    dispatch.answered(running, 1)
+
+    assert dispatch.next(0.299) is near
 
 
 def test_a_waiting_request_learns_whether_anybody_was_ready() -> None:

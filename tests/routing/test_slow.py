@@ -15,10 +15,16 @@ from routing.test_dispatch import beat, ticket
 INSTANCES = 8
 
 
-def run(seed: int, ingresses: int, slowed: float) -> Outcome:
+def run(seed: int, ingresses: int, slowed: float, after: int = 0) -> Outcome:
+    """6,000 requests; one instance is slowed from the `after`-th on."""
     load = lognormal_load(seed, requests=6000, servers=INSTANCES, load=0.5, mean_s=0.02)
     return simulate_dispatch(
-        load, ingresses=ingresses, instances=INSTANCES, seed=seed, slowed=slowed
+        load,
+        ingresses=ingresses,
+        instances=INSTANCES,
+        seed=seed,
+        slowed=slowed,
+        slowed_from_s=load[after].arrives_s,
     )
 
 
@@ -28,6 +34,18 @@ def test_one_instance_of_eight_slowed_ten_times_hardly_shows() -> None:
         healthy, ill = run(seed, ingresses, 1.0), run(seed, ingresses, 10.0)
         assert len(ill.latency_s) == 6000
         assert ill.quantile(0.99) <= 1.5 * healthy.quantile(0.99)
+
+
+def test_one_that_becomes_slow_is_found_within_a_few_requests() -> None:
+    """The last 2,000 hold all that it took to find it, and two ingresses find it each."""
+    worse = [_tail(run(seed, 2, 10.0, after=4000)) / _tail(run(seed, 2, 1.0)) for seed in range(6)]
+    assert sum(worse) / len(worse) <= 1.3
+
+
+def _tail(outcome: Outcome) -> float:
+    """p99 of the last third."""
+    ordered = sorted(outcome.latency_s[4000:])
+    return ordered[int(0.99 * len(ordered))]
 
 
 def test_without_the_watch_it_would_show() -> None:

@@ -18,7 +18,7 @@ from math import inf
 from typing import Final
 
 from headrace_bus.routing.liveness import AMNESTY_S
-from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, takes
+from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, needs_s, takes
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
 
 SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
@@ -31,7 +31,7 @@ class Overdue(StrEnum):
     QUEUE = "queue"  # waited past max_queue_wait (or wake_timeout) with instances there
     NOT_READY = "not_ready"  # the same, and no instance is ready
     RUN = "run"  # `run` past request_timeout
-    DEADLINE = "deadline"  # the caller's own deadline passed in the queue
+    DEADLINE = "deadline"  # the caller's own deadline passed in the queue, or is too near
 
 
 class Ticket:
@@ -70,6 +70,11 @@ class Ticket:
         self.run_deadline = inf
         self.abandoned = False
         """Nobody waits for the answer; the slot stays taken until it comes."""
+
+    @property
+    def hurried(self) -> bool:
+        """Whether its caller waits for less than the deployment's own limits allow."""
+        return self.deadline < self.queue_deadline + self.run_timeout_s
 
 
 class Instance:
@@ -138,6 +143,8 @@ class Dispatch:
         self._wanted = 0
         self._bound = 0
         self._slow = 0
+        self._pace: Pace | None = None
+        """Of all instances, measured once a request waits that is `hurried`."""
 
     @property
     def pending(self) -> int:
@@ -162,16 +169,24 @@ class Dispatch:
                 self._bind(ticket, instance, now)
                 return instance
         self.queue.append(ticket)
+        if self._pace is None and ticket.hurried:
+            self._pace = Pace()
         return None
 
     def next(self, now: float) -> Ticket | None:
-        """Bind the head of the queue; None when it is empty or no instance has room."""
+        """Bind the first of the queue that can be done in time; None without one, or room."""
         if not self.queue:
             return None
         instance = self._least_loaded()
         if instance is None:
             return None
-        ticket = self.queue.popleft()
+        ticket = self.queue[0]
+        if self._pace is not None and self._too_late(ticket, now):
+            in_time = (one for one in self.queue if not self._too_late(one, now))
+            if (first := next(in_time, None)) is None:
+                return None
+            ticket = first
+        self.queue.remove(ticket)  # looks from the head on
         self._bind(ticket, instance, now)
         return ticket
 
@@ -204,6 +219,8 @@ class Dispatch:
 
     def measured(self, iid: str, took_s: float) -> None:
         """A request came back from the instance `took_s` after it was sent."""
+        if self._pace is not None:
+            self._pace.add(took_s)
         instance = self.instances.get(iid)
         if instance is None or len(self.instances) == 1:
             return
@@ -338,7 +355,7 @@ class Dispatch:
         for ticket in self.queue:
             if not paused and now >= ticket.queue_deadline:
                 late.append((ticket, waited))
-            elif now >= ticket.deadline:
+            elif now >= ticket.deadline or (not paused and self._too_late(ticket, now)):
                 late.append((ticket, Overdue.DEADLINE))
         return late
 
@@ -383,6 +400,15 @@ class Dispatch:
                 if self._rng.random() * ties < 1:
                     best = instance
         return best
+
+    def _too_late(self, ticket: Ticket, now: float) -> bool:
+        """Whether its caller will be gone before an instance could be done with it.
+
+        In an overload the head of the queue is always about to expire: to start it is to work for
+        nobody, while those behind it could still be served (serving_semantics.md 4.6).
+        """
+        left_s = ticket.deadline - now
+        return self._pace is not None and ticket.hurried and left_s < needs_s(self._pace)
 
     def _worth_it(self, slow: Instance) -> bool:
         """Whether a slow instance gets the next request."""

@@ -136,10 +136,11 @@ class DispatchSimulation:
         latency_s: float,
         seed: int,
         slowed: float = 1.0,
+        slowed_from_s: float = 0.0,
     ) -> None:
         self.outcome = Outcome()
         self._latency_s = latency_s
-        self._slowed = slowed
+        self._slowed, self._slowed_from_s = slowed, slowed_from_s
         self._rng = random.Random(seed)
         self._ingresses = {
             f"i{n}": _Ingress(f"i{n}", self._rng.randrange(2**32)) for n in range(ingresses)
@@ -202,7 +203,7 @@ class DispatchSimulation:
             self._grants(instance, admission.grants(now), now)
             if isinstance(verdict, Admitted):
                 service = self._jobs[ticket.request_id].service_s
-                if instance.name == "s0":
+                if instance.name == "s0" and now >= self._slowed_from_s:
                     service *= self._slowed
                 self._at(now + service, self._finish(instance, ingress, ticket))
             else:
@@ -296,8 +297,12 @@ def simulate_dispatch(
     latency_s: float = LATENCY_S,
     seed: int = 0,
     slowed: float = 1.0,
+    slowed_from_s: float = 0.0,
 ) -> Outcome:
-    """Run a load through our dispatch and admission; one instance takes `slowed` times as long."""
+    """Run a load through our dispatch and admission.
+
+    One instance takes `slowed` times as long from a time on.
+    """
     simulation = DispatchSimulation(
         ingresses=ingresses,
         instances=instances,
@@ -305,6 +310,7 @@ def simulate_dispatch(
         latency_s=latency_s,
         seed=seed,
         slowed=slowed,
+        slowed_from_s=slowed_from_s,
     )
     return simulation.run(jobs)
 

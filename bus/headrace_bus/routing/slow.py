@@ -12,15 +12,16 @@ from math import exp, log, sqrt
 from statistics import median_low
 from typing import Final
 
-WEIGHT: Final = 0.1  # of the newest sample in an instance's mean
+WEIGHT: Final = 0.15  # of the newest sample in an instance's mean
 PROBE_WEIGHT: Final = 0.5  # the same while it is slow: few samples come, and they are news
 MIN_SAMPLES: Final = 8  # before an instance is judged, or others by it
 JUDGE_EACH: Final = 4  # samples of an instance to one look at the others
 SLOW_FACTOR: Final = 3.0  # times slower than the median of the others
 WELL_FACTOR: Final = 2.0  # at most so much slower, and it counts as the others again
 SLOW_BY_S: Final = 0.005  # a smaller difference is not worth an idle instance
-DEVIATIONS: Final = 4.0  # of the mean's own error, so that a heavy tail is no verdict
+DEVIATIONS: Final = 4.0  # of a mean's own error, so that a heavy tail is no verdict
 PROBE_EACH: Final = 400  # requests of the deployment to one probe
+MOST_NEEDED: Final = 1.5  # of the median: what a request needs at most, however times spread
 SHORTEST_S: Final = 1e-6
 _ERROR: Final = sqrt(WEIGHT / (2 - WEIGHT))  # of a mean with this weight, in deviations of samples
 
@@ -53,16 +54,31 @@ class Pace:
         self.variance += min(weight, WEIGHT) * (off * off - self.variance)
 
 
+def needs_s(all_of_them: Pace) -> float:
+    """Seconds a request should have left when it starts; 0 while too few were seen.
+
+    The median, and two deviations for models that always take as long.
+    """
+    if all_of_them.samples < MIN_SAMPLES:
+        return 0.0
+    return all_of_them.seconds * min(exp(2 * sqrt(all_of_them.variance)), MOST_NEEDED)
+
+
 def is_slow(one: Pace, others: Iterable[Pace]) -> bool:
-    """Whether the instance is slow now: by the median of the others that were seen enough."""
-    means = [other.mean for other in others if other.samples >= MIN_SAMPLES]
-    if one.samples < MIN_SAMPLES or not means:
+    """Whether the instance is slow now: by the median of the others that were seen enough.
+
+    Times spread as those of the others do: its own deviation grows as it becomes slow, and would
+    put the verdict off.
+    """
+    seen = [other for other in others if other.samples >= MIN_SAMPLES]
+    if one.samples < MIN_SAMPLES or not seen:
         return False
-    usual = median_low(means)
+    usual = median_low([other.mean for other in seen])
     factor = WELL_FACTOR if one.slow else SLOW_FACTOR
     margin = log(factor)
     if not one.slow:
-        margin = max(margin, DEVIATIONS * _ERROR * sqrt(one.variance))
+        spread = sqrt(median_low([other.variance for other in seen]))
+        margin = max(margin, DEVIATIONS * _ERROR * spread)
     return one.mean - usual > margin and exp(one.mean) - exp(usual) > SLOW_BY_S
 
 

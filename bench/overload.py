@@ -1,0 +1,153 @@
+"""An open loop at twice the capacity: what is still served, for whom, and in how much memory.
+
+python -m bench.overload --seconds 10
+
+2 instances of 4 workers, 20 ms of service, so 400 a second. `limits`: as many may wait and run as
+the deployment's limit says, surplus is a 429. `deadlines`: the limit is far, and each client gives
+up after 300 ms (x-request-timeout-ms), so that only who is started in time is worth starting. The
+peak is the best goodput of closed loops on the same platform. Work on the expired is what the model
+itself wrote down, less what got a 200.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from bench import generator
+from bench.fleet import say
+from bench.headrace_server import Headrace
+from bench.workloads import Workload
+
+INSTANCES: Final = 2
+WORKERS: Final = 4
+SERVICE_S: Final = 0.02
+CAPACITY: Final = INSTANCES * WORKERS / SERVICE_S
+PATIENCE_MS: Final = 300
+CLIENTS: Final = (8, 10, 12, 16)
+MODES: Final = {"limits": WORKERS, "deadlines": 64}
+"""max_concurrent of the deployment."""
+SAMPLE_S: Final = 0.5
+ROLES: Final = {"ingress": "run ingress", "scorer": "headrace_scorer", "nats": "nats-server"}
+
+
+class Busy(Headrace):
+    """A deployment whose runs are counted."""
+
+    def __init__(self, max_concurrent: int) -> None:
+        super().__init__(INSTANCES)
+        self._max_concurrent = max_concurrent
+        self._runs = self._home / "runs"
+        self._environment = {
+            "WORKER_COUNT": str(WORKERS),
+            "BENCH_RUNS": str(self._runs),
+            "BENCH_SLOWED": str(self._home / "slowed"),
+        }
+
+    def serve(self) -> generator.Target:
+        self._runs.mkdir(mode=0o700, parents=True)
+        (self._home / "slowed").touch()
+        body = json.dumps({"sleep_s": SERVICE_S}).encode()
+        return self.start(Workload(name="overload", body=body, script="score_tails.py"))
+
+    def busy_s(self) -> float:
+        """Seconds inside `run` so far, of all workers."""
+        return sum(map(float, (self._runs / "log").read_text().split()))
+
+    def memory(self) -> dict[str, int]:
+        """Resident bytes by role; the largest of several processes."""
+        found: dict[str, int] = {}
+        for process in self.processes():
+            words = " ".join(process.cmdline())
+            for role, mark in ROLES.items():
+                if mark in words:
+                    found[role] = max(found.get(role, 0), process.memory_info().rss)
+        return found
+
+
+@dataclass(slots=True)
+class Memory:
+    """Resident bytes by role, sampled while something runs."""
+
+    samples: list[dict[str, int]] = field(default_factory=list)
+
+    def growth_mb(self) -> dict[str, float]:
+        """From the first sample to the largest, by role."""
+        first = self.samples[0]
+        return {
+            role: round(max(s.get(role, 0) - first[role] for s in self.samples) / 2**20, 1)
+            for role in first
+        }
+
+
+@contextmanager
+def watched(server: Busy) -> Iterator[Memory]:
+    """Sample memory in a thread of its own."""
+    memory, stop = Memory([server.memory()]), threading.Event()
+
+    def look() -> None:
+        while not stop.wait(SAMPLE_S):
+            memory.samples.append(server.memory())
+
+    thread = threading.Thread(target=look, name="memory")
+    thread.start()
+    try:
+        yield memory
+    finally:
+        stop.set()
+        thread.join()
+
+
+def measure(mode: str, seconds: float) -> dict[str, Any]:
+    """Rates a second, shares, and growth in MB of one mode of MODES."""
+    server = Busy(MODES[mode])
+    try:
+        target = server.serve()
+        if mode == "deadlines":
+            patience = {"x-request-timeout-ms": str(PATIENCE_MS)}
+            target = replace(target, headers=target.headers | patience)
+        generator.closed(target, CLIENTS[-1], 1.0)
+        peak = max(generator.closed(target, clients, seconds / 4).rate for clients in CLIENTS)
+        generator.open_loop(target, 2 * CAPACITY, 2.0)  # connections and queues are there
+        before = server.busy_s()
+        with watched(server) as memory:
+            seen = generator.open_loop(target, 2 * CAPACITY, seconds)
+        busy_s = server.busy_s() - before
+    finally:
+        server.stop()
+    good = len(seen.latencies_s)
+    return {
+        "mode": mode,
+        "peak": peak,
+        "goodput": good / seconds,
+        "share_of_peak": good / seconds / peak,
+        "refused_429": seen.refused,
+        "other_errors": seen.errors - seen.refused,
+        "runs_s": busy_s,
+        "expired_share": max(0.0, 1 - good * SERVICE_S / busy_s),
+        "growth_mb": memory.growth_mb(),
+        "rss_mb": {role: round(rss / 2**20) for role, rss in memory.samples[0].items()},
+        "first_error": seen.first_error.splitlines()[0] if seen.first_error else "",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of overload")
+    parser.add_argument("--mode", action="append", choices=sorted(MODES))
+    asked = parser.parse_args()
+    for mode in asked.mode or MODES:
+        say(mode)
+        json.dump(measure(mode, asked.seconds), sys.stdout)
+        sys.stdout.write("\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
