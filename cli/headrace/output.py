@@ -145,7 +145,9 @@ def _at(row: dict[str, Any], path: str) -> Any:
 
 
 def _title(name: str) -> str:
-    return name.rpartition(".")[2].replace("_", " ").capitalize()
+    """As az has it: the first letter is a capital, those inside a name stay."""
+    words = name.rpartition(".")[2].replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _cell(value: Any) -> str:

@@ -56,6 +56,12 @@ def test_a_table_shows_the_columns_that_hold_something() -> None:
     ]
 
 
+def test_titles_keep_the_capitals_inside_a_name_as_az_does() -> None:
+    rows = [{"name": "own", "containerName": "c", "isDefault": False, "latest_version": "1"}]
+    titles = output.render(rows, "table").splitlines()[0]
+    assert titles.split("  ") == ["Name", "ContainerName", "IsDefault", "Latest version"]
+
+
 @pytest.mark.parametrize(
     ("format", "quiet", "out", "err"),
     [

@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from headrace_api.ids import PROVIDER
+from headrace_services.control import region
 from headrace_services.control.arm_call import Answer, Call, Handler, path_segments, read_object
 from headrace_services.control.arm_errors import arm_errors
 from headrace_services.control.arm_router import ARM_ROOTS, ArmRouter
@@ -19,6 +20,7 @@ from headrace_services.control.blob_wire import BlobWire
 from headrace_services.control.clients import Clients
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.deployments import Deployments
+from headrace_services.control.diagnosis import Diagnosis
 from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.issuers import Issuers
@@ -54,6 +56,7 @@ class Rooms:
     directory: Directory
     blobs: BlobWire
     conservation: Conservation
+    diagnosis: Diagnosis
 
 
 def build_api(
@@ -141,6 +144,9 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     add("GET", WORKSPACE, rooms.workspace.show)
     add("GET", f"{LOCATIONS}/mfeOperationsStatus/{{operation}}", rooms.operations.status)
     add("GET", f"{LOCATIONS}/mfeOperationResults/{{operation}}", rooms.operations.result)
+    add("GET", f"{LOCATIONS}/vmSizes", region.sizes)
+    add("GET", f"{LOCATIONS}/usages", region.usages)
+    add("POST", f"{WORKSPACE}/diagnose", rooms.diagnosis.diagnose)
     add_asset_routes(add, WORKSPACE, rooms.assets)
     _add_endpoints(add, rooms.endpoints)
     _add_deployments(add, rooms.deployments)

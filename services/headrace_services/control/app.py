@@ -39,6 +39,7 @@ from headrace_services.control.collector import Collector, collect_forever
 from headrace_services.control.conservation import Conservation
 from headrace_services.control.console import build_console
 from headrace_services.control.deployments import Deployments
+from headrace_services.control.diagnosis import Diagnosis
 from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
 from headrace_services.control.fleet_metrics import FleetMetrics, package_version
@@ -307,6 +308,7 @@ def _furnish(
         directory=Directory(ids=ids),
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
+        diagnosis=Diagnosis(blobs=stores.folder, live_ingresses=books.live_ingresses),
     )
     return rooms, _authenticator(settings, rooms, issuer)
 

@@ -59,6 +59,8 @@ def furnish(
 def add_asset_routes(add: Add, workspace: str, rooms: AssetRooms) -> None:
     """`workspace` is the template of the workspace's path."""
     add("PATCH", workspace, rooms.workspace.update)
+    add("POST", f"{workspace}/listKeys", rooms.workspace.list_keys)
+    add("POST", f"{workspace}/resyncKeys", rooms.workspace.resync_keys)
     add("POST", f"{workspace}/collectGarbage", rooms.collector.collect)
     add("POST", f"{workspace}/datastores/{{name}}/listSecrets", rooms.workspace.list_secrets)
     for kind, assets in rooms.assets.items():
@@ -69,6 +71,7 @@ def add_asset_routes(add: Add, workspace: str, rooms: AssetRooms) -> None:
     _add_catalog(add, f"{workspace}/schedules", rooms.schedules)
     _add_catalog(add, f"{workspace}/computes", rooms.computes)
     add("PATCH", f"{workspace}/computes/{{name}}", rooms.computes.patch)
+    add("POST", f"{workspace}/computes/{{name}}/listNodes", rooms.computes.list_nodes)
 
 
 def _add_catalog(add: Add, base: str, catalog: Catalog) -> None:

@@ -88,12 +88,23 @@ class Conservation:
         }
         return Answer(body=body)
 
+    async def live_ingresses(self) -> int:
+        """How many spoke within LIVE_S; where none did, one is waited for as long."""
+        if not self._live(monotonic()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAIT_S):
+                    await self._next_beat.wait()
+        return len(self._live(monotonic()))
+
+    def _live(self, now_s: float) -> set[str]:
+        return {one for one, (_, heard_s) in self._heard.items() if now_s - heard_s <= LIVE_S}
+
     async def _hear_all_anew(self) -> None:
         """Returns once each live ingress has spoken again, or after WAIT_S."""
         # A heartbeat that already lies at the server may be older than the call's last answer.
         await self._bus.flush()
         since_s = monotonic()
-        live = {one for one, (_, heard_s) in self._heard.items() if since_s - heard_s <= LIVE_S}
+        live = self._live(since_s)
         if since_s - self._listening_s <= LIVE_S:
             # Whoever is known may be alive: it had no time yet to say so.
             prefix = conservation_key(ONLINE) + "."

@@ -33,6 +33,13 @@ from headrace_telemetry.clock import timestamp
 
 CLOUD_NAME: Final = "headrace"
 WORDS: Final = ("description", "friendlyName")
+WORKSPACE_KEYS: Final = (
+    "userStorageKey",
+    "userStorageArmId",
+    "appInsightsInstrumentationKey",
+    "containerRegistryCredentials",
+    "notebookAccessKeys",
+)
 SAS_LIFETIME: Final = timedelta(hours=8)
 SAS_LIFETIME_MAX_H: Final = 24 * 7
 
@@ -119,6 +126,14 @@ class Workspace:
         secret_of = self.ids.workspace.child("datastores", call.path["name"])
         audit(call, "listSecrets", str(secret_of), 0)
         return Answer(body={"secretsType": "Sas", "sasToken": sas})
+
+    async def list_keys(self, call: Call) -> Answer:
+        """All null: no storage account, registry, notebook or insights stands behind."""
+        return Answer(body=dict.fromkeys(WORKSPACE_KEYS))
+
+    async def resync_keys(self, call: Call) -> Answer:
+        """Done at once: signatures are checked with the key they are made with."""
+        return Answer()
 
     async def _document(self) -> dict[str, Any]:
         base, workspace = self.ids.control_url, self.ids.workspace
