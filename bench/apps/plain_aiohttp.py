@@ -23,7 +23,7 @@ async def score(request):
 
 
 work.load()
-app = web.Application(client_max_size=16 << 20)
+app = web.Application(client_max_size=1 << 30)
 app.router.add_post("/score", score)
 uvloop.install()
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)

@@ -79,4 +79,5 @@ def heartbeat(
         cpu=vitals.cpu,
         memory_bytes=vitals.memory_bytes,
         reach=reach(),  # of our workers too: they are processes of ours
+        pulls=True,
     )

@@ -19,6 +19,7 @@ from headrace_api.errors import HeadraceError
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.errors import BusDisconnected, BusError
+from headrace_bus.routing.handed import Bodies
 from headrace_bus.wire import subjects
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceState
 from headrace_bus.wire.launch import AssetFile, Launch
@@ -62,7 +63,7 @@ class Instance:
         self._tasks = Tasks(f"instance {launch.iid}")
         self._steps = ConsoleFile(settings.folder / INITIALIZER_LOG)
         self._console = ConsoleFile(settings.folder / SERVER_LOG)
-        self._serving = Serving(launch, bus, epoch)
+        self._serving = Serving(launch, bus, epoch, Bodies.below(settings.home))
         self._serving.on_change = self._slots_changed
         self._workerless_since = monotonic()
         self._lonely = asyncio.Event()

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headrace_bus.wire.envelope import Request
+
+
+class Large(NamedTuple):
+    """An answer that comes in pieces though it is no stream, without its body."""
+
+    status: int
+    exec_us: int
+    head: bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,4 +33,5 @@ class Job:
     """Workers that died with it after it had started."""
     chunks: int = 0
     """Pieces of a streamed answer that have left."""
+    large: Large | None = None
     cancelled: bool = False

@@ -12,6 +12,7 @@ import structlog
 
 from headrace_bus.errors import MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import Admission, Admitted, Busy, Draining, Duplicate, Grant
+from headrace_bus.routing.handed import HANDED_BYTES, Bodies, message_bytes
 from headrace_bus.routing.look_ahead import Ahead, base_slots, look_ahead
 from headrace_bus.wire.envelope import (
     Answer,
@@ -22,10 +23,12 @@ from headrace_bus.wire.envelope import (
     encode_answer,
     pack_answer,
 )
-from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control
+from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Want, decode_control
 from headrace_bus.wire.launch import Launch
-from headrace_scorer.job import Job
+from headrace_scorer import transfers
+from headrace_scorer.job import Job, Large
 from headrace_scorer.pool import Pool
+from headrace_scorer.transfers import Transfers
 from headrace_scorer.worker import frames
 from headrace_telemetry.clock import monotonic, unix_ms
 
@@ -42,10 +45,11 @@ TOO_LARGE: Final = "answer_too_large"
 FIRST_SAMPLES: Final = 8  # answers before the look-ahead is set for the first time
 
 
-class Publisher(Protocol):
+class Publisher(transfers.Bus, Protocol):
     """What serving needs of the bus."""
 
-    def publish(self, subject: str, data: bytes, reply: str = "") -> None: ...
+    @property
+    def max_payload(self) -> int: ...
 
 
 class Inbound(Protocol):
@@ -60,12 +64,13 @@ class Inbound(Protocol):
 class Serving:
     """The admission of one instance around its pool."""
 
-    def __init__(self, launch: Launch, bus: Publisher, epoch: int) -> None:
+    def __init__(self, launch: Launch, bus: Publisher, epoch: int, bodies: Bodies) -> None:
         self._launch = launch
         self._bus = bus
         self._epoch = epoch
         self._numbers = 0
         self._jobs: dict[str, Job] = {}
+        self._transfers = Transfers(bus, bodies, epoch, self)
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._service_s: float | None = None
@@ -112,9 +117,14 @@ class Serving:
         if job is None or self.pool is None:
             return
         if isinstance(control, Cancel):
-            self.pool.cancel(job)
+            if not self._transfers.cancel(job):
+                self.pool.cancel(job)
         elif isinstance(control, Credit):
             self.pool.credit(job, control.n)
+        elif isinstance(control, Pull):
+            self._transfers.pull(job, control)
+        else:
+            self._transfers.piece(job, control.number, control.data)
 
     def _admit(self, request: Request, reply: str) -> None:
         now = monotonic()
@@ -144,7 +154,13 @@ class Serving:
         self._jobs[request.request_id] = job
         if job.deadline_s <= now:
             self.expired(job)
-            return
+        elif transfers.pulls(request):
+            self._transfers.fetch(job)
+        else:
+            self.fetched(job)
+
+    def fetched(self, job: Job) -> None:
+        """The request is all here: to a worker with it."""
         assert self.pool is not None, "admission has no slot before there is a pool"
         self.pool.submit(job)
 
@@ -154,6 +170,7 @@ class Serving:
             running = self._jobs.get(request.request_id)
             if running is not None and reply:
                 running.reply = reply
+                self._transfers.again(running)
             return
         kept = self._kept.get(request.request_id)
         if kept is not None:
@@ -166,7 +183,10 @@ class Serving:
     def answered(self, job: Job, kind: int, payload: bytes) -> None:
         """A frame of a worker about one of our requests."""
         if kind == frames.CHUNK:
-            self._chunk(job, payload, 0, b"")
+            if job.large is None:
+                self._chunk(job, payload, 0, b"")
+            else:
+                self._transfers.keep(job, payload)
             return
         try:
             status, exec_us, reason, head, body = frames.open_reply(payload)
@@ -175,6 +195,11 @@ class Serving:
             status, exec_us, reason, head, body = 0, -1, "broken_answer", b"", b""
         if kind == frames.STREAM:
             self._chunk(job, b"", status, head)
+        elif kind == frames.LARGE:
+            job.large = Large(status, exec_us, head)
+            self._transfers.open(job)
+        elif kind == frames.END and job.large is not None and not reason:
+            self._whole(job, job.large, None)
         elif kind == frames.END and job.chunks:
             self._finish(job, AnswerKind.END, status, b"", exec_us, b"", reason)
         elif kind == frames.END:
@@ -182,8 +207,11 @@ class Serving:
         elif reason:
             self.lost(job, reason)
         else:
-            self._measure(exec_us)
-            self._finish(job, AnswerKind.DONE, status, head, exec_us, body)
+            self._whole(job, Large(status, exec_us, head), body)
+
+    def taken(self, job: Job, answer: Answer) -> None:
+        """The ingress has pulled a large answer."""
+        self._finish(job, AnswerKind.DONE, answer.status, answer.head, answer.exec_us, b"")
 
     def lost(self, job: Job, reason: str) -> None:
         if job.chunks:
@@ -215,6 +243,7 @@ class Serving:
         """Look at slots, held grants and workers; twice a second."""
         if self.pool is not None:
             self.pool.check(now)
+        self._transfers.tick(now)
         self.capacity_changed()
         self._grant(self.admission.expire(now))
 
@@ -263,6 +292,25 @@ class Serving:
         job.chunks += 1
         self._publish(job.reply, answer)
 
+    def _whole(self, job: Job, answer: Large, body: bytes | None) -> None:
+        """A whole answer: in a message if it fits, else it is left to be pulled.
+
+        Without a body it has come in pieces; with a file of ours the worker may have used that.
+        """
+        self._measure(answer.exec_us)
+        status, exec_us, head = answer
+        if body is not None and (len(body) >= HANDED_BYTES or self._transfers.holds(job)):
+            most = message_bytes(self._bus.max_payload)
+            head, body = self._transfers.body_of(job, head, body, most)
+        if body is not None or self._unread(job):
+            self._finish(job, AnswerKind.DONE, status, head, exec_us, body or b"")
+            return
+        left = self._answer(AnswerKind.LEFT, job.request)
+        self._transfers.leave(job, left._replace(status=status, head=head, exec_us=exec_us))
+
+    def _unread(self, job: Job) -> bool:
+        return bool(job.cancelled or not job.reply or job.request.flags & MIRROR)
+
     def _finish(
         self,
         job: Job,
@@ -276,6 +324,7 @@ class Serving:
         """Free the slot, then answer: the answer says how many are free."""
         request = job.request
         self._jobs.pop(request.request_id, None)
+        self._transfers.forget(job)
         grants = self.admission.finish(
             request.request_id, monotonic(), answered=bool(job.reply) and not job.cancelled
         )

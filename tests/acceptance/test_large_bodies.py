@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from support.bodies import held
 from support.deploy import Workbench
 from support.platform import Platform
 
@@ -71,8 +72,7 @@ def test_each_size_comes_back_as_it_was(
         assert post(client, key, body) == (200, body)
 
     assert not list((target.home / "run" / "bodies").iterdir())
-    held = [one.path for one in ingress_of(target).open_files() if "bodies" in one.path]
-    assert not held
+    assert not held(ingress_of(target).pid)
 
 
 def test_a_small_request_gets_a_large_answer(client: http.client.HTTPConnection, key: str) -> None:

@@ -41,6 +41,8 @@ HEAD: Final = answer_head(
 class EchoInstance:
     """One instance on a bus of its own; `start` before, `stop` after."""
 
+    pulls = False
+
     def __init__(self, url: str, address: InstanceAddress, slots: int = 1) -> None:
         self.address = address
         self.admission = Admission(slots)
@@ -77,6 +79,7 @@ class EchoInstance:
             state=self.state,
             slots=self.admission.slots,
             in_flight=self.admission.in_flight,
+            pulls=self.pulls,
         )
         self.bus.publish(heartbeat(self.address), beat.encode())
 

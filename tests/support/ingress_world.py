@@ -23,6 +23,7 @@ from headrace_services.ingress.app import Listening, run
 from headrace_services.ingress.settings import IngressSettings
 from support.echo_instance import EchoInstance
 from support.nats_server import NatsServer
+from support.pulling_instance import PullingInstance
 
 KEY = "a key for tests"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
@@ -106,12 +107,23 @@ class World:
         """Start an instance and wait until every ingress sees it."""
         address = InstanceAddress("houses", deployment, iid)
         one = EchoInstance(self.server.url, address, slots)
+        await self._seen(one)
+        return one
+
+    async def pulling(self) -> PullingInstance:
+        """The same with one that pulls large bodies."""
+        address = InstanceAddress("houses", "blue", "one")
+        one = PullingInstance(self.server.url, address, 4)
+        await self._seen(one)
+        return one
+
+    async def _seen(self, one: EchoInstance) -> None:
         await one.start()
         self.instances.append(one)
+        deployment = one.address.deployment
         count = sum(each.address.deployment == deployment for each in self.instances)
         name = f"houses.{deployment}"
         await self.until(lambda: all(each.get(name) == count for each in self.live.values()))
-        return one
 
     async def spare(self, endpoint: str, deployment: str, iid: str) -> EchoInstance:
         """Start an instance, wait for nobody."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CREDIT_CHUNKS: Final = 4  # chunks read by the client before the instance gets credit for as many
 
+BODY_BYTES: Final = 64 * 1024 * 1024  # where nothing else is said
+
 Result = Answer | Refusal
 Deliver = Callable[["Call", Result], None]
 """Called once, synchronously, perhaps before `submit` has returned; an Answer of kind CHUNK means
@@ -39,6 +41,8 @@ class Incoming(NamedTuple):
     """The client's own deadline, from now; only ever shortens ours."""
     file: HandedFile | None = None
     """Holds a large body in place of `body`, and has room for a large answer."""
+    limit_bytes: int = BODY_BYTES
+    """Of an answer that no message carries."""
 
 
 class Call(Ticket):
@@ -54,6 +58,8 @@ class Call(Ticket):
         "inbox",
         "incoming",
         "lane",
+        "spool",
+        "spool_epoch",
         "streaming",
     )
 
@@ -88,6 +94,10 @@ class Call(Ticket):
         self.inbox: Inbox | None = None
         self.streaming = False
         """A byte of the answer may have left: nothing is retried any more."""
+        self.spool: HandedFile | None = None
+        """Holds the answer, or what of it is here, of an instance that has no room of ours."""
+        self.spool_epoch = 0
+        """Which life of which instance that answer is of."""
         self._chunks: deque[Answer] | None = None
         self._more: asyncio.Future[None] | None = None
         self._unread = 0

@@ -94,6 +94,7 @@ class Copies:
         self._owner.metrics.hedged(HedgeEvent.WON)
         self._copies.pop(call.request_id, None)
         self._overtaken(call)
+        call.spool = copy.spool
         call.resolve(result)
         self._cancel(call)
 

@@ -87,6 +87,7 @@ class Instance:
         "open",
         "others",
         "pace",
+        "pulls",
         "reach",
         "ready",
         "seen",
@@ -101,6 +102,8 @@ class Instance:
         self.client = ""
         self.reach = ""
         """Who can hand files to it (`routing.handed`)."""
+        self.pulls = False
+        """It asks for large bodies by itself (`routing.far`)."""
         self.slots = 0
         self.ready = False
         self.suspect = False
@@ -283,7 +286,7 @@ class Dispatch:
             instance = self.instances[heartbeat.iid] = Instance(heartbeat.iid)
             instance.epoch = heartbeat.epoch
         instance.client, instance.seen = heartbeat.client, now
-        instance.reach = heartbeat.reach
+        instance.reach, instance.pulls = heartbeat.reach, heartbeat.pulls
         instance.slots, instance.suspect = heartbeat.slots, False
         instance.ready = heartbeat.state == InstanceState.READY
         if heartbeat.in_flight == 0:

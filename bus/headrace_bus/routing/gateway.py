@@ -19,6 +19,8 @@ import structlog
 from headrace_bus.client.connection import Bus, Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope
 from headrace_bus.routing.call import Call, Deliver, Incoming
+from headrace_bus.routing.far import FarBodies
+from headrace_bus.routing.handed import Bodies
 from headrace_bus.routing.lane import Lane, MakeDispatch, plain_dispatch
 from headrace_bus.routing.limits import Peers
 from headrace_bus.routing.liveness import Judge, Verdict
@@ -64,8 +66,14 @@ class Gateway:
     """One edge's half of the platform. `start` before use, `stop` at the end."""
 
     def __init__(
-        self, bus: Bus, reader: RouteReader, registry: Registry, settings: GatewaySettings
+        self,
+        bus: Bus,
+        reader: RouteReader,
+        registry: Registry,
+        settings: GatewaySettings,
+        bodies: Bodies | None = None,
     ) -> None:
+        """`bodies`: where large answers go; without, they are refused."""
         self.routes = RouteTable(reader, settings.seed)
         self.judge = Judge()
         self.tally = Tally()
@@ -75,6 +83,7 @@ class Gateway:
         self._metrics = GatewayMetrics(registry)
         self._peers = Peers(settings.ingress_id)
         self._lanes: dict[str, Lane] = {}
+        self._far = FarBodies(bodies)
         self._tasks = Tasks("gateway")
         self._sweeper: asyncio.TimerHandle | None = None
         self._heard = asyncio.Event()
@@ -167,6 +176,7 @@ class Gateway:
             dispatch=self._settings.make_dispatch(name, self._rng.randrange(2**32)),
             metrics=LaneMetrics(self._metrics, endpoint, route.name),
             tally=self.tally,
+            far=self._far,
             kubernetes=known.route.kubernetes if known is not None else False,
         )
         if not self._bus.connected:
@@ -283,6 +293,7 @@ class Gateway:
             for lane in self._lanes.values():
                 self._strike_silent(lane, now)
                 lane.wake()
+            self._far.tick()
             self._say()
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 

@@ -17,11 +17,20 @@ from headrace_bus.routing.admission import WANT_SHIFT
 from headrace_bus.routing.call import Call, Deliver, Incoming
 from headrace_bus.routing.copies import Copies
 from headrace_bus.routing.dispatch import Dispatch, Ticket
-from headrace_bus.routing.handed import HEADER, MESSAGE_BYTES, HandedFile
+from headrace_bus.routing.dispatch import Instance as KnownInstance
+from headrace_bus.routing.far import PULL_HEADER, FarBodies
+from headrace_bus.routing.handed import HEADER, HandedFile, answer_size, message_bytes
 from headrace_bus.routing.handed import reach as own_reach
 from headrace_bus.routing.limits import pending_limit
 from headrace_bus.routing.metrics import LaneMetrics
-from headrace_bus.routing.outcome import Refusal, failed, model_error, overdue, too_large
+from headrace_bus.routing.outcome import (
+    Refusal,
+    answer_too_large,
+    failed,
+    model_error,
+    overdue,
+    too_large,
+)
 from headrace_bus.routing.retry import may_retry
 from headrace_bus.routing.tally import End, Tally
 from headrace_bus.wire.envelope import (
@@ -51,6 +60,7 @@ _DONE: Final = int(AnswerKind.DONE)
 _MORE: Final = int(RequestFlag.MORE)
 _NOT_RUN: Final = (AnswerKind.BUSY, AnswerKind.DRAINING)
 _STREAM: Final = (AnswerKind.CHUNK, AnswerKind.END)
+_PULLED: Final = (AnswerKind.PULL, AnswerKind.LEFT, AnswerKind.PIECE)
 
 SPARE_INBOXES: Final = 64  # reply subjects kept for the next requests
 
@@ -75,6 +85,7 @@ class Lane:
         dispatch: Dispatch,
         metrics: LaneMetrics,
         tally: Tally | None = None,
+        far: FarBodies | None = None,
         kubernetes: bool = False,
     ) -> None:
         self.endpoint, self.deployment = address
@@ -83,6 +94,7 @@ class Lane:
         self.dispatch = dispatch
         self.metrics = metrics
         self.tally = tally or Tally()
+        self._far = far or FarBodies(None)
         self._bus = bus
         self._ingress_id = ingress_id
         self._subjects: dict[str, str] = {}
@@ -155,11 +167,14 @@ class Lane:
             self.dispatch.measured(known.iid, took_s)
             if self._copies is not None:
                 self._copies.answered(call, took_s)
-            self._finish(call, answer, answer.free)
+            whole = call.incoming.file is None and call.spool is None
+            self._finish(call, answer if whole else self._checked(call, answer), answer.free)
         elif answer.kind in _STREAM:
             self._chunk(call, answer)
         elif answer.kind in _NOT_RUN:
             self._not_run(call, answer)
+        elif answer.kind in _PULLED:
+            self._pulled(call, answer, known.iid)
         else:
             self._finish(call, failed(answer, kubernetes=self.kubernetes), answer.free)
         if self.dispatch.restless:
@@ -289,23 +304,23 @@ class Lane:
             n = self.dispatch.more_waiting(known)
             flags |= pack_backlog(n, self.dispatch.waited_ms(call.sent)) << WANT_SHIFT
         try:
-            data = self._encoded(call, known.reach, flags)
+            data = self._encoded(call, known, flags)
             self._bus.publish(subject, data, reply=call.inbox.subject)
         except BusDisconnected:
             return  # sent again after the reconnect
         except PayloadTooLarge as error:
             self.dispatch.unsent(call)
-            call.resolve(too_large(error.max_bytes))
+            call.resolve(too_large(error.max_bytes, error.size_bytes))
             call.close()
         self.metrics.queue_s.observe(call.sent - call.arrived)
         if self._copies is not None and call.deliver is not None and self.route.hedge:
             self._copies.started(call)
 
-    def _encoded(self, call: Call, reach: str, flags: int) -> bytes:
+    def _encoded(self, call: Call, known: KnownInstance, flags: int) -> bytes:
         incoming = call.incoming
         head, body = incoming.head, incoming.body
         if incoming.file is not None:
-            head, body = self._enclosed(call, incoming.file, reach)
+            head, body = self._enclosed(call, incoming.file, known)
         remaining_ms = int((call.deadline - call.sent) * 1000)
         if call.deliver is None:
             flags |= int(RequestFlag.MIRROR)
@@ -323,24 +338,57 @@ class Lane:
             body,
         )
 
-    def _enclosed(self, call: Call, file: HandedFile, reach: str) -> tuple[bytes, bytes]:
+    def _enclosed(self, call: Call, file: HandedFile, known: KnownInstance) -> tuple[bytes, bytes]:
         """Head and body by which an instance gets a file. Raises PayloadTooLarge."""
         incoming = call.incoming
-        if reach and reach == own_reach():
+        if known.reach and known.reach == own_reach():
             # Of two that may run at once only one can have the room behind the body.
             alone = call.attempt == 1 and call.deliver is not None
             reference = file.reference(may_answer=alone)
             return with_header(incoming.head, HEADER, reference), incoming.body
-        if file.size_bytes > MESSAGE_BYTES:
-            raise PayloadTooLarge(file.size_bytes, MESSAGE_BYTES)
+        most = message_bytes(self._bus.max_payload)
+        if file.size_bytes > most:
+            if not known.pulls:  # of an older version
+                raise PayloadTooLarge(file.size_bytes, most)
+            return with_header(incoming.head, PULL_HEADER, str(file.size_bytes)), b""
         return incoming.head, incoming.body or file.body()
 
     def _finish(self, call: Call, result: Answer | Refusal, free: int) -> None:
         self.dispatch.answered(call, free)
         call.close()
         call.resolve(result)
+        if call.spool is not None:
+            self._far.end(call)
         if isinstance(result, Refusal) and not call.abandoned:
             self.metrics.rejected(result.reason)
+
+    def _checked(self, call: Call, answer: Answer) -> Answer | Refusal:
+        """An answer that may lie in a file: no larger than it may be, and all of it here."""
+        size = answer_size(answer.head)
+        if size is None:
+            call.spool = None
+            return answer
+        if size > call.incoming.limit_bytes:
+            return answer_too_large(size, call.incoming.limit_bytes)
+        if call.spool is not None and call.spool.answer_bytes != size:
+            return model_error("The model's answer did not come whole.")
+        return answer
+
+    def _pulled(self, call: Call, answer: Answer, iid: str) -> None:
+        """What a large body or answer says that no message carries."""
+        tell = partial(self._tell, iid)
+        if answer.kind == AnswerKind.PULL:
+            self._far.give(call, answer, tell)
+        elif answer.kind == AnswerKind.PIECE:
+            self._far.piece(call, answer)
+        else:
+            self._far.fetch(call, answer, tell, partial(self._refuse, call))
+
+    def _refuse(self, call: Call, refusal: Refusal) -> None:
+        """A request ends here though its instance would go on."""
+        self.metrics.rejected(refusal.reason)
+        call.resolve(refusal)
+        self.stop(call)
 
     def _chunk(self, call: Call, answer: Answer) -> None:
         if not call.abandoned:
@@ -376,6 +424,7 @@ class Lane:
         """The first of them ends up at the very head of the queue."""
         for ticket in reversed(list(tickets)):
             call = cast("Call", ticket)
+            self._far.drop(call)
             if may_retry(
                 attempt=call.attempt,
                 idempotent=self.route.idempotent,
@@ -391,6 +440,7 @@ class Lane:
                 call.close()
 
     def _abandon(self, call: Call) -> None:
+        self._far.drop(call)
         known = self.dispatch.withdraw(call)
         if known is None:
             call.close()

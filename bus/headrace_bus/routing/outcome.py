@@ -9,6 +9,10 @@ from headrace_bus.routing.dispatch import Overdue
 from headrace_bus.wire.envelope import Answer, AnswerKind
 
 RETRY_AFTER_S: Final = 1  # what 429 tells a client to wait
+RAISE_LIMIT: Final = (
+    "Raise headrace.maxBodyBytes of the deployment, and HEADRACE_MAX_BODY_BYTES of the ingress "
+    "where that is lower."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +70,35 @@ def model_error(message: str, reason: str = "model_error") -> Refusal:
     return Refusal(status=424, code="FailedDependency", message=message, reason=reason)
 
 
-def too_large(limit_bytes: int) -> Refusal:
+def too_large(limit_bytes: int, size_bytes: int | None = None) -> Refusal:
     return Refusal(
         status=413,
         code="RequestEntityTooLarge",
-        message=f"The request body is larger than {limit_bytes} bytes.",
+        message=body_too_large(limit_bytes, size_bytes),
         reason="too_large",
+    )
+
+
+def body_too_large(limit_bytes: int, size_bytes: int | None = None) -> str:
+    """What a client is told of a request body past its bound; None: it is not known how far."""
+    found = f"has {size_bytes} bytes" if size_bytes is not None else "is larger"
+    return f"The request body {found}; at most {limit_bytes} bytes are taken. {RAISE_LIMIT}"
+
+
+def answer_too_large(size_bytes: int, limit_bytes: int) -> Refusal:
+    return model_error(
+        f"The model's answer has {size_bytes} bytes; at most {limit_bytes} are passed on. "
+        f"Stream it from a generator, or {RAISE_LIMIT[0].lower()}{RAISE_LIMIT[1:]}",
+        "answer_too_large",
+    )
+
+
+def no_room(what: str) -> Refusal:
+    return Refusal(
+        status=507,
+        code="InsufficientStorage",
+        message=f"There is no room on disk for {what} of this size; it may be sent again later.",
+        reason="no_room",
     )
 
 
@@ -92,4 +119,6 @@ def failed(answer: Answer, *, kubernetes: bool) -> Refusal:
         return not_ready(kubernetes=kubernetes)
     if answer.reason == "answer_too_large":
         return model_error("The model's answer is too large for one message.", answer.reason)
+    if answer.reason == "no_room":
+        return no_room("a request body or an answer")
     return model_error("The model's process ended before it answered.")

@@ -21,6 +21,7 @@ from headrace_bus.wire.head import Headers, is_request_head, split_answer, split
 
 VERSION: Final = 2
 CHUNK_BYTES: Final = 256 * 1024
+PIECE_BYTES: Final = CHUNK_BYTES  # of a large body that is pulled; the last may be shorter
 CHUNK_WINDOW: Final = 8  # chunks a scorer may send before it has credit for more
 
 _pack: Final = msgpack.Packer().pack  # packb makes a packer each time
@@ -51,6 +52,9 @@ class AnswerKind(IntEnum):
     EXPIRED = 6  # the deadline had passed before anything ran
     FAILED = 7  # no answer from the model: `reason` is model_not_ready, worker_died, timeout, ...
     GRANT = 8  # not an answer: `free` slots are held for this ingress, see routing
+    PULL = 9  # the instance asks for `status` pieces of the request's body, from number `seq` on
+    LEFT = 10  # a large answer waits here to be pulled; its size is in the header hr-size
+    PIECE = 11  # number `seq` of that answer
 
 
 RequestFields = tuple[str, int, int, int, int, bytes, str, str, bytes]

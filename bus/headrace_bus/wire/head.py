@@ -32,6 +32,26 @@ def with_header(head: bytes, name: str, value: str) -> bytes:
     return b"%b\0%b\0%b" % (head, name.encode(), value.encode())
 
 
+def with_answer_header(head: bytes, name: str, value: str) -> bytes:
+    """As `with_header`, of an answer, whose head may be empty."""
+    return with_header(head, name, value) if head else f"{name}{_NUL}{value}".encode()
+
+
+def last_header(head: bytes) -> tuple[str, str]:
+    """Name and value of the last header of a request or an answer; empty without one."""
+    name, _, value = head[_last(head) :].partition(b"\0")
+    return name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+
+
+def without_last(head: bytes) -> bytes:
+    """The head without its last header."""
+    return head[: max(0, _last(head) - 1)]
+
+
+def _last(head: bytes) -> int:
+    return head.rfind(b"\0", 0, max(0, head.rfind(b"\0"))) + 1
+
+
 def is_request_head(head: object) -> bool:
     """Whether a worker can take it apart."""
     if type(head) is not bytes:

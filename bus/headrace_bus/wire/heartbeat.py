@@ -60,6 +60,8 @@ class InstanceHeartbeat:
     memory_bytes: int = 0
     reach: str = ""
     """An ingress that says the same can hand over large bodies as files (`routing.handed`)."""
+    pulls: bool = False
+    """It asks for a large body that it cannot open (`routing.far`)."""
 
     def encode(self) -> bytes:
         return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack

@@ -3,6 +3,8 @@
 Want     n requests wait here with no slot; 0 takes that back and returns what is held
 Cancel   the caller hung up or ran out of time
 Credit   n more chunks of a streamed answer may come
+Pull     send pieces of the large answer; from its end on: all is here
+Piece    one of the request's body that the instance asked for
 """
 
 from __future__ import annotations
@@ -50,7 +52,27 @@ class Credit:
     n: int
 
 
-InstanceControl = Want | Cancel | Credit
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """Asks for pieces of an answer that was LEFT; the first past the last says that all is here."""
+
+    kind: ClassVar[int] = 4
+    request_id: str
+    first: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """PIECE_BYTES of a request's body, or less at its end."""
+
+    kind: ClassVar[int] = 5
+    request_id: str
+    number: int
+    data: bytes
+
+
+InstanceControl = Want | Cancel | Credit | Pull | Piece
 
 
 def pack_backlog(n: int, waited_ms: int) -> int:
@@ -71,11 +93,15 @@ def encode_control(message: InstanceControl) -> bytes:
     match message:
         case Want():
             word = pack_backlog(message.n, message.waited_ms)
-            fields: tuple[str | int, ...] = (message.ingress_id, word, message.reply)
+            fields: tuple[str | int | bytes, ...] = (message.ingress_id, word, message.reply)
         case Cancel():
             fields = (message.request_id,)
         case Credit():
             fields = (message.request_id, message.n)
+        case Pull():
+            fields = (message.request_id, message.first, message.n)
+        case Piece():
+            fields = (message.request_id, message.number, message.data)
     return msgpack.packb((message.kind, *fields))  # type: ignore[no-any-return]  # untyped
 
 
@@ -99,6 +125,14 @@ def _message(kind: object, fields: list[Any]) -> InstanceControl:
     if kind == Credit.kind:
         request_id, n = fields
         return Credit(request_id=str(request_id), n=_count(n))
+    if kind == Pull.kind:
+        request_id, first, n = fields
+        return Pull(request_id=str(request_id), first=_count(first), n=_count(n))
+    if kind == Piece.kind:
+        request_id, number, data = fields
+        if not isinstance(data, bytes):
+            raise ValueError("a piece holds bytes")
+        return Piece(request_id=str(request_id), number=_count(number), data=data)
     raise ValueError(f"kind {kind!r}")
 
 

@@ -1,6 +1,6 @@
 """Frames between a scorer and its worker: length, kind, request number, payload.
 
-    data socket      REQUEST >            < ANSWER | STREAM CHUNK ... END
+    data socket      REQUEST >            < ANSWER | STREAM CHUNK ... END | LARGE CHUNK ... END
     control socket   PING CANCEL CREDIT > < READY FAILED PONG
 
 Several frames may share one write. Both sides use this module, so it runs on Python 3.8.
@@ -9,12 +9,14 @@ Several frames may share one write. Both sides use this module, so it runs on Py
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from itertools import chain
 from typing import Final, List, NamedTuple, Tuple
 
 HEAD: Final = struct.Struct("!IBQ")  # payload bytes, kind, request number
 MAX_PAYLOAD_BYTES: Final = 256 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024  # the largest piece of a streamed body
+WHOLE_BYTES: Final = 7 * 1024 * 1024  # of an answer in one frame; a larger one is LARGE
 WINDOW: Final = 8  # chunks a worker may send before it has credit for more
 
 REQUEST: Final = 1
@@ -22,6 +24,7 @@ ANSWER: Final = 2
 STREAM: Final = 3  # status and headers of a streamed answer
 CHUNK: Final = 4
 END: Final = 5  # of a stream; its reason is empty when the body is complete
+LARGE: Final = 6  # an answer without its body, which comes in chunks at once
 READY: Final = 10
 FAILED: Final = 11  # init or import failed; payload is a JSON report
 PING: Final = 12
@@ -29,7 +32,7 @@ PONG: Final = 13
 CANCEL: Final = 14
 CREDIT: Final = 15
 
-_KINDS: Final = frozenset((1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15))
+_KINDS: Final = frozenset((1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15))
 _ANSWER: Final = struct.Struct("!HqI")  # status, microseconds in run, bytes of text
 _TEXT: Final = struct.Struct("!I")  # bytes of text
 _SEPARATOR: Final = "\0"
@@ -96,6 +99,16 @@ def encode_reply(kind: int, number: int, reply: Reply) -> bytes:
     size = _ANSWER.size + len(text) + len(reply.body)
     head = _ANSWER.pack(reply.status, reply.exec_us, len(text))
     return b"".join((HEAD.pack(size, kind, number), head, text, reply.body))
+
+
+def large_reply(number: int, reply: Reply) -> Iterator[bytes]:
+    """The frames of an answer that is too large for one. Raises BrokenFrame."""
+    yield encode_reply(LARGE, number, reply._replace(body=b""))
+    view = memoryview(reply.body)
+    for at in range(0, len(view), CHUNK_BYTES):
+        part = view[at : at + CHUNK_BYTES]
+        yield b"".join((HEAD.pack(len(part), CHUNK, number), part))
+    yield encode_reply(END, number, Reply(reply.status, reply.exec_us, "", [], b""))
 
 
 def open_reply(payload: bytes) -> Tuple[int, int, str, bytes, bytes]:

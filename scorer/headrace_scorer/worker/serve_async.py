@@ -100,7 +100,15 @@ class AsyncLoop(asyncio.Protocol):
             except BaseException as error:  # noqa: BLE001  (the user's code)
                 reply = self._service.failed(running, error)
         if reply is not None:
+            await self._answer(number, reply)
+
+    async def _answer(self, number: int, reply: frames.Reply) -> None:
+        if len(reply.body) <= frames.WHOLE_BYTES:
             self._send(frames.ANSWER, number, reply)
+            return
+        for part in frames.large_reply(number, reply):
+            self._transport.write(part)
+            await self._writable.wait()
 
     async def _stream(self, number: int, running: Running, parts: Any) -> None:
         size, reason, opened = 0, "", False

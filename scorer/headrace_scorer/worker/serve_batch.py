@@ -134,7 +134,10 @@ class BatchLoop:
         self._hold(frames.ANSWER, number, reply)
 
     def _hold(self, kind: int, number: int, reply: frames.Reply) -> None:
-        self._out.hold(frames.encode_reply(kind, number, reply))
+        if len(reply.body) > frames.WHOLE_BYTES:
+            self._out.send(frames.large_reply(number, reply))
+        else:
+            self._out.hold(frames.encode_reply(kind, number, reply))
         self._control.forget(number)
 
 

@@ -122,6 +122,9 @@ class SyncLoop:
         return True
 
     def _answer(self, number: int, reply: frames.Reply) -> None:
+        if len(reply.body) > frames.WHOLE_BYTES:
+            self._out.send(frames.large_reply(number, reply))
+            return
         frame = frames.encode_reply(frames.ANSWER, number, reply)
         self._out.hold_briefly(frame, reply.exec_us)
 

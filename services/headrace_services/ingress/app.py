@@ -22,6 +22,7 @@ import uvloop
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.routing.gateway import Gateway, GatewaySettings
+from headrace_bus.routing.handed import Bodies
 from headrace_bus.routing.routes import BucketRoutes
 from headrace_bus.store.bucket import Bucket
 from headrace_services.certificates import ensure_certificates
@@ -62,12 +63,14 @@ class Ingress:
         self._settings = settings
         self._bus = bus
         self._registry = registry
-        self.gateway = Gateway(bus, BucketRoutes(Bucket(bus, "state")), registry, gateway)
+        bodies = Bodies.below(settings.home, settings.max_spool_bytes)
+        routes = BucketRoutes(Bucket(bus, "state"))
+        self.gateway = Gateway(bus, routes, registry, gateway, bodies)
         make_edge = partial(
             ScoringEdge,
             self.gateway,
             EdgeMetrics(registry),
-            LargeBodies.below(settings.home),
+            LargeBodies(bodies),
             max_body_bytes=settings.max_body_bytes,
             max_connections=settings.max_connections,
             domain=settings.domain,

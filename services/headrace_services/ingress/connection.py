@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         known.again(data[len(self._known_head) :])
         known.refusal = self._edge.recheck(known)
         if known.refusal is None and known.size_bytes > known.limit_bytes:
-            known.refusal = too_large(known.limit_bytes)
+            known.refusal = too_large(known.limit_bytes, known.size_bytes)
         self._start(known)
 
     def _remember(self, data: bytes) -> None:
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
         announced = exchange.fields.get("content-length", "0")
         size = int(announced) if announced.isdigit() else 0
         if exchange.refusal is None and size > exchange.limit_bytes:
-            exchange.refusal = too_large(exchange.limit_bytes)
+            exchange.refusal = too_large(exchange.limit_bytes, size)
         if exchange.refusal is not None:
             if size > SWALLOWED_BYTES or "expect" in exchange.fields:
                 self._refuse(exchange.refusal)

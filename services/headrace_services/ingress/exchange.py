@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headrace_bus.routing.handed import HANDED_BYTES, HandedFile
+from headrace_bus.routing.handed import HANDED_BYTES, Bodies, HandedFile
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from headrace_bus.routing.call import Call
     from headrace_bus.routing.route import RouteDecision
     from headrace_bus.wire.route_record import Route
@@ -93,7 +91,7 @@ class Exchange:
         self.started = 0.0
         self.file: HandedFile | None = None
         """Holds the body when it is large, and the answer when that is."""
-        self.spool: Path | None = None
+        self.spool: Bodies | None = None
         """Where a large body goes; None keeps it in memory."""
         self.inward: Inward | None = None
         self.trusted: Route | None = None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import structlog
 
-from headrace_api.home import Home
-from headrace_bus.routing.handed import HANDED_BYTES, HandedFile, answer_size
+from headrace_bus.routing.handed import HANDED_BYTES, Bodies, HandedFile, answer_size
 from headrace_bus.wire.envelope import Answer
 from headrace_services.ingress.exchange import Exchange
 
@@ -21,16 +19,9 @@ WHOLE_BYTES: Final = 8 * 1024 * 1024  # a larger answer is never in memory at on
 class LargeBodies:
     """The files of one edge. Nameless, so none is left behind by an end of any kind."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, bodies: Bodies) -> None:
+        self.bodies = bodies
         self._answer_large: set[tuple[str, str]] = set()
-
-    @classmethod
-    def below(cls, home: Home) -> LargeBodies:
-        """Raises OSError."""
-        folder = home.run / "bodies"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(folder)
 
     def enclose(self, exchange: Exchange, deployment: str) -> HandedFile | None:
         """The file of a request: for its own large body, or for a large answer it may get."""
@@ -41,7 +32,7 @@ class LargeBodies:
         if size < HANDED_BYTES and not expects:
             return None
         try:
-            file = HandedFile(self.folder)
+            file = HandedFile(self.bodies)
             if size >= HANDED_BYTES:
                 file.add(exchange.body)
                 exchange.body = b""
@@ -55,4 +46,4 @@ class LargeBodies:
         """Bytes of the answer left in the exchange's file; None when the message has it."""
         if len(answer.body) >= HANDED_BYTES:
             self._answer_large.add((exchange.endpoint, deployment))
-        return answer_size(answer.headers) if exchange.file is not None else None
+        return answer_size(answer.head) if exchange.file is not None else None

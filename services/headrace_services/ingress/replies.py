@@ -7,7 +7,8 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from headrace_bus.routing.outcome import Refusal
+from headrace_bus.routing import outcome
+from headrace_bus.routing.outcome import Refusal, body_too_large
 from headrace_services.ingress.exchange import Reply
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -75,14 +76,12 @@ def slow_client() -> Reply:
     return error(408, "RequestTimeout", "The request did not arrive in time.", close=True)
 
 
-def too_large(limit_bytes: int) -> Reply:
-    message = f"The request body is larger than {limit_bytes} bytes."
-    return error(413, "RequestEntityTooLarge", message)
+def too_large(limit_bytes: int, size_bytes: int | None = None) -> Reply:
+    return error(413, "RequestEntityTooLarge", body_too_large(limit_bytes, size_bytes))
 
 
 def no_room() -> Reply:
-    message = "There is no room on disk for a request body of this size."
-    return error(507, "InsufficientStorage", message)
+    return refusal(outcome.no_room("a request body"))
 
 
 def headers_too_large() -> Reply:

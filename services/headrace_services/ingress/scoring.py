@@ -141,6 +141,7 @@ class ScoringEdge:
             known.traceparent,
             known.timeout_ms,
             file,
+            exchange.limit_bytes,
         )
         deliver = partial(self._deliver, exchange, caller)
         call = self._gateway.submit(exchange.endpoint, decision, incoming, deliver)
@@ -196,7 +197,7 @@ class ScoringEdge:
             return replies.not_found(decision.message, decision.code)
         exchange.decision = decision
         exchange.limit_bytes = min(self._max_body_bytes, decision.deployment.max_body_bytes)
-        exchange.spool = self._large.folder
+        exchange.spool = self._large.bodies
         return None
 
     def _refused(self, exchange: Exchange, reply: Reply, *, endpoint: str) -> Reply:
@@ -217,6 +218,8 @@ class ScoringEdge:
                 exchange.call = call  # a client that hangs up cancels the stream
                 self._tasks.start(self._stream(exchange, call, reply), "stream")
                 return
+            if call is not None and call.spool is not None:
+                exchange.file = call.spool
             left = self._left_bytes(exchange, result)
             if left is not None and left > WHOLE_BYTES:
                 self._tasks.start(self._stream_file(exchange, left, reply), "stream")

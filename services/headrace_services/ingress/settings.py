@@ -10,8 +10,10 @@ from typing import Self
 
 from headrace_api.errors import InvalidInput
 from headrace_api.home import Home
+from headrace_bus.routing.handed import SPOOLED_BYTES
 
 MAX_BODY_VARIABLE = "HEADRACE_MAX_BODY_BYTES"
+MAX_SPOOL_VARIABLE = "HEADRACE_MAX_SPOOL_BYTES"
 DOMAIN_VARIABLE = "HEADRACE_INGRESS_DOMAIN"
 MAX_CONNECTIONS_VARIABLE = "HEADRACE_MAX_CONNECTIONS"
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
@@ -35,6 +37,8 @@ class IngressSettings:
     domain: str = ""
     """`<ep>.<domain>` as a host name is the endpoint too; empty accepts none."""
     max_body_bytes: int = BODY_LIMIT_BYTES
+    max_spool_bytes: int = SPOOLED_BYTES
+    """Of all large bodies and answers that lie in files at once; past it 507."""
     max_connections: int = 4096
     """Over both ports; more are dropped."""
     drain_s: float = 30.0
@@ -45,6 +49,11 @@ class IngressSettings:
             raise InvalidInput(
                 f"{MAX_BODY_VARIABLE} is {self.max_body_bytes}; 1 to {LARGEST_BODY_BYTES} expected",
                 target=MAX_BODY_VARIABLE,
+            )
+        if self.max_spool_bytes < 1:
+            raise InvalidInput(
+                f"{MAX_SPOOL_VARIABLE} is {self.max_spool_bytes}; at least 1 expected",
+                target=MAX_SPOOL_VARIABLE,
             )
         if self.max_connections < 1:
             raise InvalidInput(
@@ -74,6 +83,7 @@ class IngressSettings:
             http_port=http_port,
             domain=environment.get(DOMAIN_VARIABLE, ""),
             max_body_bytes=_number(environment, MAX_BODY_VARIABLE, BODY_LIMIT_BYTES),
+            max_spool_bytes=_number(environment, MAX_SPOOL_VARIABLE, SPOOLED_BYTES),
             max_connections=_number(environment, MAX_CONNECTIONS_VARIABLE, 4096),
         )
 

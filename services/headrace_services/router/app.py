@@ -14,7 +14,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -29,11 +29,12 @@ from headrace_bus.errors import BusError, StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
 from headrace_bus.routing.edge import HIDDEN, client_id, new_request_id, timeout_ms
 from headrace_bus.routing.gateway import Gateway, GatewaySettings
+from headrace_bus.routing.handed import Bodies, HandedFile
 from headrace_bus.routing.outcome import Refusal, too_large
 from headrace_bus.routing.route import RouteRefused
 from headrace_bus.routing.routes import BucketRoutes
 from headrace_bus.store.bucket import Bucket
-from headrace_bus.wire.envelope import AnswerKind
+from headrace_bus.wire.envelope import PIECE_BYTES, AnswerKind
 from headrace_bus.wire.head import Headers, request_head
 from headrace_bus.wire.subjects import ROUTER_QUEUE, all_scores
 from headrace_services.router.settings import RouterSettings
@@ -55,9 +56,10 @@ END: Final = "Hr-End"
 class RouterService:
     """One router on one bus."""
 
-    def __init__(self, bus: Bus, *, gateway: GatewaySettings) -> None:
+    def __init__(self, bus: Bus, *, gateway: GatewaySettings, bodies: Bodies | None = None) -> None:
         self._bus = bus
-        self.gateway = Gateway(bus, BucketRoutes(Bucket(bus, "state")), Registry(), gateway)
+        routes = BucketRoutes(Bucket(bus, "state"))
+        self.gateway = Gateway(bus, routes, Registry(), gateway, bodies)
         self._tasks = Tasks("router")
         self._subscription: Subscription | None = None
 
@@ -97,9 +99,9 @@ class RouterService:
             return
         limit = decision.deployment.max_body_bytes
         if len(message.data) > limit:
-            self._refuse(message.reply, request_id, too_large(limit))
+            self._refuse(message.reply, request_id, too_large(limit, len(message.data)))
             return
-        incoming = _incoming(request_id, given, message.data)
+        incoming = _incoming(request_id, given, message.data, limit)
         deliver = partial(self._deliver, message.reply, request_id)
         call = self.gateway.submit(endpoint, decision, incoming, deliver)
         if isinstance(call, Refusal):
@@ -111,14 +113,18 @@ class RouterService:
             return
         fields = {STATUS: str(result.status), REQUEST_ID: request_id} | _outward(result.headers)
         if result.kind == AnswerKind.CHUNK:
-            self._tasks.start(self._stream(reply, fields, call), "stream")
+            self._tasks.start(self._stream(reply, fields, call.chunks()), "stream")
+        elif call.spool is not None:
+            self._tasks.start(self._stream(reply, fields, _pieces(call.spool)), "stream")
         else:
             self._publish(reply, result.body, fields)
 
-    async def _stream(self, reply: str, fields: dict[str, str], call: Call) -> None:
+    async def _stream(
+        self, reply: str, fields: dict[str, str], chunks: AsyncIterator[bytes]
+    ) -> None:
         number = 0
         try:
-            async for chunk in call.chunks():
+            async for chunk in chunks:
                 self._publish(reply, chunk, fields | {SEQ: str(number)})
                 await self._bus.writable()
                 number += 1
@@ -151,7 +157,13 @@ class RouterService:
             log.warning("an answer could not be published", error=str(error))
 
 
-def _incoming(request_id: str, given: Mapping[str, str], body: bytes) -> Incoming:
+async def _pieces(spool: HandedFile) -> AsyncIterator[bytes]:
+    """A large answer as a stream."""
+    for at in range(0, spool.answer_bytes, PIECE_BYTES):
+        yield spool.answer(min(PIECE_BYTES, spool.answer_bytes - at), at)
+
+
+def _incoming(request_id: str, given: Mapping[str, str], body: bytes, limit_bytes: int) -> Incoming:
     caller = client_id(given.get("x-ms-client-request-id"))
     headers = [(name, value) for name, value in given.items() if not name.startswith(HIDDEN)]
     headers = [pair for pair in headers if pair[0] not in ("status", "description")]
@@ -170,6 +182,7 @@ def _incoming(request_id: str, given: Mapping[str, str], body: bytes) -> Incomin
         body,
         given.get("traceparent", ""),
         timeout_ms(given.get("x-request-timeout-ms")),
+        limit_bytes=limit_bytes,
     )
 
 
@@ -196,7 +209,8 @@ async def run(
         )
         stack.push_async_callback(bus.close)
         bus.on_closed(stop.set)
-        router = RouterService(bus, gateway=gateway)
+        bodies = Bodies.below(settings.home)
+        router = RouterService(bus, gateway=gateway, bodies=bodies)
         stack.push_async_callback(router.stop, settings.drain_s)
         await router.start()
         log.info("the router serves", router_id=gateway.ingress_id)
