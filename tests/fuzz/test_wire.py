@@ -21,7 +21,7 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.head import answer_head, request_head
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
-from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control, encode_control
+from headrace_bus.wire.instance_control import Cancel, Credit, Piece, Pull, Want, decode_control, encode_control
 from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 from headrace_scorer.worker import frames
@@ -66,6 +66,8 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
             encode_control(Want(ingress_id="in-1", n=3, reply="_INBOX.x")),
             encode_control(Cancel(request_id="r1")),
             encode_control(Credit(request_id="r1", n=4)),
+            encode_control(Pull(request_id="r1", first=2, n=8)),
+            encode_control(Piece(request_id="r1", number=2, data=b"\0\1")),
             b"\x91" * 1000 + b"\x01",  # a kind too deep to be shown
         ],
     ),
