@@ -21,7 +21,15 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.head import answer_head, request_head
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
-from headrace_bus.wire.instance_control import Cancel, Credit, Piece, Pull, Want, decode_control, encode_control
+from headrace_bus.wire.instance_control import (
+    Cancel,
+    Credit,
+    Piece,
+    Pull,
+    Want,
+    decode_control,
+    encode_control,
+)
 from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 from headrace_scorer.worker import frames

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -213,6 +214,29 @@ async def test_a_worker_that_dies_with_a_pulled_body_costs_no_answer(
     assert done.kind == AnswerKind.DONE
     assert edge.answer == edge.body
     await nothing_left(instance)
+
+
+async def test_a_worker_killed_while_it_sends_a_large_answer_costs_none(serve: Serve) -> None:
+    instance, caller = await serve(SYNC)
+    size = 8 * SIZE
+    for _ in range(20):  # an answer may be whole before its middle is seen
+        edge = Edge(caller, b"")
+        queue = caller.send(edge.request(f"large={size}"))
+        killed = False
+        while queue.empty() and not killed:
+            if any(PIECE_BYTES < found < size for found in held(instance.pid)):
+                assert instance.last is not None
+                os.kill(instance.last.workers[0], signal.SIGKILL)
+                killed = True
+            await asyncio.sleep(0)
+        done = await edge.until_done(queue)
+        assert done.kind == AnswerKind.DONE
+        assert len(edge.answer) == size
+        await nothing_left(instance)
+        if killed:
+            return
+        await instance.ready()
+    raise AssertionError("no answer was ever seen in its middle")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
