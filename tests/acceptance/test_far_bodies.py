@@ -202,7 +202,7 @@ def test_a_full_disk_of_an_ingress_is_a_507_and_passes(
             assert one.post(ENDPOINT, key, body) == (200, body)
     finally:
         unmount = ["umount", str(small)]  # busy until the last process of it is gone
-        until(lambda: subprocess.run(unmount, check=False).returncode == 0, "the unmount")
+        until(lambda: not subprocess.run(unmount, capture_output=True).returncode, "the unmount")
 
 
 @pytest.mark.full

@@ -441,6 +441,7 @@ class Lane:
 
     def _abandon(self, call: Call) -> None:
         self._far.drop(call)
+        call.incoming = call.incoming._replace(body=b"", file=None)  # it is never sent again
         known = self.dispatch.withdraw(call)
         if known is None:
             call.close()
