@@ -97,6 +97,7 @@ class ScoringEdge:
 
     def gone(self, exchange: Exchange) -> None:
         self._metrics.cancelled.inc()
+        exchange.file = None  # the call may stay at its instance for a while, and knows us
         if exchange.call is not None:
             self._gateway.cancel(exchange.call)
 
