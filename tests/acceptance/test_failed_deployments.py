@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from support.platform import Platform, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SOUND = "def init():\n    pass\n\n\ndef run(raw):\n    return raw\n"
+RAISES = "def init():\n    price = {}\n    price['houses']\n\n\ndef run(raw):\n    return raw\n"
+CRASHES = f"import os\n\nprint('last words', flush=True)\nos._exit(17)\n{SOUND}"
+ENDLESS = "import time\n\n\ndef init():\n    time.sleep(600)\n\n\ndef run(raw):\n    return raw\n"
+AT_ONCE = 6  # most of a failed start is waiting
+Done = subprocess.CompletedProcess[str]
 QUICK_PROBE: dict[str, Any] = {
     "readiness_probe": {"initial_delay": 1, "period": 1, "timeout": 1, "failure_threshold": 1}
 }
@@ -29,9 +35,7 @@ def serving(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Ite
     bench.clean()
 
 
-def create(
-    bench: Workbench, name: str, script: str | None, *, code: int = 5, **more: Any
-) -> subprocess.CompletedProcess[str]:
+def create(bench: Workbench, name: str, script: str | None, *, code: int = 5, **more: Any) -> Done:
     """Deploy `name` with this text as its score.py, which is expected to fail."""
     file = bench.deployment_file("shop", name, "patient", **more)
     score = bench.folder / f"shop-{name}-code" / "score.py"
@@ -48,7 +52,27 @@ def conda(bench: Workbench, name: str, *, python: str = "", package: str = "") -
     return {"environment": {"conda_file": file.name}}
 
 
-def still_serves(bench: Workbench, done: subprocess.CompletedProcess[str], name: str) -> None:
+@pytest.fixture(scope="module")
+def failed(serving: Workbench) -> dict[str, Done]:
+    """What `create` said of each deployment that fails; all beside one another."""
+    package = conda(serving, "nopackage", package="headrace-no-such-package==9.9.9")
+    attempts: dict[str, tuple[str, dict[str, Any]]] = {
+        "nopackage": (SOUND, package),
+        "nopython": (SOUND, conda(serving, "nopython", python="3.5")),
+        "raises": (RAISES, {}),
+        "imports": ("import nothing_of_this_name\n" + SOUND, {}),
+        "crashes": (CRASHES, QUICK_PROBE),
+        "slow": (ENDLESS, QUICK_PROBE),
+    }
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        started = {
+            name: threads.submit(create, serving, name, script, **more)
+            for name, (script, more) in attempts.items()
+        }
+        return {name: one.result() for name, one in started.items()}
+
+
+def still_serves(bench: Workbench, done: Done, name: str) -> None:
     """Both in words and in fact; the record says Failed, and nothing is left running."""
     assert "traffic is unchanged: blue 100 %" in done.stderr, done.stderr
     request = bench.write("request.json", {"kept": True})
@@ -60,9 +84,10 @@ def still_serves(bench: Workbench, done: subprocess.CompletedProcess[str], name:
     bench.platform.run("online-deployment", "delete", "-e", "shop", "-n", name, "-y")
 
 
-def test_a_package_that_does_not_exist_is_told_in_the_resolvers_words(serving: Workbench) -> None:
-    more = conda(serving, "nopackage", package="headrace-no-such-package==9.9.9")
-    done = create(serving, "nopackage", SOUND, **more)
+def test_a_package_that_does_not_exist_is_told_in_the_resolvers_words(
+    serving: Workbench, failed: dict[str, Done]
+) -> None:
+    done = failed["nopackage"]
     assert "[ImageBuildFailure]" in done.stderr
     assert "headrace-no-such-package" in done.stderr
     assert "Using Python" not in done.stderr, "what uv says before it works is no reason"
@@ -70,16 +95,19 @@ def test_a_package_that_does_not_exist_is_told_in_the_resolvers_words(serving: W
     still_serves(serving, done, "nopackage")
 
 
-def test_an_interpreter_that_is_not_there_is_named(serving: Workbench) -> None:
-    done = create(serving, "nopython", SOUND, **conda(serving, "nopython", python="3.5"))
+def test_an_interpreter_that_is_not_there_is_named(
+    serving: Workbench, failed: dict[str, Done]
+) -> None:
+    done = failed["nopython"]
     assert "[ImageBuildFailure]" in done.stderr
     assert "3.5" in done.stderr
     still_serves(serving, done, "nopython")
 
 
-def test_init_that_raises_shows_its_traceback_and_the_models_folder(serving: Workbench) -> None:
-    script = "def init():\n    price = {}\n    price['houses']\n\n\ndef run(raw):\n    return raw\n"
-    done = create(serving, "raises", script)
+def test_init_that_raises_shows_its_traceback_and_the_models_folder(
+    serving: Workbench, failed: dict[str, Done]
+) -> None:
+    done = failed["raises"]
     assert "failed in init()" in done.stderr
     assert 'score.py", line 3, in init' in done.stderr
     assert "KeyError: 'houses'" in done.stderr
@@ -90,8 +118,10 @@ def test_init_that_raises_shows_its_traceback_and_the_models_folder(serving: Wor
     still_serves(serving, done, "raises")
 
 
-def test_a_script_that_cannot_be_imported_shows_why(serving: Workbench) -> None:
-    done = create(serving, "imports", "import nothing_of_this_name\n" + SOUND)
+def test_a_script_that_cannot_be_imported_shows_why(
+    serving: Workbench, failed: dict[str, Done]
+) -> None:
+    done = failed["imports"]
     assert "No module named 'nothing_of_this_name'" in done.stderr
     assert "line 1" in done.stderr
     assert "✗ load" in done.stderr
@@ -105,20 +135,20 @@ def test_a_script_that_can_be_no_scoring_script_is_not_sent(serving: Workbench) 
     assert "score.py has no run()" in done.stderr
 
 
-def test_a_process_that_dies_before_it_is_ready_is_said_to_have_died(serving: Workbench) -> None:
-    script = f"import os\n\nprint('last words', flush=True)\nos._exit(17)\n{SOUND}"
-    done = create(serving, "crashes", script, **QUICK_PROBE)
+def test_a_process_that_dies_before_it_is_ready_is_said_to_have_died(
+    serving: Workbench, failed: dict[str, Done]
+) -> None:
+    done = failed["crashes"]
     assert "the worker's process ended" in done.stderr
     logs = serving.platform.run("online-deployment", "get-logs", "-e", "shop", "-n", "crashes")
     assert "last words" in logs.stdout
     still_serves(serving, done, "crashes")
 
 
-def test_an_init_that_never_ends_is_given_up_by_the_readiness_probe(serving: Workbench) -> None:
-    script = (
-        "import time\n\n\ndef init():\n    time.sleep(600)\n\n\ndef run(raw):\n    return raw\n"
-    )
-    done = create(serving, "slow", script, **QUICK_PROBE)
+def test_an_init_that_never_ends_is_given_up_by_the_readiness_probe(
+    serving: Workbench, failed: dict[str, Done]
+) -> None:
+    done = failed["slow"]
     assert "init() did not end within the 2 s that readiness_probe allows" in done.stderr
     still_serves(serving, done, "slow")
 
