@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import IO, Final
+from typing import IO, Any, Final
 
 MASK: Final = "***"
 MAX_SHOWN_BYTES: Final = 4_096
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
 _SECRET_QUERY: Final = re.compile(r"\b(sig|token|code)=[^&\s\"']+", re.IGNORECASE)
 _SECRET_FIELD: Final = re.compile(
-    r'("(?:[a-z]*key|keyvalue|[a-z]*token|[a-z]*secret[a-z]*|password)"\s*:\s*")[^"]*(")',
-    re.IGNORECASE,
+    r"[a-z]*key|keyvalue|([a-z]+_)?[a-z]*token|[a-z_]*secret[a-z]*|password", re.IGNORECASE
 )
-_VARIABLES: Final = re.compile(r'("environmentVariables"\s*:\s*)\{[^{}]*\}', re.IGNORECASE)
+_ALL_SECRET: Final = "environmentvariables"
 
 
 def request_text(
@@ -32,9 +32,28 @@ def answer_text(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 def mask(text: str) -> str:
     """The text without keys, tokens, signatures and environment variables."""
-    text = _SECRET_QUERY.sub(lambda match: f"{match[1]}={MASK}", text)
-    text = _VARIABLES.sub(rf'\1"{MASK}"', text)
-    return _SECRET_FIELD.sub(rf"\g<1>{MASK}\g<2>", text)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return _masked_query(text)
+    return json.dumps(_masked(value))
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    """JSON as it is parsed: no quote or brace in a secret can hide its end."""
+    if isinstance(value, dict):
+        if name.lower() == _ALL_SECRET:
+            return MASK
+        return {key: _masked(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_masked(one, name) for one in value]
+    if not isinstance(value, str):
+        return value
+    return MASK if _SECRET_FIELD.fullmatch(name) else _masked_query(value)
+
+
+def _masked_query(text: str) -> str:
+    return _SECRET_QUERY.sub(lambda match: f"{match[1]}={MASK}", text)
 
 
 def _headers(sign: str, headers: Mapping[str, str]) -> str:

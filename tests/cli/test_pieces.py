@@ -232,6 +232,11 @@ def test_a_script_needs_init_and_run(tmp_path: Path, source: str, said: str) -> 
         '{"keyValue": "s3cret"}',
         "https://x/c?sv=1&sig=s3cret&se=2",
         '{"environmentVariables": {"A": "s3cret"}}',
+        '{"environmentVariables": {"A": "{}s3cret"}}',
+        '{"properties": {"environmentVariables": {"A": "}", "B": "s3cret"}}}',
+        '{"primaryKey": "a\\"s3cret"}',
+        '{"access_token": "s3cret"}',
+        '{"clientSecret": "s3cret"}',
     ],
 )
 def test_secrets_are_masked(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Final
 import structlog
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from headrace_api.errors import Conflict
 from headrace_api.home import Home
@@ -95,7 +97,14 @@ class Stores:
 def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; returns when everything is closed."""
     logs.configure(ROLE)
+    logging.getLogger("aiohttp.server").addFilter(is_ours)
     uvloop.run(_until_signal(settings))
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """A filter: bytes that are no HTTP are the client's fault, and aiohttp would quote them."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 async def run(
