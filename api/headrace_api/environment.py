@@ -24,7 +24,7 @@ from headrace_api.resource import (
     lower_case,
 )
 from headrace_api.views import environment_view
-from headrace_api.yaml_file import MAX_FILE_BYTES, parse_yaml
+from headrace_api.yaml_file import MAX_FILE_BYTES, parse_yaml, read_bounded
 
 ANONYMOUS_NAME: Final = "CliV2AnonymousEnvironment"
 DEFAULT_DOCKERFILE: Final = "Dockerfile"
@@ -41,9 +41,10 @@ def _conda_text(value: object, info: ValidationInfo) -> object:
     text = value
     if base_of(info) is not None:
         path = Path(existing_path(value, info))
-        if path.stat().st_size > MAX_FILE_BYTES:
+        data = read_bounded(path)
+        if len(data) > MAX_FILE_BYTES:
             raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = data.decode()
     found = parse_yaml(text)
     if not isinstance(found.values.get("dependencies", []), list):
         raise ValueError("dependencies of a conda file must be a list")

@@ -107,7 +107,7 @@ def base_of(info: ValidationInfo) -> Path | None:
 def existing_path(text: str, info: ValidationInfo) -> str:
     """Resolve against the YAML file; ValueError when nothing is there. Wire values pass as is."""
     base = base_of(info)
-    if base is None:
+    if base is None or not isinstance(text, str):
         return text
     try:
         path = (base / Path(text.removeprefix("file:")).expanduser()).absolute()

@@ -85,14 +85,18 @@ def read_yaml(path: Path) -> YamlFile:
     Raises InvalidInput naming file, line, key and value: missing file, more than MAX_FILE_BYTES,
     not UTF-8, tabs, tags that make objects, keys that are doubled or no text, aliases that grow.
     """
+    return parse_yaml(read_bounded(path), path=path)
+
+
+def read_bounded(path: Path) -> bytes:
+    """At most one byte more than is allowed, also of a device. Raises InvalidInput."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InvalidInput(
             f"cannot read {path}: {error.strerror or error}", target=str(path)
         ) from error
-    return parse_yaml(data, path=path)
 
 
 def parse_yaml(data: bytes | str, *, path: Path | None = None) -> YamlFile:
@@ -107,14 +111,14 @@ def parse_yaml(data: bytes | str, *, path: Path | None = None) -> YamlFile:
         raise InvalidInput(f"{name} is not UTF-8 text: {error.reason}", target=name) from error
     except RecursionError as error:
         raise InvalidInput(f"{name} is nested deeper than {MAX_DEPTH} levels") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # "\U00110000" is no character
         raise InvalidInput(_syntax_text(name, error), target=name) from error
     if root is None:
         raise InvalidInput(f"{name} is empty", target=name)
     return _Reader(name, path).read(root)
 
 
-def _syntax_text(name: str, error: yaml.YAMLError) -> str:
+def _syntax_text(name: str, error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark is not None else ""
     problem = str(getattr(error, "problem", None) or error)
@@ -183,15 +187,21 @@ class _Reader:
         return merged
 
     def _key(self, node: yaml.Node, key: KeyPath) -> str:
-        value = self._scalar(node, key) if isinstance(node, yaml.ScalarNode) else None
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(node, "a key must be text, found a list or a block")
+        value = self._scalar(node, key)
         if not isinstance(value, str):
             raise self._error(node, f"a key must be text, found {shown(key, node.value)}")
         return value
 
     def _scalar(self, node: yaml.Node, key: KeyPath) -> Any:
         try:
-            return self._scalars.construct_object(node)
-        except (yaml.constructor.ConstructorError, ValueError) as error:
+            value = self._scalars.construct_object(node)
+            if isinstance(value, str):
+                value.encode()  # "\ud800" is half a character, and no text that can be sent
+            return value
+        # PyYAML's constructors trip over a value their tag does not fit: `!!bool 2` is a KeyError.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             problem = (
                 f"the tag or value is not allowed ({node.tag.removeprefix('tag:yaml.org,2002:')})"
             )

@@ -12,7 +12,7 @@ from headrace.errors import ApiError, BadUsage
 from headrace.online_endpoint import confirm, require_found
 from headrace_api.names import check_asset_name
 from headrace_api.views import component_view
-from headrace_api.yaml_file import read_yaml
+from headrace_api.yaml_file import read_yaml, shown
 
 COMPONENTS: Final = "components"
 NOT_RUN: Final = "schedules are kept and listed, but nothing runs by them yet"
@@ -101,17 +101,23 @@ def datastore_delete(call: Call) -> None:
 def compute_create(call: Call) -> Any:
     """A cluster of the given size, kept for the jobs to come."""
     values = _values(call)
-    kind = call.text("type") or str(values.get("type") or "amlcompute")
-    given = {
-        "minNodeCount": call.text("min_instances") or values.get("min_instances", 0),
-        "maxNodeCount": call.text("max_instances") or values.get("max_instances", 1),
+    options = ("type", "min_instances", "max_instances", "size")
+    values |= {name: text for name in options if (text := call.text(name))}
+    return _put(call, "computes", _name(call, values), compute_body(values))
+
+
+def compute_body(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a PUT. Raises BadUsage."""
+    kind = str(values.get("type") or "amlcompute")
+    idle_s = _whole(values, "idle_time_before_scale_down", 120)
+    scale = {
+        "minNodeCount": _whole(values, "min_instances", 0),
+        "maxNodeCount": _whole(values, "max_instances", 1),
+        "nodeIdleTimeBeforeScaleDown": f"PT{idle_s}S",
     }
-    idle_s = int(values.get("idle_time_before_scale_down", 120))
-    scale: dict[str, Any] = {key: int(one) for key, one in given.items()}
-    scale["nodeIdleTimeBeforeScaleDown"] = f"PT{idle_s}S"
-    size = call.text("size") or values.get("size") or "Standard_DS3_v2"
+    size = values.get("size") or "Standard_DS3_v2"
     inner = {"vmSize": size, "vmPriority": values.get("tier", "Dedicated"), "scaleSettings": scale}
-    body = {
+    return {
         "tags": values.get("tags") or {},
         "properties": {
             "computeType": "AmlCompute" if kind.lower() == "amlcompute" else kind,
@@ -119,7 +125,6 @@ def compute_create(call: Call) -> Any:
             "properties": inner,
         },
     }
-    return _put(call, "computes", _name(call, values), body)
 
 
 def compute_show(call: Call) -> Any:
@@ -136,7 +141,7 @@ def compute_update(call: Call) -> Any:
     scale = arm["properties"]["properties"]["scaleSettings"]
     for option, key in (("min_instances", "minNodeCount"), ("max_instances", "maxNodeCount")):
         if text := call.text(option):
-            scale[key] = int(text)
+            scale[key] = _whole({option: text}, option, 0)
     return _put(call, "computes", call.text("name"), arm, match)
 
 
@@ -147,7 +152,16 @@ def compute_delete(call: Call) -> None:
 def schedule_create(call: Call) -> Any:
     """Keep a schedule; it says that nothing runs by it yet."""
     values = _values(call)
-    trigger = dict(values.get("trigger") or {})
+    call.warn(NOT_RUN)
+    return _put(call, "schedules", _name(call, values), schedule_body(values))
+
+
+def schedule_body(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a PUT. Raises BadUsage."""
+    trigger = values.get("trigger") or {}
+    if not isinstance(trigger, dict):
+        raise BadUsage("trigger must be a block of keys and values")
+    trigger = dict(trigger)
     kind = str(trigger.pop("type", "")).capitalize()
     pattern = trigger.pop("schedule", None)
     renamed = {_SCHEDULE_WORDS.get(key, key): one for key, one in trigger.items()}
@@ -161,8 +175,7 @@ def schedule_create(call: Call) -> Any:
         "action": {"actionType": "CreateJob", "jobDefinition": values.get("create_job")},
         "isEnabled": values.get("is_enabled", True),
     }
-    call.warn(NOT_RUN)
-    return _put(call, "schedules", _name(call, values), {"properties": properties})
+    return {"properties": properties}
 
 
 def schedule_show(call: Call) -> Any:
@@ -237,6 +250,15 @@ def _path(kind: str, name: str) -> str:
 
 def _put(call: Call, kind: str, name: str, body: Mapping[str, Any], match: str = "") -> Any:
     return _shown(call.client.put(_path(kind, name), body, match=match).json())
+
+
+def _whole(values: Mapping[str, Any], name: str, default: int) -> int:
+    """Raises BadUsage."""
+    found = values.get(name, default)
+    try:
+        return int(found)
+    except (TypeError, ValueError, OverflowError):
+        raise BadUsage(f"{name} is {shown((name,), found)}: a whole number is allowed") from None
 
 
 def _switch(call: Call, *, enabled: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from typing import Any, Final
 
 from headrace.call import Call
@@ -14,8 +15,11 @@ _PART: Final = re.compile(r"([^.\[\]]+)|\[(\d{1,6})\]")
 
 
 def edited(values: dict[str, Any], call: Call) -> dict[str, Any]:
-    """A copy with the generic options applied in the order set, add, remove. Raises BadUsage."""
-    result: dict[str, Any] = json.loads(json.dumps(values))
+    """A copy as JSON, with the generic options applied in the order set, add, remove.
+
+    Raises BadUsage.
+    """
+    result = as_json(values)
     for text in call.many("set"):
         path, equals, value = text.partition("=")
         if not equals:
@@ -26,6 +30,18 @@ def edited(values: dict[str, Any], call: Call) -> dict[str, Any]:
     for text in call.many("remove"):
         _remove(result, text.split(GROUP_SEPARATOR))
     return result
+
+
+def as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """What YAML reads as a date is the text it was. Raises BadUsage for bytes."""
+    result: dict[str, Any] = json.loads(json.dumps(values, default=_text_of))
+    return result
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, date):  # a datetime is one too
+        return value.isoformat()
+    raise BadUsage(f"a value of type {type(value).__name__} cannot be sent: use text")
 
 
 def overrides(call: Call) -> dict[str, object]:

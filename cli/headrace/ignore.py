@@ -15,6 +15,7 @@ IGNORE_FILES: Final = (".amlignore", ".gitignore")
 ALWAYS: Final = frozenset({"__pycache__", ".git", ".ipynb_checkpoints"})
 MAX_FILES: Final = 50_000
 MAX_PATTERNS: Final = 2_000
+_NOTHING: Final = re.compile(r"(?!)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +94,17 @@ def _rule(line: str) -> Rule:
     anchored = "/" in pattern
     expression = _expression(pattern.lstrip("/"))
     prefix = "" if anchored else "(?:.*/)?"
-    return Rule(pattern=re.compile(prefix + expression), negated=negated, folders_only=folders_only)
+    try:
+        compiled = re.compile(prefix + expression)
+    except re.error:  # a class such as [z-a] matches nothing, as in git
+        compiled = _NOTHING
+    return Rule(pattern=compiled, negated=negated, folders_only=folders_only)
 
 
 def _expression(pattern: str) -> str:
     """git's wildcards: `**` crosses folders, `*` and `?` do not."""
+    # Doubled wildcards say no more than one, and would be tried in every division among them.
+    pattern = re.sub(r"\*{2,}", "**", re.sub(r"(\*\*/){2,}", "**/", pattern))
     out, at = "", 0
     while at < len(pattern):
         if pattern.startswith("**/", at):
@@ -105,7 +112,7 @@ def _expression(pattern: str) -> str:
         elif pattern.startswith("**", at):
             out, at = out + ".*", at + 2
         elif (end := pattern.find("]", at + 2)) > 0 and pattern[at] == "[":
-            inner = pattern[at + 1 : end].replace("\\", "\\\\")
+            inner = re.sub(r"([\\\[&~|])", r"\\\1", re.sub("-+", "-", pattern[at + 1 : end]))
             out, at = f"{out}[{'^' + inner[1:] if inner[0] == '!' else inner}]", end + 1
         else:
             single = {"*": "[^/]*", "?": "[^/]"}

@@ -26,6 +26,7 @@ from headrace_scorer.errors import LaunchRefused
 
 READ_BYTES: Final = 1024 * 1024
 BUILDING: Final = ".building-"
+MAX_PARTS: Final = 100  # of a path: folders are made and removed level by level
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -83,6 +84,12 @@ def _check(file: AssetFile) -> None:
     if wrong or "\\" in file.path:
         raise LaunchRefused(
             f"asset file {file.path!r} leaves its folder: use a relative path without '..'",
+            target="path",
+        )
+    if len(parts) > MAX_PARTS:
+        raise LaunchRefused(
+            f"asset file {file.path[:80]!r}... lies {len(parts)} folders deep, at most {MAX_PARTS} "
+            "are possible",
             target="path",
         )
     if not _DIGEST.fullmatch(file.digest):

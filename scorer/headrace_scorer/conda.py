@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-import yaml
-
+from headrace_api.errors import InvalidInput
+from headrace_api.yaml_file import parse_yaml
 from headrace_scorer.errors import LaunchRefused
 
 MAX_TEXT_BYTES: Final = 256 * 1024
@@ -131,12 +131,10 @@ def _version(text: str) -> str:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise LaunchRefused(f"conda file is not YAML: {error}", target="conda") from error
-    if not isinstance(document, dict):
-        raise LaunchRefused("conda file is not a map with 'dependencies'", target="conda")
-    if unknown := sorted(str(key) for key in document if key not in KEYS):
+        document = parse_yaml(text).values
+    except InvalidInput as error:
+        raise LaunchRefused(f"conda file: {error.message}", target="conda") from error
+    if unknown := sorted(key for key in document if key not in KEYS):
         raise LaunchRefused(
             f"conda file has the unknown key {unknown[0]!r}: allowed are {', '.join(sorted(KEYS))}",
             target=unknown[0],

@@ -47,8 +47,8 @@ def test_a_conda_file_gives_python_packages_and_what_is_left_out() -> None:
     ("text", "words"),
     [
         ("dependences: []", "unknown key 'dependences'"),
-        ("- a\n- b", "not a map"),
-        ("a: [", "not YAML"),
+        ("- a\n- b", "must hold keys and values"),
+        ("a: [", "not valid YAML"),
         ("dependencies: numpy", "not a list"),
         ("dependencies: [{conda: [a]}]", "only a list under 'pip'"),
         ("dependencies: [{pip: ['-r other.txt']}]", "points at a file"),

@@ -77,7 +77,10 @@ def locate(uri: str) -> BlobLocation:
 
 def _from_url(uri: str) -> BlobLocation:
     # The host is not compared: an installation may answer under several, and move between ports.
-    parts = [unquote(part) for part in urlsplit(uri).path.strip("/").split("/")]
+    try:
+        parts = [unquote(part) for part in urlsplit(uri).path.strip("/").split("/")]
+    except ValueError:  # a host such as "[x"
+        parts = [""]
     if not uri.startswith("https://") or parts[0] != _ROUTE or len(parts) < 3:
         raise InvalidInput(
             f"{uri[:200]!r} is not a place of ours: use azureml://datastores/<name>/paths/<path> "
