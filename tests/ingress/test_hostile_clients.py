@@ -84,10 +84,58 @@ async def test_a_slow_head_and_a_slow_body_are_408(
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 408"] * 2
 
 
-async def test_an_upgrade_is_ignored_and_the_request_answered(listening: Listening) -> None:
-    answer = await say(listening, HEAD + b"Upgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+async def test_the_body_of_an_upgrade_reaches_the_model_and_what_follows_too(
+    listening: Listening,
+) -> None:
+    """curl --http2 sends a body so on plain HTTP; the parser would take it for another protocol."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+    sized = HEAD + upgrade + b"Content-Length: 3\r\n\r\n[1]"
+    chunked = HEAD + upgrade + b"Transfer-Encoding: chunked\r\n\r\n3\r\n[2]\r\n0\r\n\r\n"
+    last = HEAD + upgrade + b"Connection: close\r\nContent-Length: 3\r\n\r\n[3]"
+    whole = await say(listening, sized + chunked + sized + last)
+    in_bytes = await say(listening, *(b"%c" % one for one in sized + last))
 
-    assert answer.startswith(b"HTTP/1.1 200")
+    assert _bodies(whole) == [b"[1]", b"[2]", b"[1]", b"[3]"]
+    assert _bodies(in_bytes) == [b"[1]", b"[3]"]
+
+
+def _bodies(answer: bytes) -> list[bytes]:
+    return [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"POST /x HTTP/1.1\r\nBad Name: x\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n",
+        HEAD + b"X-Big: " + b"x" * 40_000 + b"\r\n\r\n",
+    ],
+    ids=["malformed", "too large", "flood"],
+)
+async def test_what_was_asked_before_a_request_that_is_refused_is_answered(
+    listening: Listening, last: bytes
+) -> None:
+    slow = b'{"sleep_s": 0.2}'
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % len(slow) + slow
+    answer = await say(listening, first + HEAD + b"Content-Length: 3\r\n\r\n[1]" + last + first)
+
+    *served, refused = answer.split(b"HTTP/1.1 ")[1:]
+    assert _bodies(b"".join(b"HTTP/1.1 " + one for one in served)) == [slow, b"[1]"]
+    assert refused.startswith((b"400 ", b"413 ", b"431 "))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"CONNECT x:443 HTTP/1.1",
+        b"GET /endpoints/houses/score HTTP/2.0",
+        b"GET /endpoints/houses/score HTTP/0.9",
+    ],
+)
+async def test_other_protocols_are_refused(listening: Listening, line: bytes) -> None:
+    answer = await say(listening, line + HEAD[HEAD.index(b"\r\n") :] + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_pipelined_requests_are_answered_in_order(listening: Listening) -> None:
@@ -97,8 +145,7 @@ async def test_pipelined_requests_are_answered_in_order(listening: Listening) ->
     first = HEAD + b"Content-Length: %d\r\n\r\n" % len(slow) + slow
     answer = await say(listening, first + one + b"[1]" + one + b"[2]" + last + b"[3]")
 
-    bodies = [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]]
-    assert bodies == [slow, b"[1]", b"[2]", b"[3]"]
+    assert _bodies(answer) == [slow, b"[1]", b"[2]", b"[3]"]
 
 
 async def test_a_client_that_expects_100_gets_it_only_when_its_body_is_wanted(

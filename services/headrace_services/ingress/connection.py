@@ -4,8 +4,9 @@
     bytes that begin with the head before them -> Edge.recheck -> Edge.handle
     Edge -> reply | begin_stream, write_chunk, end_stream -> bytes
 
-One request is handled at a time, without a task; pipelined ones wait in order. llhttp refuses what
-smuggling needs: a length beside chunks, two lengths, chunks that are not last.
+One request is handled at a time, without a task; pipelined ones wait in order, and what cannot be
+read is refused in its turn. llhttp refuses what smuggling needs: a length beside chunks, two
+lengths, chunks that are not last.
 
 Most clients send the same head again and again. A whole request whose head is, byte for byte, the
 one llhttp took last on this connection needs no second parse: at the same place in the stream the
@@ -23,6 +24,7 @@ import httptools
 
 from headrace_bus.routing.edge import HIDDEN
 from headrace_services.ingress.exchange import Exchange, Reply
+from headrace_services.ingress.fields import framing
 from headrace_services.ingress.replies import (
     CONTINUE,
     bad_request,
@@ -37,6 +39,7 @@ from headrace_services.ingress.replies import (
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 128
 MAX_PIPELINED: Final = 64  # requests read ahead of the one being answered
+VERSIONS: Final = frozenset({"1.0", "1.1"})
 SLOW_S: Final = 10.0  # for a whole head, and between two pieces of a body
 BODY_S: Final = 300.0  # for a whole body
 KEEP_ALIVE_S: Final = 75.0
@@ -98,6 +101,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
         self._parsing: Exchange | None = None
+        self._resumed: Exchange | None = None  # its head is parsed again, without the upgrade
+        self._deaf = False  # the last thing to answer is known
         self._current: Exchange | None = None
         self._queue: deque[Exchange] = deque()
         self._since = edge.now
@@ -127,6 +132,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase
+        if self._deaf:
+            return
         if phase is Phase.LINGER:
             self._discarded += len(data)
             if self._discarded > LINGER_BYTES:
@@ -163,21 +170,27 @@ class Connection(asyncio.Protocol):
             self._known_head, self._known, self._whole = data[:end], exchange, len(data)
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._no_upgrade()
-        except httptools.HttpParserError:
-            self._refuse(bad_request("The request is not valid HTTP/1.1."))
+        rest = data
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = self._without_upgrade(rest[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                self._refuse(bad_request("The request is not valid HTTP/1.1."))
+                break
         if self.phase is Phase.HEAD and self._parsing is not None:
             self._count_head(len(data))
 
-    def _no_upgrade(self) -> None:
-        """An upgrade is ignored, as a server may; what follows its request cannot be read."""
-        if self._current is not None:
-            self._current.keep_alive = False
-        elif self.phase is not Phase.LINGER:
-            self._transport.close()
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """What to parse after the head of an upgrade, which a server may ignore (RFC 9110 7.8).
+
+        The parser takes what follows such a head for another protocol. So another parser reads how
+        the request is framed, without the upgrade, and then its body.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        return b"" if self._resumed is None else framing(self._resumed) + rest
 
     def eof_received(self) -> bool:
         return False
@@ -195,17 +208,17 @@ class Connection(asyncio.Protocol):
     # llhttp's side
 
     def on_message_begin(self) -> None:
-        self._parsing = Exchange(self)
+        self._parsing = None if self._deaf else self._resumed or Exchange(self)
 
     def on_url(self, url: bytes) -> None:
         exchange = self._parsing
-        if exchange is not None:
+        if exchange is not None and exchange is not self._resumed:
             exchange.target += url
             exchange.head_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self._parsing
-        if exchange is None:
+        if exchange is None or exchange is self._resumed:
             return
         exchange.head_bytes += len(name) + len(value)
         key = _names.get(name) or _name(name)
@@ -218,12 +231,22 @@ class Connection(asyncio.Protocol):
         exchange = self._parsing
         if exchange is None or self.phase is Phase.LINGER:
             return
+        if exchange is self._resumed:
+            self._resumed = None
+            return
         exchange.method = self._parser.get_method().decode("latin-1")
         self._discarded = 0
         if self.phase is not Phase.BUSY:
             self.phase = Phase.BODY
         if exchange.head_bytes > MAX_HEAD_BYTES or len(exchange.headers) > MAX_HEADERS:
             self._refuse(headers_too_large())
+            return
+        exchange.version = self._parser.get_http_version()
+        if exchange.method == "CONNECT" or exchange.version not in VERSIONS:
+            self._refuse(bad_request("CONNECT, and all but HTTP/1.1 and 1.0, is not offered."))
+            return
+        if "transfer-encoding" in exchange.fields and not _is_chunked(exchange):
+            self._refuse(bad_request("The only transfer coding is chunked, and that of HTTP/1.1."))
             return
         exchange.refusal = self._edge.check(exchange)
         announced = exchange.fields.get("content-length", "0")
@@ -256,8 +279,11 @@ class Connection(asyncio.Protocol):
         exchange, self._parsing = self._parsing, None
         if exchange is None or self.phase is Phase.LINGER:
             return
+        if self._parser.should_upgrade():
+            self._resumed = exchange
+            return
         exchange.complete()
-        exchange.chunked = self._parser.get_http_version() != "1.0"
+        exchange.chunked = exchange.version != "1.0"
         exchange.keep_alive = self._parser.should_keep_alive()
         if self._current is None and not self._queue:
             self._start(exchange)
@@ -379,10 +405,10 @@ class Connection(asyncio.Protocol):
         Closing with unread bytes would reset the connection and take the answer with it.
         """
         exchange, self._parsing = self._parsing, None
-        if self.phase is Phase.LINGER or self._transport.is_closing():
+        if self.phase is Phase.LINGER or self._deaf or self._transport.is_closing():
             return
-        if self._current is not None:
-            self._transport.abort()  # an answer before this one is still owed
+        if self._current is not None or self._queue:
+            self._refuse_in_turn(exchange or Exchange(self), reply)
             return
         without_body = exchange is not None and exchange.method == "HEAD"
         body = b"" if without_body else reply.body
@@ -390,6 +416,18 @@ class Connection(asyncio.Protocol):
         self._transport.write(head(reply, keep_alive=False) + body)
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def _refuse_in_turn(self, exchange: Exchange, reply: Reply) -> None:
+        """Answers before this one are owed: it waits for them, and nothing more is read."""
+        exchange.refusal, exchange.keep_alive = reply, False
+        self._queue.append(exchange)
+        self._deaf = True
+
+
+def _is_chunked(exchange: Exchange) -> bool:
+    """By the standard; llhttp takes chunks of HTTP/1.0, and codings that nobody here undoes."""
+    codings = [value for name, value in exchange.headers if name == "transfer-encoding"]
+    return exchange.version == "1.1" and [one.lower() for one in codings] == ["chunked"]
 
 
 def _name(raw: bytes) -> str:

@@ -63,12 +63,14 @@ class Exchange:
         "started",
         "target",
         "trusted",
+        "version",
     )
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.target = b""
         self.method = ""
+        self.version = "1.1"
         self.path = ""
         self.query = ""
         self.headers: list[tuple[str, str]] = []

@@ -36,11 +36,21 @@ _NOT_IN: Final = _HOP_BY_HOP | {
     TIMEOUT_MS,
 }
 _NOT_OUT: Final = _HOP_BY_HOP | {"content-length", "date", "server", REQUEST_ID, CLIENT_ID}
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _ORDINARY: Final = frozenset({"", "keep-alive", "close"})
 _KNOWN_FORMS: Final = 512
 _FORM_BYTES: Final = 2048  # of names in a form that is kept
 
 _forms: dict[tuple[str, ...], str] = {}
+
+
+def framing(exchange: Exchange) -> bytes:
+    """A head that says where the body of this one ends and whether another follows, and no more."""
+    kept = [pair for pair in exchange.headers if pair[0] in _FRAMING]
+    named = {name.strip() for name in exchange.fields.get("connection", "").lower().split(",")}
+    kept += [("connection", name) for name in ("close", "keep-alive") if name in named]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in kept)
+    return f"POST / HTTP/{exchange.version}\r\n{lines}\r\n".encode("latin-1")
 
 
 def inward(exchange: Exchange) -> Inward:
