@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
 from headrace_bus.client.credentials import Credentials
+
+_VIOLATION = re.compile(r'violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 
 
 class RawClient(Client):
@@ -25,6 +28,21 @@ class RawClient(Client):
 
     async def may_subscribe(self, subject: str, queue: str = "") -> bool:
         return await self._allowed(self.subscribe(subject, queue))
+
+    async def refused(
+        self, publish: Iterable[str] = (), subscribe: Iterable[str] = ()
+    ) -> set[tuple[str, str]]:
+        """Which of many the server does not take, each as (act, subject), in one round trip."""
+        before = len(self.violations)
+        for subject in publish:
+            await self.publish(subject, b"x")
+        for subject in subscribe:
+            await self.subscribe(subject)
+        await asyncio.sleep(0)
+        await self.flush()
+        await self.rtt()
+        found = [_VIOLATION.search(text) for text in self.violations[before:]]
+        return {(one[1].lower(), one[2]) for one in found if one is not None}
 
     async def _allowed(self, act: object) -> bool:
         before = len(self.violations)
