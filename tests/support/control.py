@@ -81,7 +81,7 @@ class ControlClient:
             )
 
     def url(self, path: str) -> yarl.URL:
-        if path.startswith("https://"):
+        if path.startswith(("https://", "http://")):
             return yarl.URL(path, encoded=True)
         below = path[1:] if path.startswith("//") else WORKSPACE + path
         return yarl.URL(self.base + below, encoded=True)

@@ -137,6 +137,10 @@ async def _read_bounded(request: web.Request) -> bytes:
                 data += await request.content.readany()
             if len(data) > MAX_BODY_BYTES:
                 raise _too_big(len(data))
+    except web.RequestPayloadError:
+        raise InvalidInput(
+            "the body is not in its Content-Encoding or Transfer-Encoding", target="body"
+        ) from None
     except TimeoutError:
         raise RequestTimeout(
             f"no more of the body came for {BODY_TIMEOUT_S:g} s", target="body"

@@ -5,14 +5,28 @@ from __future__ import annotations
 import time
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from headrace_api import arm
-from headrace_api.errors import HeadraceError
+from headrace_api.errors import HeadraceError, InvalidInput
 from headrace_services.control.arm_router import MethodNotAllowed
 
 log = structlog.get_logger(__name__)
+
+
+class OtherProtocol(InvalidInput):
+    """What would follow this head is, for the parser, no request of HTTP/1.1."""
+
+
+def _require_plain(request: web.Request) -> None:
+    """Raises OtherProtocol. The parser leaves the body of these unread, and then takes it for one.
+
+    So a request could be hidden in the body of another.
+    """
+    other = request.method == "CONNECT" or "Upgrade" in request.headers
+    if other or request.version not in (HttpVersion10, HttpVersion11):
+        raise OtherProtocol("CONNECT, upgrades and all but HTTP/1.1 and 1.0 are not offered")
 
 
 def error_response(error: HeadraceError, *, target: str) -> web.Response:
@@ -32,7 +46,12 @@ async def arm_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     """Turns what a handler raises into an answer; anything unforeseen is a 500 without detail."""
     started = time.monotonic()
     try:
+        _require_plain(request)
         return await handler(request)
+    except OtherProtocol as error:
+        answer = error_response(error, target=request.path)
+        answer.force_close()
+        return answer
     except HeadraceError as error:
         log.info(
             "request refused",

@@ -80,9 +80,18 @@ def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
     for name in found:
         if not _METADATA_NAME.fullmatch(name):
             raise BlobRefused("InvalidMetadata", f"metadata name {name!r} is not an identifier")
+        check_text(f"{METADATA_PREFIX}{name}", found[name])
     if sum(len(name) + len(value) for name, value in found.items()) > MAX_METADATA_BYTES:
         raise BlobRefused("MetadataTooLarge", f"metadata is over {MAX_METADATA_BYTES} bytes")
     return found
+
+
+def check_text(name: str, value: str) -> None:
+    """Raises BlobRefused for bytes that are no UTF-8: no answer could carry them again."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BlobRefused("InvalidHeaderValue", f"the value of {name} is not text") from None
 
 
 def range_of(headers: Mapping[str, str], size_bytes: int) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from headrace_services.control.blob_http import (
     BlobPath,
     BlobRefused,
     blob_path,
+    check_text,
     md5_of,
     metadata_of,
     range_of,
@@ -192,8 +193,9 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
             raise BlobRefused(
                 "OperationTimedOut", f"nothing came for {CHUNK_TIMEOUT_S:g} s", 408
             ) from None
-        except ClientPayloadError:
-            raise BlobRefused("IncompleteBody", "the body ended before its length") from None
+        except (ClientPayloadError, web.RequestPayloadError):
+            words = "the body ended before its length, or is not in its Content-Encoding"
+            raise BlobRefused("IncompleteBody", words) from None
         if not chunk:
             return
         yield chunk
@@ -205,6 +207,7 @@ def _only_new(request: web.Request) -> bool:
 
 def _content_type(request: web.Request) -> str:
     given = request.headers.get("x-ms-blob-content-type") or request.headers.get("Content-Type")
+    check_text("Content-Type", given or "")
     return given or "application/octet-stream"
 
 

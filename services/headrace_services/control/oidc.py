@@ -225,7 +225,7 @@ async def _read_form(request: web.Request) -> dict[str, str]:
         )
     except TimeoutError:
         raise OAuthError("invalid_request", "the form did not come in time", status=408) from None
-    except ValueError:
+    except (ValueError, web.RequestPayloadError):
         raise OAuthError("invalid_request", "the form cannot be read") from None
     form = dict(pairs)
     if len(form) != len(pairs):
