@@ -15,9 +15,10 @@ from typing import Final, Protocol
 
 import aiohttp
 
+from support.load import HELD_UP_S
+
 CLIENT_BOUND_S: Final = 40.0  # longer than any deadline of the platform: a request that hangs shows
 MOST_OPEN: Final = 2000
-HELD_UP_S: Final = 0.05  # a load that is later than this was held up itself
 _NONCES: Final = itertools.count()
 
 

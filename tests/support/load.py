@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 _RUN = itertools.count()
+HELD_UP_S = 0.05  # a load that is later than this was held up itself
 
 
 @dataclass
@@ -34,7 +35,8 @@ class Outcome:
 class Load:
     """`rate` requests a second until stopped, each on time whether or not the last was answered.
 
-    No client retries: aiohttp repeats no POST.
+    No client retries: aiohttp repeats no POST. What this process was held up for is not made up
+    for by a burst: that would be another load.
     """
 
     def __init__(
@@ -79,13 +81,15 @@ class Load:
     async def _run(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=60)
+        due = self._begun
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
             asyncio.TaskGroup() as group,
         ):
             while not self._stopped.is_set() and self._sent < self._most:
-                due = self._begun + self._sent / self._rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
+                late_s = time.monotonic() - due
+                due += 1 / self._rate + (late_s if late_s > HELD_UP_S else 0.0)
                 nonce = f"n{next(_RUN)}"
                 group.create_task(self._one(session, nonce), name=nonce)
                 self._sent += 1
