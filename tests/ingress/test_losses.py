@@ -145,6 +145,28 @@ async def test_an_ingress_knows_its_instances_before_it_listens(world: World) ->
     assert codes == [200] * 5
 
 
+async def test_a_heartbeat_heard_before_the_routes_leaves_no_limits_of_its_own(
+    world: World,
+) -> None:
+    """What is known of a deployment before its route is read must not outlive the reading."""
+    await world.ingress("in-first")
+    await world.route(make_route(max_concurrent=8))
+    one = await world.instance(slots=8)
+
+    async def speak() -> None:
+        while True:
+            one.say()
+            await asyncio.sleep(0.0005)
+
+    speaking = asyncio.create_task(speak())
+    listening = await world.ingress(heard=False)
+    calls = [post(world, url(listening), {"sleep_s": 0.3}) for _ in range(8)]
+    codes = [status for status, _ in await asyncio.gather(*calls)]
+    speaking.cancel()
+
+    assert codes == [200] * 8
+
+
 async def test_a_stopping_ingress_finishes_what_is_open(world: World) -> None:
     listening = await world.ingress()
     await world.route(make_route())

@@ -104,6 +104,7 @@ class Gateway:
         await self._bus.flush()
         await self.routes.refresh()
         await self._hear_instances()
+        self._applied()  # who spoke before the routes were read has a lane without its numbers
         self._tasks.forever(self.routes.keep_fresh(self._applied), "routes")
         self._tasks.forever(self._beat(), "heartbeat")
 
