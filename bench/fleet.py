@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +26,9 @@ from headrace_bus.routing.simulation import Job
 INGRESSES: Final = 2
 LEAD_S: Final = 1.5
 """From the start of the generators to time zero of a load, so that both are connected by then."""
+
+
+_RUNS: Final = re.compile(r"^headrace_request_run_seconds_(sum|count)\{.*\} (\S+)", re.MULTILINE)
 
 
 class Fleet(Headrace):
@@ -72,6 +77,22 @@ class Fleet(Headrace):
             quiet = 0 if pid not in found else quiet + 1
             found.add(pid)
         return sorted(found)
+
+
+def metrics(target: Target) -> str:
+    """What an ingress exports now."""
+    url = target.url.partition("/endpoints/")[0] + "/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def runs(targets: Sequence[Target]) -> tuple[float, float]:
+    """Seconds inside `run` and how often it ran, as both ingresses counted."""
+    text = "".join(metrics(target) for target in targets)
+    found = {"sum": 0.0, "count": 0.0}
+    for what, value in _RUNS.findall(text):
+        found[what] += float(value)
+    return found["sum"], found["count"]
 
 
 def offer(

@@ -14,7 +14,6 @@ import json
 import random
 import re
 import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 import yaml
 
-from bench.fleet import INGRESSES, Fleet, latencies_s, offer, say
+from bench.fleet import INGRESSES, Fleet, latencies_s, metrics, offer, say
 from bench.load import quantile
 from bench.tails import P99, split, spread
 from bench.workloads import Workload
@@ -78,10 +77,8 @@ class HedgeFleet(Fleet):
         """What both ingresses counted, by event."""
         found: Counter[str] = Counter()
         for target in self.targets:
-            url = target.url.partition("/endpoints/")[0] + "/metrics"
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                for event, count in _COUNT.findall(answer.read().decode()):
-                    found[event] += int(count)
+            for event, count in _COUNT.findall(metrics(target)):
+                found[event] += int(count)
         return found
 
 
