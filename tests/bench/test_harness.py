@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -90,6 +91,7 @@ async def test_an_answer_that_is_not_200_is_an_error() -> None:
         outcome = await run(ClosedLoop(plan(port, connections=1, seconds=0.1)))
 
     assert abs(outcome.errors - len(outcome.latencies_s)) <= 1
+    assert outcome.refused == outcome.errors
     assert outcome.first_error.startswith("HTTP/1.1 429")
 
 
@@ -108,6 +110,20 @@ async def test_an_open_loop_counts_the_wait_that_a_stall_imposes_on_later_reques
     assert outcome.errors == 0
     assert len(outcome.latencies_s) == len(load.arrivals(200.0, 0.4, 3))
     assert statistics.median(outcome.latencies_s) > 0.1
+
+
+async def test_an_open_loop_may_be_told_when_each_request_is_due() -> None:
+    came: list[float] = []
+
+    async def answer(number: int) -> bytes:
+        came.append(time.perf_counter())
+        return OK
+
+    async with serving(answer) as port:
+        outcome = await run(OpenLoop(plan(port, due_s=(0.05, 0.35), seconds=0.4)))  # type: ignore[arg-type]
+
+    assert len(outcome.latencies_s) == 2
+    assert came[1] - came[0] > 0.1
 
 
 def test_arrivals_keep_the_rate_and_repeat_for_a_seed() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 from support.ingress_world import AUTH, World, make_route, url
 
 USUAL = 120
+EVENT = re.compile(r'^headrace_hedges_total\{.*event="(\w+)".*\} (\S+)$', re.MULTILINE)
 
 
 async def hedged(world: World, *, hedge: bool = True) -> str:
@@ -48,6 +50,10 @@ async def test_the_copy_answers_while_the_first_is_stuck_and_the_loser_is_cancel
                     await got.read()
             async with world.http.post(address, data=body, headers=AUTH) as got:
                 assert (got.status, await got.read()) == (200, body)
+    async with world.http.get(address.partition("/endpoints/")[0] + "/metrics") as got:
+        counted = dict(EVENT.findall(await got.text()))
+    assert 1 <= float(counted["cancelled"]) <= float(counted["sent"])
+    assert float(counted.get("won", 0)) <= float(counted["sent"])
 
 
 async def test_without_the_property_nothing_runs_twice(world: World) -> None:
