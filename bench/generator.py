@@ -69,11 +69,11 @@ def closed(target: Target, connections: int, seconds: float) -> Figures:
 
 
 def open_loop(
-    target: Target, rate: float, seconds: float, bodies: tuple[bytes, ...] = ()
+    target: Target, rate: float, seconds: float, *, seed: int = 0, bodies: tuple[bytes, ...] = ()
 ) -> Outcome:
-    """Poisson arrivals; latencies count from when a request was due."""
+    """Arrives as `load.arrivals` says; latencies count from when a request was due."""
     texts = tuple(body.decode("latin-1") for body in bodies)
-    return own(target, rate=rate, seconds=seconds, bodies=texts)
+    return own(target, rate=rate, seconds=seconds, seed=seed, bodies=texts)
 
 
 def own(
@@ -82,6 +82,7 @@ def own(
     connections: int = 1,
     seconds: float,
     rate: float = 0.0,
+    seed: int = 0,
     bodies: tuple[str, ...] = (),
     due_s: tuple[float, ...] = (),
     begins_at: float = 0.0,
@@ -97,6 +98,7 @@ def own(
         connections=connections,
         seconds=seconds,
         rate=rate,
+        seed=seed,
         bodies=bodies,
         due_s=due_s,
         begins_at=begins_at,

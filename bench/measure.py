@@ -6,10 +6,9 @@ import json
 import random
 import re
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from bench import generator, processes
@@ -53,7 +52,17 @@ class Results:
     cold_start_s: dict[str, list[float]] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
+    starts: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Headrace's own figures at its start, by workload and name."""
+    open_loop: list[dict[str, Any]] = field(default_factory=list)
+    heavy: list[dict[str, Any]] = field(default_factory=list)
+    generator_ceiling: float = 0.0
+    background_percent: float = 0.0
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Results:
+        known = {each.name: raw[each.name] for each in fields(cls) if each.name in raw}
+        return cls(**known | {"samples": [Sample(**sample) for sample in raw["samples"]]})
 
     def of(self, server: str, workload: str, connections: int) -> list[Sample]:
         wanted = (server, workload, connections)
@@ -61,9 +70,22 @@ class Results:
 
     def ratios(self, server: str, base: str, workload: str, connections: int) -> list[float]:
         """Rate against the base's in the same round of the same group."""
+        return self._paired("rate", server, base, workload, connections)
+
+    def p50_ratios(self, server: str, base: str, workload: str, connections: int) -> list[float]:
+        """Median latency against the base's in the same round."""
+        return self._paired("p50_ms", server, base, workload, connections)
+
+    def _paired(
+        self, figure: str, server: str, base: str, workload: str, connections: int
+    ) -> list[float]:
+        theirs = {s.round: getattr(s, figure) for s in self.of(base, workload, connections)}
         mine = self.of(server, workload, connections)
-        theirs = {sample.round: sample.rate for sample in self.of(base, workload, connections)}
-        return [s.rate / theirs[s.round] for s in mine if theirs.get(s.round)]
+        return [getattr(s, figure) / theirs[s.round] for s in mine if theirs.get(s.round)]
+
+    def next_round(self) -> int:
+        """A number no sample has yet."""
+        return 1 + max((sample.round for sample in self.samples), default=-1)
 
     def left_out(self, of_what: str, error: CannotServe) -> None:
         """Note it on one line, without the folders of this machine."""
@@ -89,11 +111,17 @@ def started(
                 results.left_out(workload.name, error)
                 say(f"  left out: {error}")
                 continue
-            results.cold_start_s.setdefault(server.name, []).append(server.cold_start_s)
-            if server.figures:
-                results.extra[f"{server.name} at its start, {workload.name}"] = server.figures
+            _note_start(server, workload, results)
             running.append((server, target))
         yield running
+
+
+def _note_start(server: Server, workload: Workload, results: Results) -> None:
+    if server.cold_start_s:
+        results.cold_start_s.setdefault(server.name, []).append(server.cold_start_s)
+    for name, figure in server.figures.items():
+        of_workload = results.starts.setdefault(workload.name, {})
+        of_workload.setdefault(name, []).append(figure)
 
 
 def alternate(
@@ -103,13 +131,14 @@ def alternate(
     *,
     rounds: int,
     seconds: float,
-    first_round: int,
     say: Say,
 ) -> None:
     """Closed loops over all servers in turn, `rounds` times for each number of clients."""
+    first_round = results.next_round()
+    seconds = max(seconds, workload.min_seconds)
     with started(servers, workload, results, say) as running:
-        for _, target in running:
-            generator.closed(target, max(workload.connections), WARM_UP_S)
+        for server, target in running:
+            server.closed(target, max(workload.connections), WARM_UP_S)
         for connections in workload.connections:
             for number in range(first_round, first_round + rounds):
                 for server, target in running:
@@ -131,7 +160,7 @@ def _sample(
 ) -> Sample:
     alive = server.processes()
     before = processes.cpu_s(alive)
-    figures = generator.closed(target, connections, seconds)
+    figures = server.closed(target, connections, seconds)
     used_s = processes.cpu_s(alive) - before
     answered = max(1, figures.requests - figures.errors)
     return Sample(
@@ -154,19 +183,20 @@ def open_rates(
     results: Results,
     *,
     rates: Sequence[float],
+    rounds: int,
     seconds: float,
     say: Say,
 ) -> None:
-    """Open loop at fixed rates; latency counts from when a request was due."""
-    rows = results.extra.setdefault("open_loop", [])
+    """Open loop at fixed rates, the servers in turn; latency counts from when a request was due."""
     with started(servers, workload, results, say) as running:
         for rate in rates:
-            for server, target in running:
-                outcome = generator.open_loop(target, rate, seconds)
-                row = {"server": server.name, "workload": workload.name, "rate": rate}
-                rows.append(row | _latencies(outcome.latencies_s, outcome.errors))
-                tail = rows[-1]["p99_ms"]
-                say(f"  {workload.name} at {rate:,.0f}/s  {server.name:30} {tail} ms p99")
+            for number in range(rounds):
+                for server, target in running:
+                    outcome = generator.open_loop(target, rate, seconds, seed=number)
+                    row = {"server": server.name, "workload": workload.name, "rate": rate}
+                    row |= _latencies(outcome.latencies_s, outcome.errors)
+                    results.open_loop.append(row)
+                    say(f"  {workload.name} at {rate:,.0f}/s  {server.name:30} {row}")
 
 
 def heavy_tail(
@@ -175,31 +205,32 @@ def heavy_tail(
     workload: Workload,
     results: Results,
     *,
+    rounds: int,
     seconds: float,
     say: Say,
 ) -> None:
     """Lognormal service times at 80 % load, beside a simulated central queue of the same draws."""
     rate = HEAVY_LOAD * instances / HEAVY_MEAN_S
-    due_s = arrivals(rate, seconds, seed=1)
-    services_s = heavy_services(len(due_s))
-    ideal = central_queue(due_s, services_s, instances)
     with started([server], workload, results, say) as running:
         for each, target in running:
-            bodies = tuple(json.dumps({"sleep_s": s}).encode() for s in services_s)
-            begun = time.perf_counter()
-            outcome = generator.open_loop(target, rate, seconds, bodies)
-            results.extra["heavy"] = {
-                "server": each.name,
-                "instances": instances,
-                "rate": rate,
-                "seconds": time.perf_counter() - begun,
-                "measured": _latencies(outcome.latencies_s, outcome.errors),
-                "central_queue": _latencies(ideal, 0),
-            }
-            say(f"  heavy tail: {results.extra['heavy']}")
+            for seed in range(rounds):
+                due_s = arrivals(rate, seconds, seed)
+                services_s = heavy_services(len(due_s), seed)
+                bodies = tuple(json.dumps({"sleep_s": s}).encode() for s in services_s)
+                outcome = generator.open_loop(target, rate, seconds, seed=seed, bodies=bodies)
+                ideal = central_queue(due_s, services_s, instances)
+                row = {
+                    "server": each.name,
+                    "instances": instances,
+                    "rate": rate,
+                    "measured": _latencies(outcome.latencies_s, outcome.errors),
+                    "central_queue": _latencies(ideal, 0),
+                }
+                results.heavy.append(row)
+                say(f"  heavy tail: {row}")
 
 
-def heavy_services(count: int, seed: int = 2) -> list[float]:
+def heavy_services(count: int, seed: int) -> list[float]:
     """Lognormal service times in seconds with mean HEAVY_MEAN_S, the same for the same seed."""
     draw = random.Random(seed)
     times = [draw.lognormvariate(0.0, HEAVY_SIGMA) for _ in range(count)]

@@ -8,7 +8,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +17,8 @@ import psutil
 from bench import generator
 from bench.measure import Results
 from bench.servers import BENCH
+from bench.targets import BASE, CLIENTS, Line, against_the_field, others
 
-BASE: Final = "aiohttp"
 TOLERANCE: Final = 0.2
 MAX_BACKGROUND_PERCENT: Final = 10.0
 """Of all cores, by other work before the run; above it the report says so."""
@@ -38,16 +38,21 @@ REFERENCE: Final[Mapping[tuple[str, str], tuple[float, float]]] = {
     ("bentoml", "ridge"): (0.14, 0.14),
 }
 """Rate against plain aiohttp with 64 clients, from the measurement the targets were set by."""
-_CLIENTS: Final = 64
 
 
 def write(results: Results, folder: Path = BENCH) -> None:
     """Both files, into `folder`."""
-    text = "\n".join([*_head(results), *_tables(results), *_notes(results)]) + "\n"
+    text = "\n".join(part for each in _PARTS for part in each(results)) + "\n"
     (folder / "RESULTS.md").write_text(text)
     (folder / "results.json").write_text(
         json.dumps(results.as_json() | {"box": box(), "generator": generator.name()}, indent=1)
     )
+
+
+def read(folder: Path = BENCH) -> Results:
+    """What `write` wrote; nothing when it never did."""
+    file = folder / "results.json"
+    return Results.from_json(json.loads(file.read_text())) if file.is_file() else Results()
 
 
 def box() -> dict[str, str | int]:
@@ -78,11 +83,19 @@ def _head(results: Results) -> Iterator[str]:
     for server, versions in results.versions.items():
         listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
         yield f"* {server}: {listed}"
-    if (busy := results.extra.get("background_percent", 0.0)) > MAX_BACKGROUND_PERCENT:
+    if (busy := results.background_percent) > MAX_BACKGROUND_PERCENT:
         yield f"* **other work took {busy:.0f} % of the box before the run: measure again**"
-    if ceiling := results.extra.get("generator_ceiling"):
-        yield f"* the generator reaches {ceiling:,.0f}/s with {_CLIENTS} clients on a null server"
+    if ceiling := results.generator_ceiling:
+        yield f"* the generator reaches {ceiling:,.0f}/s with {CLIENTS} clients on a null server"
     yield ""
+
+
+def _targets(results: Results) -> Iterator[str]:
+    """In front, as this is what a reader came for."""
+    title = f"Against the field: Headrace's rate over theirs, {CLIENTS} clients"
+    yield from _lines(title, "workload, server", against_the_field(results))
+    yield from _lines("Other targets of the online path", "what", others(results))
+    yield from _heavy(results)
 
 
 def _tables(results: Results) -> Iterator[str]:
@@ -104,7 +117,6 @@ def _tables(results: Results) -> Iterator[str]:
         for server, values in results.cold_start_s.items():
             yield f"| {server} | {statistics.median(values):.2f} |"
         yield ""
-    yield from _extra(results)
 
 
 def _row(results: Results, server: str, workload: str, connections: int) -> Iterator[str]:
@@ -125,13 +137,53 @@ def _row(results: Results, server: str, workload: str, connections: int) -> Iter
     yield f"| {' | '.join(cells)} |"
 
 
-def _extra(results: Results) -> Iterator[str]:
-    for name, value in results.extra.items():
-        if name not in ("generator_ceiling", "background_percent"):
-            yield f"## {name.replace('_', ' ')}"
-            yield ""
-            yield f"```json\n{json.dumps(value, indent=1)}\n```"
-            yield ""
+def _lines(title: str, column: str, lines: Iterable[Line]) -> Iterator[str]:
+    """What was asked for beside what was seen; a miss stays."""
+    yield f"## {title}"
+    yield ""
+    yield f"| {column} | seen | must | aim | reached |"
+    yield "|---|---|---|---|---|"
+    for line in lines:
+        asked = [
+            "" if bound is None else f"{'<= ' if line.at_most else ''}{bound:g}"
+            for bound in (line.must, line.aim)
+        ]
+        seen = _spread(line.values, line.form) if line.values else "not measured"
+        yield f"| {' | '.join([line.what, seen, *asked, line.reached])} |"
+    yield ""
+
+
+def _open_loop(results: Results) -> Iterator[str]:
+    if not results.open_loop:
+        return
+    yield "## echo, open loop: latency from when a request was due"
+    yield ""
+    yield "| per second | server | p50 ms | p99 ms | p99.9 ms | errors of requests |"
+    yield "|---|---|---|---|---|---|"
+    for rate, server in {(row["rate"], row["server"]): None for row in results.open_loop}:
+        rows = [r for r in results.open_loop if (r["rate"], r["server"]) == (rate, server)]
+        cells = [f"{rate:,.0f}", server]
+        cells += [_spread([r[f] for r in rows], ".2f") for f in ("p50_ms", "p99_ms", "p999_ms")]
+        errors = sum(row["errors"] for row in rows)
+        cells.append(f"{errors} of {errors + sum(row['requests'] for row in rows)}")
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _heavy(results: Results) -> Iterator[str]:
+    if not results.heavy:
+        return
+    seen, ideal = (
+        ", ".join(f"{row[of]['p50_ms']:.1f} / {row[of]['p99_ms']:.0f}" for row in results.heavy)
+        for of in ("measured", "central_queue")
+    )
+    first = results.heavy[0]
+    yield (
+        f"Heavy tail (lognormal, mean 5 ms, sigma 1.5), {first['instances']} instances, "
+        f"{first['rate']:.0f} requests a second by open loop, p50 / p99 in ms, a pair a run: "
+        f"{seen}; a simulated central queue of the same draws: {ideal}."
+    )
+    yield ""
 
 
 def _notes(results: Results) -> Iterator[str]:
@@ -160,7 +212,7 @@ EXPLANATIONS: Final[Mapping[tuple[str, str], str]] = {
 def deviations(results: Results) -> Iterator[tuple[str, str, float, float, float]]:
     """Server, workload, ratio and the expected range, where it is missed by over a fifth."""
     for (server, workload), (low, high) in REFERENCE.items():
-        ratios = results.ratios(server, BASE, workload, _CLIENTS)
+        ratios = results.ratios(server, BASE, workload, CLIENTS)
         if not ratios:
             continue
         ratio = statistics.median(ratios)
@@ -173,3 +225,6 @@ def _spread(values: list[float], form: str) -> str:
         return "-"
     half = (max(values) - min(values)) / 2
     return f"{statistics.median(values):{form}} ± {half:{form}}"
+
+
+_PARTS: Final = (_head, _targets, _tables, _open_loop, _notes)

@@ -21,9 +21,9 @@ from typing import Any, ClassVar, Final
 import psutil
 import uv
 
-from bench import processes
-from bench.generator import Target
-from bench.workloads import Workload
+from bench import generator, processes
+from bench.generator import Figures, Target
+from bench.workloads import WORKLOADS, Workload
 
 BENCH: Final = Path(__file__).resolve().parent
 APPS: Final = BENCH / "apps"
@@ -45,6 +45,7 @@ class Server(ABC):
     """One server serving one workload; `start` returns when it has given a right answer."""
 
     name: ClassVar[str]
+    workloads: ClassVar[frozenset[str]] = frozenset(WORKLOADS)
 
     def __init__(self) -> None:
         self.cold_start_s = 0.0
@@ -66,9 +67,9 @@ class Server(ABC):
     @abstractmethod
     def stop(self) -> None: ...
 
-    def capacity(self, workload: Workload) -> int:
-        """Requests that run at once."""
-        return workload.capacity
+    def closed(self, target: Target, connections: int, seconds: float) -> Figures:
+        """Ask it in a closed loop with this many clients."""
+        return generator.closed(target, connections, seconds)
 
     def marks(self) -> tuple[str, ...]:
         return (self._mark,)

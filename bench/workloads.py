@@ -32,6 +32,8 @@ class Workload:
     """Requests one instance runs at once, where the server can."""
     service_s: float = 0.0
     """Time `run` waits, when that is what the workload is about."""
+    min_seconds: float = 0.0
+    """Of a measurement: what is under way at its end must not count."""
 
     @property
     def parsed(self) -> Any:
@@ -67,6 +69,7 @@ WORKLOADS: Final[Mapping[str, Workload]] = {
             connections=(16,),
             capacity=16,
             service_s=0.02,
+            min_seconds=5.0,
         ),
         Workload(name="heavy", body=b'{"sleep_s": 0.005}', connections=()),
     )

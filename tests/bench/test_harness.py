@@ -8,15 +8,22 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench import generator, load, measure, report
+from bench import generator, load, measure, report, targets
+from bench.__main__ import pending
 from bench.generator import Target
+from bench.headrace_server import Headrace
 from bench.load import ClosedLoop, OpenLoop, Plan
 from bench.measure import Results, Sample
+from bench.peers import AzureServer, BentoMl, Mosec, PlainAiohttp
+from bench.raw_nats import RawNats
+from bench.servers import Server
 from bench.simulate import central_queue
+from bench.targets import Line
 from bench.workloads import WORKLOADS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -135,7 +142,7 @@ def test_arrivals_keep_the_rate_and_repeat_for_a_seed() -> None:
 
 
 def test_heavy_services_have_the_mean_that_the_rate_is_set_by() -> None:
-    services = measure.heavy_services(5_000)
+    services = measure.heavy_services(5_000, seed=2)
 
     assert statistics.fmean(services) == pytest.approx(measure.HEAVY_MEAN_S)
     assert max(services) > 20 * statistics.median(services)
@@ -219,3 +226,93 @@ def test_a_wrong_answer_is_not_taken_for_a_right_one() -> None:
     assert WORKLOADS["ridge"].is_right(b"[29.5, 58.0]")
     assert not WORKLOADS["ridge"].is_right(b"[1.0, 2.0]")
     assert not WORKLOADS["bin"].is_right(b"cut off")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_an_open_loop_sends_the_arrivals_that_a_simulation_of_its_seed_sees(
+    seed: int,
+) -> None:
+    async def answer(number: int) -> bytes:
+        return OK
+
+    async with serving(answer) as port:
+        target = Target(url=f"http://127.0.0.1:{port}/", body=b"{}", headers={})
+        outcome = await asyncio.to_thread(generator.open_loop, target, 200.0, 0.5, seed=seed)
+
+    counts = [len(load.arrivals(200.0, 0.5, each)) for each in (0, 1, 2)]
+    assert len(set(counts)) == 3
+    assert outcome.errors == 0
+    assert len(outcome.latencies_s) == counts[seed]
+
+
+def test_a_target_is_judged_by_the_median_and_a_miss_stays_in_the_table(tmp_path: Path) -> None:
+    results = Results(versions={"aiohttp": {}, "mosec": {}, "headrace": {}})
+    for number, ours in enumerate((300.0, 500.0, 310.0)):
+        results.samples += [
+            sample("aiohttp", number, 500.0),
+            sample("mosec", number, 200.0),
+            sample("headrace", number, ours),
+        ]
+
+    report.write(results, tmp_path)
+
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "| echo, aiohttp | 0.62 ± 0.20 | 0.65 | 0.9 | no |" in text
+    assert "| echo, mosec | 1.55 ± 0.50 | 1.3 | 1.7 | must |" in text
+    assert "| 20 ms model: rate / ideal | not measured | 0.97 | 0.99 |  |" in text
+
+
+@pytest.mark.parametrize(("seen", "reached"), [(1.1, "aim"), (1.5, "must"), (1.9, "no")])
+def test_where_less_is_better_a_target_is_a_bound_from_above(seen: float, reached: str) -> None:
+    line = Line(what="x", values=[seen], must=1.8, aim=1.2, at_most=True)
+
+    assert line.reached == reached
+
+
+def test_a_client_s_wait_is_told_in_requests_over_the_bus() -> None:
+    results = Results()
+    for server, p50_ms in (("aiohttp", 0.1), ("headrace", 0.5), ("nats-py request", 0.2)):
+        one = replace(sample(server, 0, 1.0), connections=1, p50_ms=p50_ms)
+        results.samples.append(one)
+
+    assert next(targets.others(results)).values == pytest.approx([2.0])
+
+
+def test_a_run_that_adds_measures_what_is_missing_and_nothing_twice(tmp_path: Path) -> None:
+    results = Results(samples=[sample("aiohttp", 0, 1.0), sample("mosec", 0, 1.0)])
+    results.starts = {"echo": {"up_s": [1.0]}}
+    report.write(results, tmp_path)
+
+    again = report.read(tmp_path)
+
+    assert again == results
+    assert again.next_round() == 1
+    assert pending([PlainAiohttp, Mosec, Headrace], "echo", again) == []
+    assert pending([PlainAiohttp, Mosec, Headrace], "ridge", again) == [
+        PlainAiohttp,
+        Mosec,
+        Headrace,
+    ]
+    assert pending([PlainAiohttp, BentoMl, Headrace], "echo", again) == [
+        PlainAiohttp,
+        BentoMl,
+        Headrace,
+    ]
+    default: list[type[Server]] = [PlainAiohttp, AzureServer, Headrace]
+    assert pending(default, "sleep20", again) == [PlainAiohttp, Headrace]
+
+
+def test_a_request_over_the_bus_is_timed_between_real_processes() -> None:
+    server = RawNats()
+    server.prepare()
+    try:
+        figures = server.closed(server.start(WORKLOADS["echo"]), 4, 0.3)
+        alive = server.processes()
+    finally:
+        server.stop()
+
+    assert figures.errors == 0
+    assert figures.requests > 4
+    assert 0 < figures.p50_ms <= figures.p99_ms
+    assert len(alive) == 2, "the server and the responder"
+    assert not server.processes()

@@ -176,7 +176,7 @@ class EmbeddedServer:
                 stderr=log_file,
                 start_new_session=True,
                 umask=0o077,
-                env=_thrifty() | os.environ,
+                env=thrifty() | os.environ,
             )
         finally:
             os.close(log_file)
@@ -318,7 +318,7 @@ async def accepts(port: int, credentials: Credentials) -> bool:
         writer.close()
 
 
-def _thrifty() -> dict[str, str]:
+def thrifty() -> dict[str, str]:
     """On a small machine the server takes turns with models: what its threads spend on waking one
     another is then more than a second core is good for (docs/performance.md).
     """
