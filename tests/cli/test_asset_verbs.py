@@ -128,6 +128,9 @@ async def test_a_collection_leaves_what_is_young(control: ControlClient, tmp_pat
     nothing = {"versions": 0, "uploads": 0, "names": 0, "blobs": 0, "size_bytes": 0}
     assert dry == nothing | {"dryRun": True}
     assert done == nothing | {"dryRun": False}
+    told = (await headrace(control, "events", "-r", "2"))[0]
+    assert (told["who"], told["outcome"]) == ("admin", "Succeeded")
+    assert told["action"].endswith("collectGarbage/action")
 
 
 TWO_WRITERS = [

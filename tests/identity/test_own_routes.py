@@ -16,6 +16,7 @@ TABLE = [
     ("POST", "/collectGarbage", WRITERS, False),
     ("POST", f"{EP}/deployments/blue/attach", WRITERS, True),
     ("GET", "/audit", READERS, False),
+    ("GET", "/events", OWNERS, False),
     ("GET", "/clients", OWNERS, False),
     ("GET", "/clients/x", OWNERS, False),
     ("PUT", "/clients/x", OWNERS, False),

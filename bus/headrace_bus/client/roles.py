@@ -35,7 +35,15 @@ def permissions(role: Role) -> Permissions:
         return Permissions(publish=("$JS.API.INFO", inbox), subscribe=(inbox,))
     if role is Role.CONTROL:
         return Permissions(
-            publish=("$JS.API.>", "$JS.FC.>", "$KV.>", "changed.*", "control.*.*.*", inbox),
+            publish=(
+                "$JS.API.>",
+                "$JS.FC.>",
+                "$KV.>",
+                "changed.*",
+                "control.*.*.*",
+                "event.*",
+                inbox,
+            ),
             subscribe=("heartbeat.>", "changed.*", "wake.*.*", "sysev.>", inbox),
         )
     if role is Role.CALLER:

@@ -65,8 +65,17 @@ async def store(bus: Bus, subject: str, data: bytes, headers: Mapping[str, str])
 
 async def last(bus: Bus, stream: str, subject: str) -> Stored | None:
     """The last message of a subject, or None. Raises JetStreamRefused, BusDisconnected."""
+    return await _message(bus, stream, {"last_by_subj": subject})
+
+
+async def at(bus: Bus, stream: str, sequence: int) -> Stored | None:
+    """The message of this number, or None. Raises JetStreamRefused, BusDisconnected."""
+    return await _message(bus, stream, {"seq": sequence})
+
+
+async def _message(bus: Bus, stream: str, which: Mapping[str, Any]) -> Stored | None:
     try:
-        answer = await call(bus, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        answer = await call(bus, f"STREAM.MSG.GET.{stream}", which)
     except JetStreamRefused as error:
         if error.err_code in _NOT_FOUND:
             return None

@@ -75,6 +75,15 @@ def all_changed() -> str:
     return "changed.*"
 
 
+# event.<kind>, in the stream EVENTS
+def event(kind: str) -> str:
+    return f"event.{kind}"
+
+
+def all_events() -> str:
+    return "event.*"
+
+
 def parse_heartbeat(subject: str) -> InstanceAddress:
     """Take the address out of an instance's heartbeat subject."""
     _, endpoint, deployment, iid = subject.split(".")

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from headrace_api.errors import HeadraceError
 from headrace_api.ids import PROVIDER
 from headrace_services.control import region
 from headrace_services.control.arm_call import Answer, Call, Handler, path_segments, read_object
@@ -23,6 +24,7 @@ from headrace_services.control.deployments import Deployments
 from headrace_services.control.diagnosis import Diagnosis
 from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
+from headrace_services.control.events import Journal
 from headrace_services.control.issuers import Issuers
 from headrace_services.control.oidc import OpenIdProvider
 from headrace_services.control.openapi import document
@@ -36,6 +38,7 @@ WORKSPACE: Final = f"{WORKSPACES}/{{workspace}}"
 ALL_WORKSPACES: Final = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/workspaces"
 LOCATIONS: Final = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/locations/{{location}}"
 ANYBODY: Final = Principal(name="anonymous")
+WRITE_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 BLOB_ROUTE: Final = "/blob/"
 
@@ -57,6 +60,7 @@ class Rooms:
     blobs: BlobWire
     conservation: Conservation
     diagnosis: Diagnosis
+    journal: Journal
 
 
 def build_api(
@@ -78,6 +82,7 @@ class _Api:
     ) -> None:
         self._blobs = rooms.blobs
         self._provider = rooms.provider
+        self._journal = rooms.journal
         self._authenticator = authenticator
         self._is_ready = is_ready
         self._public = _public_routes(rooms.workspace, self._health, self._readiness)
@@ -97,6 +102,21 @@ class _Api:
         if protected:
             header = request.headers.get("Authorization", "")
             principal = await self._authenticator.authenticate(header)
+        if not protected or request.method not in WRITE_METHODS:
+            return await self._answered(request, segments, principal)
+        action = asked(request.method, segments).action
+        try:
+            answer = await self._answered(request, segments, principal)
+        except HeadraceError as error:
+            await self._journal.record(principal.name, action, request.path, error)
+            raise
+        await self._journal.record(principal.name, action, request.path)
+        return answer
+
+    async def _answered(
+        self, request: web.Request, segments: list[str], principal: Principal
+    ) -> web.Response:
+        protected = principal is not ANYBODY
         router = self._arm if protected else self._public
         match = router.find(request.method, segments)
         if protected:
@@ -156,6 +176,7 @@ def _arm_routes(rooms: Rooms) -> ArmRouter:
     attach = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}/deployments/{{deployment}}/attach"
     add("POST", attach, rooms.attachments.attach)
     add("GET", f"{WORKSPACE}/audit", rooms.conservation.audit)
+    add("GET", f"{WORKSPACE}/events", rooms.journal.list_all)
     return router
 
 

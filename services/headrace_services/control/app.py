@@ -24,6 +24,7 @@ from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.events import Events
 from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_services.certificates import ensure_certificates
@@ -44,6 +45,7 @@ from headrace_services.control.deployments import Deployments
 from headrace_services.control.diagnosis import Diagnosis
 from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
+from headrace_services.control.events import Journal
 from headrace_services.control.fleet_metrics import FleetMetrics, package_version
 from headrace_services.control.issuer import Issuer
 from headrace_services.control.issuer_fetch import IssuerFetch
@@ -92,6 +94,7 @@ class Stores:
     index: BlobIndex
     folder: FolderBlobs
     blobs: BlobShelf
+    events: Events
 
 
 def main(settings: Settings) -> None:
@@ -226,6 +229,7 @@ async def _open_stores(bus: Bus, home: Home) -> Stores:
         index=index,
         folder=folder,
         blobs=BlobShelf(folder, index, BlockStage(home.blobs / "blocks")),
+        events=await Events.open(bus),
     )
 
 
@@ -318,6 +322,7 @@ def _furnish(
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
         diagnosis=Diagnosis(blobs=stores.folder, live_ingresses=books.live_ingresses),
+        journal=Journal(events=stores.events),
     )
     return rooms, _authenticator(settings, rooms, issuer)
 

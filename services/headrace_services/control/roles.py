@@ -20,7 +20,11 @@ _VERBS: Final = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 _WORKSPACES: Final = f"{PROVIDER}/workspaces".lower()
 # Logs are fetched by POST, for the request has options; it changes nothing.
 _READS: Final = ("/read", "/onlineendpoints/deployments/getlogs/action")
-_OWNERS_ALONE: Final = (f"{_WORKSPACES}/clients/", f"{_WORKSPACES}/issuers/")
+_OWNERS_ALONE: Final = (
+    f"{_WORKSPACES}/clients/",
+    f"{_WORKSPACES}/issuers/",
+    f"{_WORKSPACES}/events/",
+)
 _ANY_ROLE: Final = frozenset(
     {
         f"{ROOT_ACTION}/read".lower(),

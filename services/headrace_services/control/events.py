@@ -1,0 +1,68 @@
+"""An event for each write of the API: who did what to which resource, when, and how it ended."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from headrace_api import arm
+from headrace_api.errors import HeadraceError, InvalidInput
+from headrace_bus.errors import BusError
+from headrace_bus.store.events import Events
+from headrace_services.control.arm_call import Answer, Call
+from headrace_telemetry.clock import timestamp
+
+log = structlog.get_logger(__name__)
+
+DONE: Final = "done"
+REFUSED: Final = "refused"
+SUCCEEDED: Final = "Succeeded"
+TYPE: Final = "headrace.control.write"
+DEFAULT_COUNT: Final = 100
+MAX_COUNT: Final = 1_000
+MAX_TEXT_CHARS: Final = 2_048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Keeps the events, and shows them at `GET <workspace>/events`.
+
+    A write is answered after its event is stored. Never a body, never a secret: names alone.
+    """
+
+    events: Events
+
+    async def record(
+        self, who: str, action: str, resource: str, error: HeadraceError | None = None
+    ) -> None:
+        """Keep it, or say in the log why it could not be kept."""
+        data = {
+            "who": who[:MAX_TEXT_CHARS],
+            "action": action[:MAX_TEXT_CHARS],
+            "outcome": error.code if error else SUCCEEDED,
+        }
+        fields = {
+            "specversion": "1.0",
+            "id": uuid.uuid4().hex,
+            "source": "/headrace/control",
+            "type": TYPE,
+            "subject": resource[:MAX_TEXT_CHARS],
+            "time": timestamp(),
+            "datacontenttype": "application/json",
+            "data": data,
+        }
+        try:
+            await self.events.write(REFUSED if error else DONE, fields)
+        except BusError as failure:
+            log.warning("an event was not kept", reason=failure.message, **data)
+
+    async def list_all(self, call: Call) -> Answer:
+        """The newest, newest first; `$top` says how many."""
+        text = call.query.get("$top", str(DEFAULT_COUNT))
+        if not (text.isascii() and text.isdecimal() and len(text) < 6):
+            raise InvalidInput(f"$top is {text[:40]!r}: use a whole number", target="$top")
+        found: list[dict[str, Any]] = await self.events.last(min(int(text), MAX_COUNT))
+        return Answer(body=arm.collection(found))

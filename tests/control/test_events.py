@@ -1,0 +1,91 @@
+"""Each write to the API leaves one event that can be read, and that holds no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from pathlib import Path
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.message import Message
+from headrace_bus.client.roles import Role
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.events import Events
+from headrace_bus.wire.subjects import all_events
+from support.control import WORKSPACE, ControlClient, running_control
+from support.identity import as_bearer, fetch_token, make_client
+from support.nats_server import NatsServer
+from support.platform_nats import platform_nats
+from support.resources import endpoint_body
+
+EP = "/onlineEndpoints/my-ep"
+
+
+async def test_a_write_is_told_with_who_what_and_how_it_ended_and_a_read_is_not(
+    control: ControlClient,
+) -> None:
+    client = await make_client(control, "reader")
+    token = await fetch_token(control, client)
+    keys = {"primaryKey": "p" * 32, "secondaryKey": "s" * 32}
+    await control.created(EP, endpoint_body(keys=keys))
+    await control.post(f"{EP}/listKeys")
+    await control.put(EP, {"properties": None})
+    await as_bearer(control, token, "DELETE", EP)
+    await control.get(EP)
+
+    events = (await control.get("/events")).json["value"]
+
+    told = [(one["data"]["who"], one["data"]["action"], one["data"]["outcome"]) for one in events]
+    kind = "Microsoft.MachineLearningServices/workspaces"
+    assert told == [
+        (f"client:{client.id}", f"{kind}/onlineEndpoints/delete", "Forbidden"),
+        ("admin", f"{kind}/onlineEndpoints/write", "BadArgument"),
+        ("admin", f"{kind}/onlineEndpoints/listKeys/action", "Succeeded"),
+        ("admin", f"{kind}/onlineEndpoints/write", "Succeeded"),
+        ("admin", f"{kind}/clients/write", "Succeeded"),
+    ]
+    assert events[0]["subject"] == WORKSPACE + EP
+    assert {one["specversion"] for one in events} == {"1.0"}
+    assert len({one["id"] for one in events}) == len(events)
+    times = [datetime.fromisoformat(one["time"]) for one in events]
+    assert times == sorted(times, reverse=True)
+    text = json.dumps(events)
+    assert not [one for one in (*keys.values(), client.secret, token) if one in text]
+    assert (await control.get("/events?$top=2")).json["value"] == events[:2]
+    assert (await control.get("/events?$top=x")).code == "BadArgument"
+
+
+async def test_events_outlive_control_and_reach_who_subscribes(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    await bus.subscribe(all_events(), heard.put_nowait)
+    await bus.flush()
+    async with running_control(tmp_path / "home", nats_server.url) as control:
+        await asyncio.gather(
+            *(
+                control.put(f"/datastores/{n}a", {"properties": {"containerName": "abc"}})
+                for n in range(80)
+            )
+        )
+    async with running_control(tmp_path / "home", nats_server.url) as control:
+        events = (await control.get("/events?$top=1000")).json["value"]
+
+    assert len({one["subject"] for one in events}) == 80
+    said = [json.loads(heard.get_nowait().data) for _ in range(80)]
+    assert {one["id"] for one in said} == {one["id"] for one in events}
+    await bus.close()
+
+
+async def test_control_may_write_events_and_nobody_else_may() -> None:
+    async with platform_nats() as nats:
+        events = await Events.open(await nats.bus(Role.CONTROL))
+        await events.write("done", {"id": "1"})
+        for role in (Role.INGRESS, Role.ROUTER, Role.CALLER):
+            other = await nats.bus(role)
+            other.publish("event.done", b"{}")
+            await other.flush()
+
+        assert await events.last(10) == [{"id": "1"}]
