@@ -135,8 +135,13 @@ async def _rest(ear: _Ear, transport: asyncio.Transport) -> None:
                 await ear.more.wait()
 
 
-def judged(one: Exchange, expect: Expect, strange: Strange | None = None) -> list[str]:
-    """What breaks a rule. Without `strange`, a mark is known that was said in this input."""
+def judged(
+    one: Exchange, expect: Expect, strange: Strange | None = None, *, ends_after: bytes = b""
+) -> list[str]:
+    """What breaks a rule. Without `strange`, a mark is known that was said in this input.
+
+    After a request with the field `ends_after` the edge may end the connection.
+    """
     requests, end = one.stream.requests, one.stream.end
     try:
         answers = one.answers
@@ -147,7 +152,9 @@ def judged(one: Exchange, expect: Expect, strange: Strange | None = None) -> lis
     foreign = strange or (lambda mark: mark not in known)
     if one.late:
         wrong.append(f"{len(answers)} answers to {len(requests)} requests and {end}, then silence")
-    if one.ended and end == "whole" and len(answers) < len(requests) and not _announced(one):
+    may_end = any(each.values(ends_after) for each in requests[: len(answers)])
+    short = one.ended and end == "whole" and len(answers) < len(requests)
+    if short and not may_end and not _announced(one):
         wrong.append(f"{len(answers)} answers to {len(requests)} requests, then the end")
     for at, told in enumerate(answers):
         if told.status >= 500:
