@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 NOT_SUPPORTED: Final = "(ResourceTypeNotSupported)"
@@ -33,11 +33,11 @@ class Miss:
 
     reason: str
     seen: Seen
-    in_azures_cloud: Seen | None = None
-    """What is seen instead in configuration C, where the client holds the cloud for Azure's."""
+    elsewhere: Mapping[str, Seen] = field(default_factory=dict)
+    """What is seen instead, by configuration: C holds the cloud for Azure's, B makes up a host."""
 
     def expected(self, configuration: str) -> Seen:
-        return self.in_azures_cloud or self.seen if configuration == "C" else self.seen
+        return self.elsewhere.get(configuration, self.seen)
 
 
 def _unsupported(reason: str, asked: str, error: str = "ResourceNotFoundError") -> Miss:
@@ -53,7 +53,10 @@ _REGISTRY: Final = "/registrymanagement/v1.0/registries/mine/discovery"
 _SHARE: Final = Miss(
     reason="copies to a registry; there is none",
     seen=Seen(error="ResourceNotFoundError", says="(NotFound)", asked=f"GET {_REGISTRY}"),
-    in_azures_cloud=_elsewhere("eastus.api.azureml.ms", "GET", _REGISTRY),
+    elsewhere={
+        "B": _elsewhere("headracewest.api.ml.azure.", "GET", _REGISTRY),
+        "C": _elsewhere("eastus.api.azureml.ms", "GET", _REGISTRY),
+    },
 )
 _TEMPLATE: Final = "/providers/Microsoft.Resources/deployments/{name}"
 _GROUP: Final = "/subscriptions/00000000-0000-0000-0000-000000000001/resourcegroups/local"
@@ -117,7 +120,7 @@ PARTLY: Final = {
         seen=Seen(
             error="ResourceNotFoundError", says=NOT_SUPPORTED, asked=f"PUT {_GROUP}{_TEMPLATE}"
         ),
-        in_azures_cloud=_elsewhere("management.azure.com", "PUT", f"{_GROUP}{_TEMPLATE}"),
+        elsewhere={"C": _elsewhere("management.azure.com", "PUT", f"{_GROUP}{_TEMPLATE}")},
     ),
     "components.download": Miss(
         reason="not with a code folder: the client takes only addresses of `core.windows.net`, "

@@ -52,12 +52,13 @@ def _words(operation: str) -> str:
 
 
 def _why(miss: Miss) -> str:
-    words = f"{miss.reason}. {_told(miss.seen)}"
-    return f"{words}; in C {_told(miss.in_azures_cloud)}" if miss.in_azures_cloud else words
+    seen = [_told(miss.seen)]
+    seen += [f"in {name} {_told(one)}" for name, one in sorted(miss.elsewhere.items())]
+    return f"{miss.reason}. {'; '.join(seen)}"
 
 
 def _told(seen: Seen) -> str:
     if seen.stranger:
-        return f"it asks Azure's own `{seen.asked}`"
+        return f"it asks another host: `{seen.asked}`"
     error = f"`{seen.error}`: {seen.says}"
     return f"`{seen.asked}` ends in {error}" if seen.asked else f"Ends in {error}"
