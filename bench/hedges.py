@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import re
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -138,6 +139,7 @@ def measure(rounds: int, seconds: float, first_seed: int) -> list[dict[str, Any]
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the platform is stopped
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=12.0, help="of load in each run")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import time
@@ -186,6 +187,7 @@ EXPERIMENTS: Final[dict[str, tuple[Callable[[int, float, int], dict[str, list[fl
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the platform is stopped
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=sorted(EXPERIMENTS))
     parser.add_argument("--rounds", type=int, default=4)
