@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from support.deploy import Workbench
-from support.platform import Platform
+from support.platform import COMMAND_BOUND_S, HEADRACE, Platform
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
@@ -34,3 +36,20 @@ def test_the_demo_uses_a_running_platform_and_leaves_what_is_not_its_own(
     assert "already up" in done.stderr
     assert [one["name"] for one in platform.json("online-endpoint", "list")] == ["mine"]
     assert platform.status()["state"] == "running"
+
+
+def test_a_demo_told_to_end_half_way_leaves_nothing(tmp_path: Path) -> None:
+    platform = Platform(tmp_path / "home")
+    with subprocess.Popen(
+        [HEADRACE, "demo", "--once", "--no-build"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HEADRACE_HOME": str(platform.home)},
+    ) as demo:
+        assert demo.stderr is not None
+        assert any("✓ endpoint" in line for line in demo.stderr), "the demo never began"
+        demo.terminate()
+        demo.communicate(timeout=COMMAND_BOUND_S)
+
+    assert demo.returncode == 143
+    assert [p.cmdline() for p in platform.processes()] == []

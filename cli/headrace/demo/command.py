@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 
 import click
@@ -30,6 +31,7 @@ def demo(once: bool, no_build: bool, keep: bool, clean: bool) -> None:
     click.echo(
         "demo: an endpoint with two versions of a model; all it makes is tagged demo=1", err=True
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of `finally`
     try:
         scenario.run()
         click.echo(f"\nAll {ticks.count} ticks hold.", err=True)
