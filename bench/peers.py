@@ -13,6 +13,8 @@ from bench.servers import APPS, SCORING, Peer, free_port
 from bench.workloads import Workload
 
 _JSON_ONLY: Final = frozenset({"echo", "ridge"})
+_UVICORN: Final = ("uvloop", "httptools")
+"""What uvicorn uses where it is installed, and is fastest with."""
 
 
 class PlainAiohttp(Peer):
@@ -48,7 +50,7 @@ class AzureServer(Peer):
 
 class FastApi(Peer):
     name = "fastapi"
-    packages: ClassVar[tuple[str, ...]] = ("fastapi", "uvicorn", "uvloop", "httptools")
+    packages: ClassVar[tuple[str, ...]] = ("fastapi", "uvicorn", *_UVICORN)
 
     def command(self, port: int, workload: Workload) -> Sequence[str]:
         return (str(APPS / "fastapi_app.py"), str(port))
@@ -69,7 +71,7 @@ class MlServer(Peer):
     """Bodies are the open inference protocol's, with a native tensor for ridge."""
 
     name = "mlserver"
-    packages: ClassVar[tuple[str, ...]] = ("mlserver",)
+    packages: ClassVar[tuple[str, ...]] = ("mlserver", *_UVICORN)
     path: ClassVar[str] = "/v2/models/score/infer"
     workloads: ClassVar[frozenset[str]] = _JSON_ONLY
 
@@ -105,7 +107,7 @@ class MlServer(Peer):
 
 class BentoMl(Peer):
     name = "bentoml"
-    packages: ClassVar[tuple[str, ...]] = ("bentoml",)
+    packages: ClassVar[tuple[str, ...]] = ("bentoml", *_UVICORN)
     workloads: ClassVar[frozenset[str]] = _JSON_ONLY
     environment: ClassVar[dict[str, str]] = {"BENTOML_DO_NOT_TRACK": "True"}
 
@@ -119,7 +121,7 @@ class BentoMl(Peer):
 
 class LitServe(Peer):
     name = "litserve"
-    packages: ClassVar[tuple[str, ...]] = ("litserve",)
+    packages: ClassVar[tuple[str, ...]] = ("litserve", "pyzmq", *_UVICORN)
     path: ClassVar[str] = "/predict"
     workloads: ClassVar[frozenset[str]] = _JSON_ONLY
 

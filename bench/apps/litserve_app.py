@@ -1,4 +1,4 @@
-"""LitServe with one worker. Usage: PORT"""
+"""LitServe with one worker, its fast queue and no access log. Usage: PORT"""
 
 import sys
 
@@ -21,5 +21,7 @@ class Score(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Score(), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False)
+    server = litserve.LitServer(Score(), accelerator="cpu", workers_per_device=1, fast_queue=True)
+    server.run(
+        host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning"
+    )

@@ -13,7 +13,12 @@ from ray import serve
 from starlette.requests import Request
 
 
-@serve.deployment(num_replicas=1, max_ongoing_requests=256, ray_actor_options={"num_cpus": 0.1})
+@serve.deployment(
+    num_replicas=1,
+    max_ongoing_requests=256,
+    ray_actor_options={"num_cpus": 0.1},
+    logging_config={"enable_access_log": False},
+)
 class Score:
     def __init__(self):
         work.load()
