@@ -70,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._due = 0.0
         self.busy = False
+        self.usable = True
+        """Whether another request may follow on it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's derive from another class
@@ -85,16 +87,21 @@ class Connection(asyncio.Protocol):
             return
         answer, self._buffer = self._buffer, bytearray()
         self.busy = False
+        if _is_last(answer):
+            self.close()
         ok = answer.startswith(b"HTTP/1.1 200")
         self._free.done(self, self._due, "" if ok else answer[:200].decode("latin-1"))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        unasked, self.usable = self.usable, False
         if self.busy:
             self._free.done(self, self._due, f"connection lost: {exc!r}")
+        elif unasked:
+            self._free.replace()
 
     def close(self) -> None:
         """End it; what is still on its way is neither an answer nor an error."""
-        self.busy = False
+        self.busy = self.usable = False
         if self._transport is not None:
             self._transport.close()
 
@@ -106,12 +113,35 @@ class Freed:
         self.plan = plan
         self.outcome = Outcome()
         self.all: list[Connection] = []
+        self._opening: set[asyncio.Task[None]] = set()
 
     async def connect(self, count: int) -> None:
-        loop = asyncio.get_running_loop()
         for _ in range(count):
-            made = loop.create_connection(lambda: Connection(self), self.plan.host, self.plan.port)
-            self.all.append((await made)[1])
+            await self._connected()
+
+    async def _connected(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        made = loop.create_connection(lambda: Connection(self), self.plan.host, self.plan.port)
+        connection = (await made)[1]
+        self.all.append(connection)
+        return connection
+
+    def replace(self) -> None:
+        """Open a connection in place of one that the server closed."""
+        task = asyncio.get_running_loop().create_task(self._reopen(), name="reopen")
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _reopen(self) -> None:
+        try:
+            connection = await self._connected()
+        except OSError as error:
+            self.outcome.first_error = self.outcome.first_error or f"no connection: {error}"
+            return
+        self.ready(connection)
+
+    def ready(self, connection: Connection) -> None:
+        """It may carry a request now."""
 
     def done(self, connection: Connection, due: float, error: str) -> None:
         if error:
@@ -145,8 +175,14 @@ class ClosedLoop(Freed):
 
     def done(self, connection: Connection, due: float, error: str) -> None:
         super().done(connection, due, error)
+        if connection.usable:
+            self.ready(connection)
+        elif time.perf_counter() < self._end:
+            self.replace()
+
+    def ready(self, connection: Connection) -> None:
         now = time.perf_counter()
-        if now < self._end and not error.startswith("connection lost"):
+        if now < self._end:
             connection.send(self._request, now)
 
 
@@ -174,18 +210,24 @@ class OpenLoop(Freed):
 
     def done(self, connection: Connection, due: float, error: str) -> None:
         super().done(connection, due, error)
-        if error.startswith("connection lost"):
-            return
+        if connection.usable:
+            self.ready(connection)
+        else:
+            self.replace()
+
+    def ready(self, connection: Connection) -> None:
         if self._waiting:
             connection.send(*self._waiting.popleft())
         else:
             self._free.append(connection)
 
     def _offer(self, request: bytes, due: float) -> None:
-        if self._free:
-            self._free.popleft().send(request, due)
-        else:
-            self._waiting.append((request, due))
+        while self._free:
+            connection = self._free.popleft()
+            if connection.usable:
+                connection.send(request, due)
+                return
+        self._waiting.append((request, due))
 
     async def _drained(self, expected: int) -> None:
         bound = time.perf_counter() + DRAIN_BOUND_S
@@ -223,6 +265,11 @@ def _is_whole(answer: bytearray) -> bool:
     if b"transfer-encoding: chunked" in head:
         return answer.endswith(b"0\r\n\r\n")
     return True
+
+
+def _is_last(answer: bytearray) -> bool:
+    """Whether the server closes the connection after it."""
+    return b"\r\nconnection: close" in bytes(answer[: answer.find(_HEAD_END)]).lower()
 
 
 async def _main() -> None:

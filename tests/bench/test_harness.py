@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -316,3 +316,29 @@ def test_a_request_over_the_bus_is_timed_between_real_processes() -> None:
     assert 0 < figures.p50_ms <= figures.p99_ms
     assert len(alive) == 2, "the server and the responder"
     assert not server.processes()
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["said", "unsaid"])
+async def test_a_server_that_closes_after_each_answer_is_asked_on_new_connections(
+    said: bool,
+) -> None:
+    """As servers without keep-alive do: `Connection: close`, or no word at all."""
+    answer = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") if said else OK
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(2)
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        opened = await run(OpenLoop(plan(port, rate=100.0, seconds=0.5)))
+        closed = await run(ClosedLoop(plan(port, connections=2, seconds=0.3)))
+
+    assert len(opened.latencies_s) + opened.errors == len(load.arrivals(100.0, 0.5, 0))
+    assert len(closed.latencies_s) > 4
+    if said:
+        assert opened.errors == closed.errors == 0
