@@ -143,6 +143,12 @@ class Freed:
     def ready(self, connection: Connection) -> None:
         """It may carry a request now."""
 
+    async def settled(self) -> None:
+        """No connection is being opened any more."""
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+
     def done(self, connection: Connection, due: float, error: str) -> None:
         if error:
             self.outcome.errors += 1
@@ -171,6 +177,7 @@ class ClosedLoop(Freed):
             connection.send(request, begun)
         await asyncio.sleep(self.plan.seconds)
         self.outcome.seconds = time.perf_counter() - begun
+        await self.settled()
         return self.outcome
 
     def done(self, connection: Connection, due: float, error: str) -> None:
@@ -206,6 +213,7 @@ class OpenLoop(Freed):
             self._offer(self.request(body), begun + offset)
         await self._drained(len(due_s))
         self.outcome.seconds = time.perf_counter() - begun
+        await self.settled()
         return self.outcome
 
     def done(self, connection: Connection, due: float, error: str) -> None:

@@ -73,8 +73,10 @@ def others(results: Results) -> Iterator[Line]:
         at_most=True,
     )
     yield Line(what="20 ms model: rate / ideal", values=rates, must=0.97, aim=0.99, form=".3f")
+    base = [s.rate / ideal for s in results.of(BASE, sleep.name, sleep.capacity)]
+    yield Line(what="20 ms model: aiohttp's rate / ideal", values=base, form=".3f")
     yield Line(
-        what="heavy tail at 80 % load, 4 instances: p99 / simulated central queue's",
+        what="heavy tail of 5 ms at 80 % load, 4 instances: p99 / simulated central queue's",
         values=[
             row["measured"]["p99_ms"] / row["central_queue"]["p99_ms"] for row in results.heavy
         ],

@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +33,11 @@ Answer = Callable[[int], Awaitable[bytes]]
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[int]:
-    """A server that gives `answer(n)` to its n-th request; yields its port."""
+async def serving(answer: Answer, *, once: bool = False) -> AsyncIterator[int]:
+    """A server that gives `answer(n)` to its n-th request; yields its port.
+
+    `once`: it closes each connection after an answer.
+    """
     served = 0
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,6 +47,8 @@ async def serving(answer: Answer) -> AsyncIterator[int]:
             await reader.readexactly(length)
             served += 1
             writer.write(await answer(served))
+            if once:
+                return
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(handle(reader, writer))
@@ -323,18 +328,12 @@ async def test_a_server_that_closes_after_each_answer_is_asked_on_new_connection
     said: bool,
 ) -> None:
     """As servers without keep-alive do: `Connection: close`, or no word at all."""
-    answer = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") if said else OK
+    text = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") if said else OK
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(2)
-            writer.write(answer)
-        writer.close()
+    async def answer(number: int) -> bytes:
+        return text
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(answer, once=True) as port:
         opened = await run(OpenLoop(plan(port, rate=100.0, seconds=0.5)))
         closed = await run(ClosedLoop(plan(port, connections=2, seconds=0.3)))
 
