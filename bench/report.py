@@ -236,8 +236,8 @@ EXPLANATIONS: Final[Mapping[tuple[str, str], str]] = {
     ("fastapi", "ridge"): f"{_RIDGE}: 44 us above the handler on an echo, 40 on ridge.",
     ("mlserver", "ridge"): f"{_RIDGE}; and it has httptools here, as under echo.",
     ("mlserver", "echo"): (
-        "The handler costs more on this box and MLServer less: uvicorn takes httptools here, which "
-        "MLServer does not install by itself."
+        "uvicorn takes httptools here, which MLServer does not install by itself: taken out, the "
+        "ratio was 0.14 at 324 us, and with it 0.22 at 223 us (3 rounds each, one after the other)."
     ),
 }
 """Why a ratio differs from REFERENCE, where it was looked into."""
