@@ -11,15 +11,22 @@ import re
 import resource
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from headrace_api.errors import InvalidInput
+from headrace_services.control.blob_http import BlobPath
+from headrace_services.control.blob_xml import MAX_BLOCKS, parse_block_list
+from headrace_services.control.uploads import BlockStage
 from support.control import ControlClient, Reply
 
 MIB = 1024 * 1024
 CONTAINER = "azureml-blobstore"
+BLOCKS = 1_000
 
 
 class Blobs:
@@ -258,3 +265,80 @@ async def test_memory_stays_flat_while_200_mib_pass(blobs: Blobs) -> None:
     assert found == size_bytes
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
     assert grown_kib < 48 * 1024
+
+
+@pytest.mark.parametrize("tail", [b"", b"x", b"</BlockList>x"])
+def test_a_list_of_blanks_is_refused_in_time_that_grows_with_it(tail: bytes) -> None:
+    """The event loop waits meanwhile, and a body may hold 8 MiB."""
+
+    def least_s(size_bytes: int) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            with pytest.raises(InvalidInput):
+                parse_block_list(b"<BlockList>" + b" " * size_bytes + tail)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    assert least_s(16_000) < 6 * least_s(4_000) + 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("<BlockList/>", ()),
+        ("<BlockList></BlockList>", ()),
+        (" <BlockList>\n  <Latest>QQ==</Latest>\n</BlockList>\n", ("QQ==",)),
+        (
+            "<BlockList><Committed>QQ==</Committed><Latest>Qg==</Latest></BlockList>",
+            ("QQ==", "Qg=="),
+        ),
+    ],
+)
+def test_a_list_is_read_however_it_is_laid_out(text: str, ids: tuple[str, ...]) -> None:
+    assert parse_block_list(text.encode()) == ids
+    assert parse_block_list(b'<?xml version="1.0"?>' + text.encode()) == ids
+
+
+async def test_many_small_blocks_are_joined_in_few_turns(tmp_path: Path) -> None:
+    """Against one turn of a thread for each block: the most that a list may cost is far below."""
+    stage, path = BlockStage(tmp_path), BlobPath(container="some", blob="many")
+    ids = [base64.b64encode(b"%05d" % n).decode() for n in range(BLOCKS)]
+    for block_id in ids:
+        await stage.keep(path, block_id, _once(block_id.encode()), None)
+    ratios = []
+
+    for _ in range(5):
+        started = time.perf_counter()
+        data = b"".join([piece async for piece in stage.joined(path, ids)])
+        joined_s = time.perf_counter() - started
+        for _ in ids:
+            await asyncio.to_thread(int)
+        turns_s = time.perf_counter() - started - joined_s
+        ratios.append(joined_s / turns_s)
+
+    assert data == "".join(ids).encode()
+    assert min(ratios) < 1.5, ratios
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def test_others_are_answered_while_a_long_list_is_joined(blobs: Blobs) -> None:
+    """At Azure's limit: 50,000 blocks in a list, of four that were sent."""
+    ids = [base64.b64encode(b"%05d" % n).decode() for n in range(4)]
+    for block_id in ids:
+        await blobs.send("PUT", "long", query=f"comp=block&blockid={quote(block_id)}", data=b"x")
+    tags = "".join(f"<Latest>{block_id}</Latest>" for block_id in ids)
+    body = f"<BlockList>{tags * (MAX_BLOCKS // len(ids))}</BlockList>".encode()
+
+    commit = asyncio.create_task(blobs.send("PUT", "long", query="comp=blocklist", data=body))
+    answered = 0
+    while not commit.done():
+        assert (await blobs.control.send("GET", "//healthz")).status == 200
+        answered += not commit.done()
+
+    assert (await commit).status == 201
+    assert (await blobs.send("HEAD", "long")).headers["Content-Length"] == str(MAX_BLOCKS)
+    assert answered > 3
