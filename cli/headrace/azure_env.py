@@ -17,10 +17,10 @@ import click
 
 from headrace import errors
 from headrace.call import Call
+from headrace.credential import TENANT
 from headrace_api.home import Home
 from headrace_api.ids import ResourceId
 
-TENANT: Final = "00000000-0000-0000-0000-000000000001"
 BUNDLE_NAME: Final = "ca-bundle.pem"
 MAX_BUNDLE_BYTES: Final = 16 * 1024 * 1024
 _BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")

@@ -20,6 +20,7 @@ import click
 
 from headrace import errors, masking
 from headrace.call import Settings
+from headrace.credential import Bearer, credential
 from headrace_api import arm
 from headrace_api.home import Home
 from headrace_api.ids import ResourceId
@@ -28,7 +29,6 @@ CONTROL_URL_VARIABLE: Final = "HEADRACE_CONTROL_URL"
 API_VERSION: Final = "2023-04-01"
 TIMEOUT_S: Final = 60.0
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
-MAX_TOKEN_BYTES: Final = 16 * 1024
 SEND_BLOCK_BYTES: Final = 256 * 1024
 _UP: Final = "headrace up --detach"
 
@@ -51,19 +51,6 @@ class Answer:
             raise errors.CommandError(
                 "the answer is not JSON", hint="is this the control address of a platform?"
             ) from error
-
-
-def read_token(home: Home) -> str:
-    """The admin's token. Raises Unreachable when the platform was never started here."""
-    try:
-        with home.token.open("rb") as file:
-            return file.read(MAX_TOKEN_BYTES).decode().strip()
-    except FileNotFoundError:
-        raise errors.Unreachable(
-            f"no platform was ever started in {home.root}", hint=f"{_UP}, or --home"
-        ) from None
-    except OSError as error:
-        raise errors.Unreachable(f"cannot read {home.token}: {error.strerror}") from error
 
 
 def control_url(home: Home) -> str:
@@ -170,17 +157,21 @@ class Http:
 class Client:
     """The control API of one workspace."""
 
-    def __init__(self, http_client: Http, token: str, workspace: ResourceId) -> None:
+    def __init__(self, http_client: Http, signed_in: Bearer, workspace: ResourceId) -> None:
         self.http = http_client
         self.workspace = workspace
-        self._token = token
+        self._signed_in = signed_in
 
     @classmethod
     def of(cls, settings: Settings) -> Client:
         home = settings.home
-        token = read_token(home)
+        signed_in = credential(home, os.environ)
         http_client = Http(control_url(home), ca=home.ca, trace=tracer(settings))
-        return cls(http_client, token, ResourceId())
+        return cls(http_client, signed_in, ResourceId())
+
+    def bearer(self) -> str:
+        """The token that goes with a call. Raises ApiError, Unreachable."""
+        return self._signed_in(self.http)
 
     def get(self, path: str, **query: str) -> Any:
         """GET below the workspace. Raises ApiError, Unreachable."""
@@ -223,7 +214,7 @@ class Client:
         self, method: str, target: str, body: Mapping[str, Any] | None = None, *, match: str = ""
     ) -> Answer:
         """One exchange with the token. Raises ApiError, Unreachable."""
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self.bearer()}", "Accept": "application/json"}
         if match:
             headers["If-Match"] = match
         data = None

@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 MASK: Final = "***"
 MAX_SHOWN_BYTES: Final = 4_096
 _SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie"})
-_SECRET_QUERY: Final = re.compile(r"\b(sig|token|code)=[^&\s\"']+", re.IGNORECASE)
+_SECRET_QUERY: Final = re.compile(r"\b(sig|token|code|client_secret)=[^&\s\"']+", re.IGNORECASE)
 _SECRET_FIELD: Final = re.compile(
     r"[a-z]*key|keyvalue|([a-z]+_)?[a-z]*token|[a-z_]*secret[a-z]*|password", re.IGNORECASE
 )

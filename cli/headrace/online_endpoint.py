@@ -265,9 +265,7 @@ def require_same(
 def _credentials(call: Call, path: str, arm: Mapping[str, Any]) -> dict[str, Any]:
     mode = str(arm["properties"].get("authMode", "Key")).lower()
     if mode == "aadtoken":
-        from headrace.client import read_token
-
-        return {"accessToken": read_token(call.settings.home)}
+        return {"accessToken": call.client.bearer()}
     action = "listKeys" if mode == "key" else "token"
     found: dict[str, Any] = call.client.post(f"{path}/{action}").json()
     return found

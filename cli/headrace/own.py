@@ -20,7 +20,7 @@ def ca() -> None:
 @click.command()
 def token() -> None:
     """Print the admin's bearer token, and nothing else."""
-    from headrace.client import read_token
+    from headrace.credential import read_token
 
     click.echo(read_token(settings().home))
 

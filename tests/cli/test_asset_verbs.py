@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.command import headrace
 from support.control import ControlClient, running_control
 from support.nats_server import NatsServer
 from support.resources import endpoint_body
@@ -25,30 +24,6 @@ BOUND_S = 30.0
 async def control(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[ControlClient]:
     async with running_control(tmp_path / "home", nats_server.url) as client:
         yield client
-
-
-async def headrace(control: ControlClient, *words: str, code: int = 0, url: str = "") -> Any:
-    """Run the command as a user does; its JSON, or its words when it printed none."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "headrace",
-        *words,
-        "-o",
-        "json",
-        env={
-            **os.environ,
-            "HEADRACE_HOME": str(control.home.root),
-            "HEADRACE_CONTROL_URL": url or control.base,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        stdin=asyncio.subprocess.DEVNULL,
-    )
-    async with asyncio.timeout(BOUND_S):
-        out, err = await process.communicate()
-    assert process.returncode == code, (out, err)
-    return json.loads(out) if out.strip() else err.decode()
 
 
 async def test_a_folder_goes_up_as_data_and_comes_down_as_it_was(
