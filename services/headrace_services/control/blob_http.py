@@ -16,8 +16,9 @@ from headrace_services.control.blob_xml import error_xml
 
 MAX_NAME_CHARS: Final = 1024
 MAX_METADATA_BYTES: Final = 8 * 1024  # Azure's own limit
+ERROR_CODE: Final = "x-ms-error-code"
 METADATA_PREFIX: Final = "x-ms-meta-"
-_CONTAINER: Final = re.compile(r"[a-z0-9](-?[a-z0-9]){2,62}")
+CONTAINER: Final = "[a-z0-9](-?[a-z0-9]){2,62}"
 _METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
 _SACRIFICE: Final = "_.blob."
@@ -26,10 +27,13 @@ _SACRIFICE: Final = "_.blob."
 class BlobRefused(HeadraceError, ValueError):
     """A refusal that has a code of its own on the blob wire."""
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(
+        self, code: str, message: str, status: int = 400, *, allowed: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.wire_code = code
         self.wire_status = status
+        self.allowed = allowed
 
 
 class BlobMissing(HeadraceError, LookupError):
@@ -57,7 +61,7 @@ def blob_path(segments: Sequence[str], workspace: str) -> BlobPath:
         raise BlobRefused("ResourceNotFound", "there is no such blob store", 404)
     if below[0].startswith(_SACRIFICE):
         del below[0]
-    if not below or len(below[0]) > 63 or not _CONTAINER.fullmatch(below[0]):
+    if not below or len(below[0]) > 63 or not re.fullmatch(CONTAINER, below[0]):
         raise BlobRefused(
             "InvalidResourceName",
             "a container's name is 3 to 63 lower-case letters, digits and single '-'",
@@ -132,12 +136,13 @@ def whole_number(text: str, *, name: str, most: int) -> int:
 
 def refusal(error: HeadraceError, *, with_body: bool) -> web.Response:
     """The XML answer, and the code as a header too: a HEAD has nothing else."""
-    code, status = error.code, error.status
+    code, status, allowed = error.code, error.status, {}
     if isinstance(error, BlobRefused):
         code, status = error.wire_code, error.wire_status
+        allowed = {"Allow": ", ".join(error.allowed)} if error.allowed else {}
     return web.Response(
         status=status,
-        headers={"x-ms-error-code": code, "x-ms-version": "2024-11-04"},
+        headers={ERROR_CODE: code, "x-ms-version": "2024-11-04", **allowed},
         text=error_xml(code, error.message) if with_body else None,
         content_type="application/xml",
     )

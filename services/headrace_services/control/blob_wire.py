@@ -14,6 +14,7 @@ from headrace_api.errors import HeadraceError
 from headrace_bus.store.blob_index import MAX_PAGE, BlobEntry
 from headrace_services.control.arm_call import path_segments
 from headrace_services.control.blob_http import (
+    ERROR_CODE,
     METADATA_PREFIX,
     BlobMissing,
     BlobPath,
@@ -36,6 +37,8 @@ CHUNK_BYTES: Final = 1024 * 1024
 CHUNK_TIMEOUT_S: Final = 30.0  # a client that sends nothing for so long is gone
 MAX_BLOCK_LIST_BYTES: Final = 8 * 1024 * 1024  # 50,000 ids of 64 characters and their tags
 MAX_BLOCK_ID_CHARS: Final = 128
+METHODS_OF_A_BLOB: Final = ("GET", "HEAD", "PUT", "DELETE")
+_METHODS_OF_A_CONTAINER: Final = ("GET",)
 _NEEDS: Final = {"GET": "r", "HEAD": "r", "PUT": "wc", "DELETE": "d"}
 
 
@@ -58,19 +61,21 @@ class BlobWire:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
             path = blob_path(path_segments(request.raw_path), self._workspace)
+            _require_method(request, path)
             self._authorize(request, path)
             return await self._dispatch(request, path)
         except HeadraceError as error:
-            log.info("blob request refused", method=request.method, code=error.code)
-            # What is left of a refused upload is not worth reading.
             answer = refusal(error, with_body=request.method != "HEAD")
+            code = answer.headers[ERROR_CODE]
+            log.info("blob request refused", method=request.method, code=code)
+            # What is left of a refused upload is not worth reading.
             if not request.content.at_eof() and request.body_exists:
                 answer.force_close()
             return answer
 
     def _authorize(self, request: web.Request, path: BlobPath) -> None:
         listing = request.method == "GET" and not path.blob
-        needs = "l" if listing else _NEEDS.get(request.method, "w")
+        needs = "l" if listing else _NEEDS[request.method]
         self._signer.check(request.query, container=path.container, needs=needs, now=self._now())
 
     async def _dispatch(self, request: web.Request, path: BlobPath) -> web.StreamResponse:
@@ -181,6 +186,13 @@ class BlobWire:
             only_new=_only_new(request),
         )
         return web.Response(status=201, headers=_validators(blob))
+
+
+def _require_method(request: web.Request, path: BlobPath) -> None:
+    allowed = METHODS_OF_A_BLOB if path.blob else _METHODS_OF_A_CONTAINER
+    if request.method not in allowed:
+        words = f"{request.method} is not offered here"
+        raise BlobRefused("UnsupportedHttpVerb", words, 405, allowed=allowed)
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:

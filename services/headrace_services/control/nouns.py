@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from headrace_api.errors import InvalidInput
 from headrace_services.control.arm_call import Call, object_at, text_at
+from headrace_services.control.blob_http import CONTAINER
 from headrace_services.control.blob_location import DATASTORES
 from headrace_services.control.catalog import Noun
 
 DEFAULT_DATASTORE: Final = "workspaceblobstore"
 STORAGE_SUFFIX: Final = "core.windows.net"  # never resolved: see Datastores.account_name
 NOT_KEPT: Final = frozenset({"credentials", "provisioningState", "isDefault", "subscriptionId"})
-_CONTAINER: Final = re.compile(r"[a-z0-9](-?[a-z0-9]){2,62}")
 _FREQUENCIES: Final = ("minute", "hour", "day", "week", "month")
 _ACTIONS: Final = ("CreateJob", "InvokeBatchEndpoint", "CreateMonitor", "ImportData")
 _VIEWS: Final = {
@@ -99,7 +99,7 @@ def _datastore(properties: Mapping[str, Any]) -> dict[str, Any]:
             target="properties.datastoreType",
         )
     container = text_at(properties, "containerName")
-    if len(container) > 63 or not _CONTAINER.fullmatch(container):
+    if len(container) > 63 or not re.fullmatch(CONTAINER, container):
         raise InvalidInput(
             f"containerName {container[:80]!r} is not allowed: use 3 to 63 lower-case letters, "
             "digits and single '-'",

@@ -39,23 +39,35 @@ _WELL_KNOWN: Final = (
 )
 _KEYS: Final = (("discovery", "keys"), ("discovery", "v2.0", "keys"))
 _TOKEN: Final = (("oauth2", "token"), ("oauth2", "v2.0", "token"))
-_OTHERS: Final = tuple(
-    ("oauth2", *version, name)
-    for version in ((), ("v2.0",))
-    for name in ("authorize", "devicecode")
-)
-_PATHS: Final = frozenset(_WELL_KNOWN + _KEYS + _TOKEN + _OTHERS)
+_AUTHORIZE: Final = (("oauth2", "authorize"), ("oauth2", "v2.0", "authorize"))
+_DEVICE: Final = (("oauth2", "devicecode"), ("oauth2", "v2.0", "devicecode"))
+GRANT: Final = "client_credentials"
+ROUTES: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    **dict.fromkeys(_WELL_KNOWN + _KEYS, ("GET", "HEAD")),
+    **dict.fromkeys(_TOKEN + _DEVICE, ("POST",)),
+    **dict.fromkeys(_AUTHORIZE, ("GET", "POST")),
+}
+"""The methods of each path below the tenant, whose segments match in any case."""
 
 
 class OAuthError(Exception):
     """What RFC 6749 5.2 calls an error response."""
 
-    def __init__(self, code: str, description: str, *, status: int = 400, wait_s: int = 0) -> None:
+    def __init__(
+        self,
+        code: str,
+        description: str,
+        *,
+        status: int = 400,
+        wait_s: int = 0,
+        allowed: Sequence[str] = (),
+    ) -> None:
         super().__init__(description)
         self.code = code
         self.description = description
         self.status = status
         self.wait_s = wait_s
+        self.allowed = allowed
 
 
 class Secret(NamedTuple):
@@ -76,20 +88,20 @@ class OpenIdProvider:
     now_s: Callable[[], float] = time.time
 
     def owns(self, segments: Sequence[str]) -> bool:
-        return tuple(one.lower() for one in segments[1:]) in _PATHS
+        return tuple(one.lower() for one in segments[1:]) in ROUTES
 
     async def handle(self, request: web.Request, segments: Sequence[str]) -> web.Response:
         tenant, rest = segments[0].lower(), tuple(one.lower() for one in segments[1:])
         try:
+            _require_method(request, ROUTES[rest])
             _require_tenant(tenant)
             if rest in _TOKEN:
                 return await self._token(request)
-            if rest in _OTHERS:
+            if rest in _AUTHORIZE + _DEVICE:
                 raise OAuthError(
-                    "unsupported_grant_type" if rest[-1] == "devicecode" else "unauthorized_client",
-                    "this issuer signs in clients with a secret only: use client_credentials",
+                    "unsupported_grant_type" if rest in _DEVICE else "unauthorized_client",
+                    f"this issuer signs in clients with a secret only: use {GRANT}",
                 )
-            _require_method(request, "GET", "HEAD")
             body = {"keys": [self.issuer.jwk]} if rest in _KEYS else self.configuration(tenant)
             return web.json_response(body)
         except OAuthError as error:
@@ -105,7 +117,7 @@ class OpenIdProvider:
             "token_endpoint": f"{base}/oauth2{version}/token",
             "device_authorization_endpoint": f"{base}/oauth2{version}/devicecode",
             "jwks_uri": f"{base}/discovery{version}/keys",
-            "grant_types_supported": ["client_credentials"],
+            "grant_types_supported": [GRANT],
             "response_types_supported": ["token"],
             "subject_types_supported": ["public"],
             "scopes_supported": sorted(one + SCOPE_SUFFIX for one in self._audiences),
@@ -118,7 +130,6 @@ class OpenIdProvider:
         return granted_audiences(self.control_url)
 
     async def _token(self, request: web.Request) -> web.Response:
-        _require_method(request, "POST")
         form = await _read_form(request)
         shown = _shown_secret(request, form)
         _require_grant(form)
@@ -165,6 +176,8 @@ class OpenIdProvider:
         headers = dict(_NO_STORE)
         if error.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="headrace"'
+        if error.allowed:
+            headers["Allow"] = ", ".join(error.allowed)
         if error.wait_s:
             headers["Retry-After"] = str(error.wait_s)
         log.info("a token was refused", code=error.code, status=error.status)
@@ -190,9 +203,10 @@ def _require_tenant(tenant: str) -> None:
         )
 
 
-def _require_method(request: web.Request, *methods: str) -> None:
-    if request.method not in methods:
-        raise OAuthError("invalid_request", f"use {methods[0]} here", status=405)
+def _require_method(request: web.Request, allowed: Sequence[str]) -> None:
+    if request.method not in allowed:
+        words = f"use {' or '.join(allowed)} here"
+        raise OAuthError("invalid_request", words, status=405, allowed=allowed)
 
 
 def _require_grant(form: Mapping[str, str]) -> None:
@@ -201,10 +215,10 @@ def _require_grant(form: Mapping[str, str]) -> None:
     grant = form.get("grant_type", "")
     if not grant:
         raise OAuthError("invalid_request", "the form has no grant_type")
-    if grant != "client_credentials":
+    if grant != GRANT:
         raise OAuthError(
             "unsupported_grant_type",
-            f"grant_type is {grant[:MAX_SHOWN_CHARS]!r}: this issuer offers client_credentials",
+            f"grant_type is {grant[:MAX_SHOWN_CHARS]!r}: this issuer offers {GRANT}",
         )
 
 

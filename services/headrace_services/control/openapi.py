@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+from headrace_services.control import openapi_blobs, openapi_oidc
 from headrace_services.control.openapi_bodies import body_of
+from headrace_services.control.openapi_parts import (
+    JSON,
+    answer,
+    object_of,
+    path_parameters,
+    reference,
+)
 
 VERSION: Final = "3.1.0"
-_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _ERROR: Final = {
     "type": "object",
     "required": ["error"],
@@ -46,6 +52,9 @@ _COLLECTION: Final = {
         "nextLink": {"type": ["string", "null"]},
     },
 }
+_ATTACHED: Final = object_of(
+    ("launch", "credentials"), launch={"type": "object"}, credentials={"type": "string"}
+)
 _WRITES: Final = frozenset({"PUT", "PATCH", "POST"})
 # Not of ARM's shape: documents, and the identity provider's lists of who may be asked for.
 _DOCUMENTS: Final = ("healthz", "readyz", "discovery", "endpoints", "openapi.json", "audit")
@@ -70,45 +79,42 @@ _RESOURCES: Final = (
 def document(
     protected: Iterable[tuple[str, str]], public: Iterable[tuple[str, str]]
 ) -> dict[str, Any]:
-    """OpenAPI 3.1 of pairs of method and template; `protected` ones need a bearer token."""
-    paths: dict[str, dict[str, Any]] = {}
+    """OpenAPI 3.1 of pairs of method and template; `protected` ones need a bearer token.
+
+    The issuer's paths and the blob wire are no routes of these and come with their own tables.
+    """
+    paths: dict[str, dict[str, Any]] = openapi_oidc.oidc_paths() | openapi_blobs.blob_paths()
     for routes, is_protected in ((protected, True), (public, False)):
         for method, template in routes:
-            paths.setdefault(template, _parameters(template))[method.lower()] = _operation(
-                method, template, is_protected
-            )
+            item = paths.setdefault(template, {"parameters": path_parameters(template)})
+            item[method.lower()] = _operation(method, template, is_protected)
+    bearer = {"bearer": {"type": "http", "scheme": "bearer"}}
+    schemas = {"Error": _ERROR, "Resource": _RESOURCE, "Collection": _COLLECTION}
     return {
         "openapi": VERSION,
         "info": {"title": "Headrace control API", "version": "1"},
         "paths": dict(sorted(paths.items())),
         "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": _ERROR, "Resource": _RESOURCE, "Collection": _COLLECTION},
+            "securitySchemes": bearer | openapi_oidc.SECURITY | openapi_blobs.SECURITY,
+            "schemas": schemas | openapi_oidc.SCHEMAS | openapi_blobs.SCHEMAS,
         },
-    }
-
-
-def _parameters(template: str) -> dict[str, Any]:
-    names = _PARAMETER.findall(template)
-    schema = {"type": "string", "minLength": 1}
-    return {
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": schema} for name in names
-        ]
     }
 
 
 def _operation(method: str, template: str, is_protected: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()} {template}",
-        "responses": {"2XX": _success(method, template), "4XX": _described("refused", "Error")},
+        "responses": {
+            "2XX": _success(method, template),
+            "4XX": answer("refused", reference("Error")),
+        },
     }
     if template.endswith("readyz"):
         operation["responses"]["503"] = {"description": "not ready"}
     if method in _WRITES:
         operation["requestBody"] = {
             "required": method != "POST",
-            "content": {"application/json": {"schema": body_of(method, template)}},
+            "content": {JSON: {"schema": body_of(method, template)}},
         }
     operation["security"] = [{"bearer": []}] if is_protected else []
     return operation
@@ -119,14 +125,11 @@ def _success(method: str, template: str) -> dict[str, Any]:
     parts = template.lower().strip("/").split("/")
     last, before = parts[-1], parts[-2] if len(parts) > 1 else ""
     if last in _DOCUMENTS:
-        return {"description": "a document"}
+        return answer("a document")
+    if last == "attach":
+        return answer("what the instance is started with", _ATTACHED)
     if method == "GET" and not last.startswith("{"):
-        return _described("all of them", "Collection")
+        return answer("all of them", reference("Collection"))
     if method in ("GET", "PUT", "PATCH") and before in _RESOURCES:
-        return _described("the resource", "Resource")
-    return {"description": "done"}
-
-
-def _described(words: str, schema: str) -> dict[str, Any]:
-    reference = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    return {"description": words, "content": {"application/json": reference}}
+        return answer("the resource", reference("Resource"))
+    return answer("done")

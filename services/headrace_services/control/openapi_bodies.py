@@ -6,152 +6,155 @@ They tell the shape; a request that fits may still be refused (an asset that doe
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from headrace_api.component import TYPES
 from headrace_api.online_deployment import MAX_INSTANCES
+from headrace_api.trusted_issuer import ALGORITHMS
+from headrace_services.control.issuers import MAX_CA_CHARS, MAX_TEXT_CHARS
 from headrace_services.control.logs_view import CONTAINERS, MAX_LINES
+from headrace_services.control.openapi_parts import (
+    TEXT,
+    WORDS,
+    Schema,
+    count,
+    object_of,
+    one_of,
+    optional,
+)
 from headrace_services.control.roles import Role
 
-Schema = dict[str, Any]
-TEXT: Final[Schema] = {"type": "string"}
-WORDS: Final[Schema] = {"type": "object", "additionalProperties": TEXT}
-SECONDS: Final[Schema] = {"type": "string", "examples": ["PT5S", "PT90S"]}
 ADDRESS: Final[Schema] = {
     "type": "string",
     "examples": ["azureml://datastores/workspaceblobstore/paths/LocalUpload/some"],
 }
 ANYTHING: Final[Schema] = {"type": "object"}
-
-
-def _object(required: tuple[str, ...] = (), /, **fields: Schema) -> Schema:
-    found: Schema = {"type": "object", "properties": fields}
-    return found | {"required": list(required)} if required else found
-
-
-def _optional(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _one_of(*values: str) -> Schema:
-    return {"type": "string", "enum": list(values)}
-
-
-def _count(least: int, most: int) -> Schema:
-    return {"type": "integer", "minimum": least, "maximum": most}
+SECONDS: Final[Schema] = {"type": "string", "examples": ["PT5S", "PT90S"]}
 
 
 def _percentages(most: int) -> Schema:
-    return _optional({"type": "object", "additionalProperties": _count(0, most)})
+    return optional({"type": "object", "additionalProperties": count(0, most)})
 
 
-_PROBE: Final = _optional(
-    _object(
+_PROBE: Final = optional(
+    object_of(
         initialDelay=SECONDS,
         period=SECONDS,
         timeout=SECONDS,
-        successThreshold=_count(1, 1),
-        failureThreshold=_count(1, 10_000),
+        successThreshold=count(1, 1),
+        failureThreshold=count(1, 10_000),
     )
 )
-_ENDPOINT: Final = _object(
-    authMode=_one_of("Key", "AMLToken", "AADToken"),
-    description=_optional(TEXT),
-    properties=_optional(WORDS),
+_ENDPOINT: Final = object_of(
+    authMode=one_of("Key", "AMLToken", "AADToken"),
+    description=optional(TEXT),
+    properties=optional(WORDS),
     traffic=_percentages(100),
     mirrorTraffic=_percentages(50),
-    publicNetworkAccess=_one_of("Enabled", "Disabled"),
+    publicNetworkAccess=one_of("Enabled", "Disabled"),
 )
-_DEPLOYMENT: Final = _object(
-    endpointComputeType=_one_of("Managed"),
+_DEPLOYMENT: Final = object_of(
+    endpointComputeType=one_of("Managed"),
     instanceType=TEXT,
-    description=_optional(TEXT),
-    model=_optional(TEXT),
-    environmentId=_optional(TEXT),
-    codeConfiguration=_optional(
-        _object(("codeId", "scoringScript"), codeId=TEXT, scoringScript=TEXT)
+    description=optional(TEXT),
+    model=optional(TEXT),
+    environmentId=optional(TEXT),
+    codeConfiguration=optional(
+        object_of(("codeId", "scoringScript"), codeId=TEXT, scoringScript=TEXT)
     ),
-    environmentVariables=_optional(WORDS),
+    environmentVariables=optional(WORDS),
     appInsightsEnabled={"type": "boolean"},
-    requestSettings=_optional(
-        _object(
+    requestSettings=optional(
+        object_of(
             requestTimeout=SECONDS,
             maxQueueWait=SECONDS,
-            maxConcurrentRequestsPerInstance=_count(1, 10_000),
+            maxConcurrentRequestsPerInstance=count(1, 10_000),
         )
     ),
     livenessProbe=_PROBE,
     readinessProbe=_PROBE,
-    scaleSettings=_optional(_object(scaleType=_one_of("Default"))),
-    properties=_optional(WORDS),
+    scaleSettings=optional(object_of(scaleType=one_of("Default"))),
+    properties=optional(WORDS),
 )
 _COMMON: Final[dict[str, Schema]] = {
-    "description": _optional(TEXT),
-    "tags": _optional(WORDS),
-    "properties": _optional(WORDS),
+    "description": optional(TEXT),
+    "tags": optional(WORDS),
+    "properties": optional(WORDS),
     "isAnonymous": {"type": "boolean"},
     "isArchived": {"type": "boolean"},
 }
 _VERSIONS: Final[dict[str, Schema]] = {
-    "models": _object(
+    "models": object_of(
         ("modelUri",),
         modelUri=ADDRESS,
-        modelType=_one_of("custom_model", "mlflow_model", "triton_model"),
+        modelType=one_of("custom_model", "mlflow_model", "triton_model"),
         **_COMMON,
     ),
-    "environments": _object(
-        image=_optional(TEXT),
-        condaFile=_optional(TEXT | {"examples": ["dependencies:\n  - python=3.11\n"]}),
-        osType=_one_of("Linux"),
+    "environments": object_of(
+        image=optional(TEXT),
+        condaFile=optional(TEXT | {"examples": ["dependencies:\n  - python=3.11\n"]}),
+        osType=one_of("Linux"),
         **_COMMON,
     ),
-    "codes": _object(("codeUri",), codeUri=ADDRESS, **_COMMON),
-    "data": _object(
+    "codes": object_of(("codeUri",), codeUri=ADDRESS, **_COMMON),
+    "data": object_of(
         ("dataUri",),
         dataUri=ADDRESS,
-        dataType=_one_of("uri_file", "uri_folder", "mltable"),
+        dataType=one_of("uri_file", "uri_folder", "mltable"),
         **_COMMON,
     ),
-    "components": _object(
-        ("componentSpec",), componentSpec=_object(type=_one_of(*sorted(TYPES))), **_COMMON
+    "components": object_of(
+        ("componentSpec",), componentSpec=object_of(type=one_of(*sorted(TYPES))), **_COMMON
     ),
 }
+_ROLE: Final = one_of(*(str(one) for one in Role))
 _CATALOG: Final[dict[str, Schema]] = {
-    "datastores": _object(
+    "datastores": object_of(
         ("containerName",),
-        datastoreType=_one_of("AzureBlob"),
+        datastoreType=one_of("AzureBlob"),
         containerName={"type": "string", "pattern": "^[a-z0-9]{3,20}$"},
-        description=_optional(TEXT),
+        description=optional(TEXT),
     ),
-    "computes": _object(
+    "computes": object_of(
         ("computeType", "properties"),
-        computeType=_one_of("AmlCompute"),
-        properties=_object(
+        computeType=one_of("AmlCompute"),
+        properties=object_of(
             ("vmSize",),
             vmSize={"type": "string", "minLength": 1},
-            scaleSettings=_object(minNodeCount=_count(0, 1), maxNodeCount=_count(1, 9)),
+            scaleSettings=object_of(minNodeCount=count(0, 1), maxNodeCount=count(1, 9)),
         ),
     ),
-    "schedules": _object(
+    "schedules": object_of(
         ("trigger", "action"),
-        trigger=_object(
+        trigger=object_of(
             ("triggerType", "expression"),
-            triggerType=_one_of("Cron"),
+            triggerType=one_of("Cron"),
             expression={"type": "string", "examples": ["0 8 * * *"]},
         ),
-        action=_object(("actionType",), actionType=_one_of("CreateJob", "InvokeBatchEndpoint")),
+        action=object_of(("actionType",), actionType=one_of("CreateJob", "InvokeBatchEndpoint")),
         isEnabled={"type": "boolean"},
     ),
-    "clients": _object(
-        ("role",), role=_one_of(*(str(one) for one in Role)), displayName=_optional(TEXT)
+    "clients": object_of(
+        ("role",), role=_ROLE, displayName=optional(TEXT), endpoint=optional(TEXT)
+    ),
+    "issuers": object_of(
+        ("issuer", "audience"),
+        issuer={"type": "string", "pattern": "^https://", "maxLength": MAX_TEXT_CHARS},
+        audience={"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS},
+        algorithms={"type": "array", "items": one_of(*ALGORITHMS), "minItems": 1},
+        role=_ROLE,
+        endpoint=optional(TEXT),
+        subject=optional(TEXT | {"maxLength": MAX_TEXT_CHARS}),
+        caCertificate=optional(TEXT | {"maxLength": MAX_CA_CHARS}),
     ),
 }
 _POSTS: Final[dict[str, Schema]] = {
-    "regeneratekeys": _object(keyType=_one_of("Primary", "Secondary")),
-    "getlogs": _object(
-        containerType=_one_of(*sorted(CONTAINERS)), tail=_optional(_count(1, MAX_LINES))
+    "attach": ANYTHING | {"description": "nothing is read of it"},
+    "regeneratekeys": object_of(keyType=one_of("Primary", "Secondary")),
+    "getlogs": object_of(
+        containerType=one_of(*sorted(CONTAINERS)), tail=optional(count(1, MAX_LINES))
     ),
-    "listsecrets": _object(expirableSecret={"type": "boolean"}, expireAfterHours=_count(1, 24)),
+    "listsecrets": object_of(expirableSecret={"type": "boolean"}, expireAfterHours=count(1, 24)),
 }
 
 
@@ -164,8 +167,8 @@ def body_of(method: str, template: str) -> Schema:
     required = ("properties",) if method == "PUT" else ()
     fields = {"properties": properties, "tags": WORDS, "location": TEXT}
     if parts[-2] == "deployments":
-        fields["sku"] = _object(capacity=_count(1, MAX_INSTANCES), name=TEXT)
-    return _object(required, **fields) if properties is not ANYTHING else ANYTHING
+        fields["sku"] = object_of(capacity=count(1, MAX_INSTANCES), name=TEXT)
+    return object_of(required, **fields) if properties is not ANYTHING else ANYTHING
 
 
 def _properties(parts: list[str]) -> Schema:
@@ -173,6 +176,6 @@ def _properties(parts: list[str]) -> Schema:
     if kind == "versions":
         return _VERSIONS.get(parts[-4], ANYTHING)
     if kind in _VERSIONS:
-        return _object(**_COMMON)
+        return object_of(**_COMMON)
     known = {"onlineendpoints": _ENDPOINT, "deployments": _DEPLOYMENT, **_CATALOG}
     return known.get(kind, ANYTHING)
