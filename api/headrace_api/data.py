@@ -5,44 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
+from headrace_api.asset import Asset
 from headrace_api.errors import InvalidInput
 from headrace_api.model import LocalTree
 from headrace_api.references import parse_path
-from headrace_api.resource import (
-    AssetName,
-    AssetVersion,
-    FileResource,
-    Text,
-    TextDict,
-    lower_case,
-)
+from headrace_api.resource import TextDict, lower_case
 from headrace_api.views import data_view
 
-_READ_ONLY: Final = ("id", "latest_version", "is_archived", "creation_context")
 _REMOTE: Final = ("azureml:", "https://", "http://", "wasbs://", "abfss://", "adl://")
 
 
-class Data(FileResource):
+class Data(Asset):
     """A file, a folder or a table by name and version."""
 
-    name: AssetName | None = None
-    version: AssetVersion | None = None
-    description: Text | None = None
-    tags: TextDict = Field(default_factory=dict)
     properties: TextDict = Field(default_factory=dict)
     path: LocalTree | None = None
     type: Annotated[Literal["uri_folder", "uri_file", "mltable"], BeforeValidator(lower_case)] = (
         "uri_folder"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_read_only(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        return {key: value for key, value in values.items() if key not in _READ_ONLY}
 
     @property
     def is_local(self) -> bool:

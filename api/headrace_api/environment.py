@@ -6,18 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
+from headrace_api.asset import Asset
 from headrace_api.errors import InvalidInput
 from headrace_api.resource import (
-    AssetName,
-    AssetVersion,
-    FileResource,
     Resource,
     Text,
-    TextDict,
     base_of,
     existing_path,
     keyed,
@@ -28,7 +25,6 @@ from headrace_api.yaml_file import MAX_FILE_BYTES, parse_yaml, read_bounded
 
 ANONYMOUS_NAME: Final = "CliV2AnonymousEnvironment"
 DEFAULT_DOCKERFILE: Final = "Dockerfile"
-_READ_ONLY: Final = ("id", "latest_version", "is_archived", "creation_context", "properties")
 _MISPLACED: Final = frozenset({"channels", "dependencies"})
 
 
@@ -86,13 +82,11 @@ class Build(Resource):
     dockerfile_path: Text = DEFAULT_DOCKERFILE
 
 
-class Environment(FileResource):
+class Environment(Asset):
     """What a model runs in: an image, a conda file, or both; `conda_file` holds its text."""
 
-    name: AssetName | None = None
-    version: AssetVersion | None = None
-    description: Text | None = None
-    tags: TextDict = Field(default_factory=dict)
+    READ_ONLY: ClassVar[tuple[str, ...]] = (*Asset.READ_ONLY, "properties")
+
     image: Text | None = None
     build: Build | None = None
     conda_file: Annotated[str, BeforeValidator(_conda_text)] | None = None
@@ -106,7 +100,7 @@ class Environment(FileResource):
             return values
         if found := sorted(_MISPLACED & values.keys()):
             raise keyed(found[0], "belongs into conda_file, not into the environment")
-        return {key: value for key, value in values.items() if key not in _READ_ONLY}
+        return values
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:

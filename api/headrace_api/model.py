@@ -9,12 +9,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
+from headrace_api.asset import Asset
 from headrace_api.errors import InvalidInput
 from headrace_api.references import is_reference, parse_path
 from headrace_api.resource import (
-    AssetName,
-    AssetVersion,
-    FileResource,
     Text,
     TextDict,
     base_of,
@@ -23,7 +21,6 @@ from headrace_api.resource import (
 )
 from headrace_api.views import model_view
 
-_READ_ONLY: Final = ("id", "latest_version", "is_archived", "creation_context")
 _REMOTE: Final = ("azureml:", "runs:/", "https://", "http://", "wasbs://")
 
 
@@ -64,13 +61,9 @@ def _tree(value: object, info: ValidationInfo) -> object:
 LocalTree = Annotated[str, BeforeValidator(_tree)]
 
 
-class Model(FileResource):
+class Model(Asset):
     """A file or folder by name and version."""
 
-    name: AssetName | None = None
-    version: AssetVersion | None = None
-    description: Text | None = None
-    tags: TextDict = Field(default_factory=dict)
     properties: TextDict = Field(default_factory=dict)
     path: LocalTree | None = None
     type: Annotated[
@@ -82,11 +75,10 @@ class Model(FileResource):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_read_only(cls, values: Any) -> Any:
+    def _fill_flavors(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        kept = {key: value for key, value in values.items() if key not in _READ_ONLY}
-        return kept | {"flavors": kept.get("flavors") or {}}
+        return values | {"flavors": values.get("flavors") or {}}
 
     @property
     def is_local(self) -> bool:

@@ -13,6 +13,7 @@ GROUPS: Final = {
     "workspace": "The installation itself.",
 }
 _DATA: Final = "headrace.data:"
+_ASSETS: Final = "headrace.assets:"
 _KEPT: Final = "headrace.catalog:"
 _LIST: Final = "--archived-only, --include-archived, --max-results -r, --name -n, --registry-name"
 _LABEL: Final = "--label -l, --version -v"
@@ -32,8 +33,8 @@ ROWS: Final = (
     ("data show", _DATA + "show", "Show a version of data.", _NAME, _ASSET, "", "", _WORDS),
     ("data list", _DATA + "list_all", "List data, or one's versions.", "", _LIST, "", "", _WORDS),
     ("data update", _DATA + "update", "Change words or tags.", _NAME, _ASSET, "", "GEN", _WORDS),
-    ("data archive", _DATA + "archive", "Hide data from lists.", _NAME, _LABEL, "", "", ""),
-    ("data restore", _DATA + "restore", "Show it in lists again.", _NAME, _LABEL, "", "", ""),
+    ("data archive", _ASSETS + "archive", "Hide data from lists.", _NAME, _LABEL, "", "", ""),
+    ("data restore", _ASSETS + "restore", "Show it in lists again.", _NAME, _LABEL, "", "", ""),
     (
         "data download",
         _DATA + "download",
@@ -67,8 +68,8 @@ ROWS: Final = (
     ("component show", _KEPT + "component_show", "Show it.", _NAME, _ASSET, "", "", _WORDS),
     ("component list", _KEPT + "component_list", "List them.", "", _LIST, "", "", _WORDS),
     ("component update", _KEPT + "component_update", "Words.", _NAME, _ASSET, "", "GEN", _WORDS),
-    ("component archive", _KEPT + "component_archive", "Hide it.", _NAME, _ASSET, "", "", ""),
-    ("component restore", _KEPT + "component_restore", "Show it.", _NAME, _ASSET, "", "", ""),
+    ("component archive", _ASSETS + "archive", "Hide it.", _NAME, _ASSET, "", "", ""),
+    ("component restore", _ASSETS + "restore", "Show it.", _NAME, _ASSET, "", "", ""),
     (
         "datastore create",
         _KEPT + "datastore_create",

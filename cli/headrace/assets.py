@@ -1,9 +1,9 @@
-"""What models and environments have in common: versions, labels, lists, archive."""
+"""What models, environments, data and components have in common: versions, labels, archive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from headrace import edit
 from headrace.call import Call
@@ -11,6 +11,12 @@ from headrace.client import Client
 from headrace.errors import ApiError, BadUsage
 from headrace_api.names import check_asset_name
 
+_KINDS: Final = {
+    "model": "models",
+    "environment": "environments",
+    "data": "data",
+    "component": "components",
+}
 View = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -44,6 +50,19 @@ def next_version(client: Client, kind: str, name: str) -> str:
     return str(container["properties"].get("nextVersion") or "1")
 
 
+def path_to_make(client: Client, kind: str, name: str, version: str | None) -> str:
+    """Of the version, or of the next where none is given."""
+    return version_path(kind, name, version or next_version(client, kind, name))
+
+
+def given(call: Call, fields: tuple[str, ...]) -> dict[str, object]:
+    """The fields of a new version that options name, tags among them."""
+    values: dict[str, object] = {key: call.text(key) for key in fields if call.text(key)}
+    if texts := call.many("tags"):
+        values["tags"] = edit.pairs(texts, "--tags")
+    return values
+
+
 def show(call: Call, kind: str, view: View) -> Any:
     return view(_chosen(call, kind))
 
@@ -64,8 +83,18 @@ def list_all(call: Call, kind: str, view: View) -> Any:
     return found[: int(count)] if count else found
 
 
-def archive(call: Call, kind: str, *, archived: bool) -> None:
+def archive(call: Call) -> None:
     """Of one version, or of the whole name when neither version nor label is given."""
+    _set_archived(call, archived=True)
+
+
+def restore(call: Call) -> None:
+    """What `archive` took away."""
+    _set_archived(call, archived=False)
+
+
+def _set_archived(call: Call, *, archived: bool) -> None:
+    kind = _KINDS[call.path.partition(" ")[0]]
     name = call.text("name")
     if call.text("version") or call.text("label"):
         path = _chosen_path(call, kind)

@@ -60,14 +60,6 @@ def component_list(call: Call) -> Any:
     return assets.list_all(call, COMPONENTS, component_view)
 
 
-def component_archive(call: Call) -> None:
-    assets.archive(call, COMPONENTS, archived=True)
-
-
-def component_restore(call: Call) -> None:
-    assets.archive(call, COMPONENTS, archived=False)
-
-
 def component_update(call: Call) -> Any:
     return assets.update(call, COMPONENTS, component_view, frozenset({"description", "tags"}))
 

@@ -19,7 +19,7 @@ def create(call: Call) -> Any:
     """Register a file, a folder or an address, from a file or from --name and --path."""
     from headrace_api.data import Data
 
-    values: dict[str, object] = {key: call.text(key) for key in _FIELDS if call.text(key)}
+    values = assets.given(call, _FIELDS)
     if call.text("file"):
         data = Data.from_yaml(Path(call.text("file")), values | edit.overrides(call))
     else:
@@ -33,8 +33,7 @@ def create(call: Call) -> Any:
         done = upload_model(call.client, Path(data.path))
         call.say(f"  ✓ data {done.tree.root.name}  {done.tree.describe(cached=done.cached)}")
         uri = done.reference
-    version = data.version or assets.next_version(call.client, KIND, data.name)
-    path = assets.version_path(KIND, data.name, version)
+    path = assets.path_to_make(call.client, KIND, data.name, data.version)
     return data_view(call.client.put(path, data.to_arm(uri=uri)).json())
 
 
@@ -44,14 +43,6 @@ def show(call: Call) -> Any:
 
 def list_all(call: Call) -> Any:
     return assets.list_all(call, KIND, data_view)
-
-
-def archive(call: Call) -> None:
-    assets.archive(call, KIND, archived=True)
-
-
-def restore(call: Call) -> None:
-    assets.archive(call, KIND, archived=False)
 
 
 def update(call: Call) -> Any:

@@ -25,10 +25,7 @@ def create(call: Call) -> Any:
     """Register an environment from a file, or from --name with --image and --conda-file."""
     from headrace_api.environment import Environment
 
-    given = {key: call.text(key) or None for key in _FIELDS}
-    values: dict[str, object] = {key: value for key, value in given.items() if value}
-    if texts := call.many("tags"):
-        values["tags"] = edit.pairs(texts, "--tags")
+    values = assets.given(call, _FIELDS)
     if call.text("file"):
         environment = Environment.from_yaml(Path(call.text("file")), values | edit.overrides(call))
     else:
@@ -47,10 +44,7 @@ def register(call: Call, environment: Environment) -> dict[str, Any]:
         )
     if not environment.name:
         return anonymous(call, environment)
-    version = environment.version
-    if version is None:
-        version = assets.next_version(call.client, KIND, environment.name)
-    path = assets.version_path(KIND, environment.name, version)
+    path = assets.path_to_make(call.client, KIND, environment.name, environment.version)
     arm: dict[str, Any] = call.client.put(path, environment.to_arm()).json()
     return arm
 
@@ -93,14 +87,6 @@ def show(call: Call) -> Any:
 
 def list_all(call: Call) -> Any:
     return assets.list_all(call, KIND, environment_view)
-
-
-def archive(call: Call) -> None:
-    assets.archive(call, KIND, archived=True)
-
-
-def restore(call: Call) -> None:
-    assets.archive(call, KIND, archived=False)
 
 
 def update(call: Call) -> Any:

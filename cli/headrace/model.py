@@ -21,10 +21,7 @@ def create(call: Call) -> Any:
     """Register a model from a file, or from --name and --path."""
     from headrace_api.model import Model
 
-    given = {key: call.text(key) or None for key in _FIELDS}
-    values: dict[str, object] = {key: value for key, value in given.items() if value}
-    if texts := call.many("tags"):
-        values["tags"] = edit.pairs(texts, "--tags")
+    values = assets.given(call, _FIELDS)
     if call.text("file"):
         model = Model.from_yaml(Path(call.text("file")), values | edit.overrides(call))
     else:
@@ -44,13 +41,9 @@ def register(call: Call, model: Model) -> dict[str, Any]:
         anonymous = assets.version_path(KIND, digest[:32], "1")
         found = call.client.find(anonymous)
         return found or _put(call, anonymous, model.to_arm(uri=uri, anonymous=True))
-    version = model.version
-    if version is None:
-        same = _same_latest(call, model.name, uri)
-        if same is not None:
-            return same
-        version = assets.next_version(call.client, KIND, model.name)
-    path = assets.version_path(KIND, model.name, version)
+    if model.version is None and (same := _same_latest(call, model.name, uri)) is not None:
+        return same
+    path = assets.path_to_make(call.client, KIND, model.name, model.version)
     return _put(call, path, model.to_arm(uri=uri))
 
 
@@ -60,14 +53,6 @@ def show(call: Call) -> Any:
 
 def list_all(call: Call) -> Any:
     return assets.list_all(call, KIND, model_view)
-
-
-def archive(call: Call) -> None:
-    assets.archive(call, KIND, archived=True)
-
-
-def restore(call: Call) -> None:
-    assets.archive(call, KIND, archived=False)
 
 
 def update(call: Call) -> Any:

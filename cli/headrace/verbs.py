@@ -233,7 +233,7 @@ OFFERED: Final = (
     ),
     _verb(
         "model archive",
-        _MODEL + "archive",
+        "headrace.assets:archive",
         "Hide a model from lists; references keep working.",
         required="--name -n",
         optional=_ASSET,
@@ -257,7 +257,7 @@ OFFERED: Final = (
     ),
     _verb(
         "model restore",
-        _MODEL + "restore",
+        "headrace.assets:restore",
         "Take a model out of the archive.",
         required="--name -n",
         optional=_ASSET,
@@ -281,7 +281,7 @@ OFFERED: Final = (
     ),
     _verb(
         "environment archive",
-        _ENV + "archive",
+        "headrace.assets:archive",
         "Hide an environment from lists; references keep working.",
         required="--name -n",
         optional=_ASSET,
@@ -305,7 +305,7 @@ OFFERED: Final = (
     ),
     _verb(
         "environment restore",
-        _ENV + "restore",
+        "headrace.assets:restore",
         "Take an environment out of the archive.",
         required="--name -n",
         optional=_ASSET,
