@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 import structlog
 import uvloop
@@ -66,6 +66,7 @@ from headrace_services.control.records import (
 from headrace_services.control.resource_writes import ResourceWrites
 from headrace_services.control.sas import SasSigner
 from headrace_services.control.settings import Settings
+from headrace_services.control.silence import Silence
 from headrace_services.control.stored import Shelf
 from headrace_services.control.sweeper import sweep_forever
 from headrace_services.control.uploads import BlockStage
@@ -145,8 +146,11 @@ async def run(
             _furnish, settings, stores, fleet, issuer, books
         )
         application = build_api(rooms, authenticator, ready.is_set)
+        silence = Silence()
+        application.middlewares.insert(0, silence.hear)
         context = await asyncio.to_thread(certificates.server_context)
-        await _serve(stack, application, listener, settings.drain_s, context)
+        server = await _serve(stack, application, listener, settings.drain_s, context)
+        tasks.forever(silence.end_forever(server), "silence", on_end=stop.set)
         if console is not None:
             page = build_console(metrics.registry, ready.is_set, _places(settings))
             await _serve(stack, page, console, settings.drain_s)
@@ -354,7 +358,7 @@ async def _serve(
     listener: socket.socket,
     drain_s: float,
     context: ssl.SSLContext | None = None,
-) -> None:
+) -> web.Server:
     runner = web.AppRunner(
         application,
         access_log=None,
@@ -367,3 +371,4 @@ async def _serve(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, listener, ssl_context=context).start()
+    return cast(web.Server, runner.server)

@@ -1,0 +1,48 @@
+"""Clients that connect and say nothing, or not enough: none keeps its connection for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from headrace_services.control import app
+from headrace_services.control.silence import Silence
+from support.control import ControlClient, running_control
+from support.nats_server import NatsServer
+
+BOUND_S = 20.0
+HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half"
+
+
+async def _connected(control: ControlClient) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    context = ssl.create_default_context(cafile=control.home.ca)
+    port = int(control.base.rpartition(":")[2])
+    return await asyncio.open_connection("localhost", port, ssl=context)
+
+
+@pytest.mark.parametrize("said", [b"", HALF])
+async def test_a_head_that_never_ends_is_not_waited_for(
+    said: bytes, tmp_path: Path, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside it, who has asked once keeps its connection, and a body may take its time."""
+    monkeypatch.setattr(app, "Silence", partial(Silence, timeout_s=0.4, look_s=0.05))
+    async with running_control(tmp_path / "home", nats_server.url) as control:
+        idle, idle_writer = await _connected(control)
+        idle_writer.write(HALF + b": 1\r\n\r\n")
+        assert b"200" in await idle.readline()
+        silent, silent_writer = await _connected(control)
+        silent_writer.write(said)
+
+        async with asyncio.timeout(BOUND_S):
+            assert await silent.read() == b""
+
+        idle_writer.write(HALF + b": 1\r\n\r\n")
+        async with asyncio.timeout(BOUND_S):
+            told = await idle.readuntil(b"HTTP/1.1 200")
+        assert told
+        for writer in (idle_writer, silent_writer):
+            writer.close()
