@@ -40,6 +40,7 @@ PINS = {
     "name": ("first", "second"),
     "version": ("1", "2"),
     "client": ("00000000-0000-4000-8000-00000000000a",),
+    "issuer": ("00000000-0000-4000-8000-00000000000b",),
 }
 # Only these are deleted, so that the others are there for who comes after.
 SPARE = {"endpoint": ("two",), "deployment": ("green",), "name": ("second",)}
