@@ -29,8 +29,8 @@ async def test_it_acts_as_the_client_and_not_as_the_admin_whose_token_is_there(
     client = await make_client(control, "reader")
     environment = signed_in(client, AZURE_TENANT_ID=tenant)
 
-    out, _ = await told(control, *LIST, **environment)
-    _, err = await told(control, *MAKE, code=4, **environment)
+    out, _ = await told(control, *LIST, environment=environment)
+    _, err = await told(control, *MAKE, code=4, environment=environment)
 
     assert out.strip() == "[]"
     assert "onlineEndpoints/write" in err
@@ -43,8 +43,8 @@ async def test_a_machine_without_the_home_needs_address_ca_and_client(
     client = await make_client(control, "contributor")
     away = {"HEADRACE_HOME": str(tmp_path / "none"), "SSL_CERT_FILE": str(control.home.ca)}
 
-    _, err = await told(control, *LIST, code=8, **away)
-    await told(control, *MAKE, **signed_in(client, **away))
+    _, err = await told(control, *LIST, code=8, environment=away)
+    await told(control, *MAKE, environment=signed_in(client, **away))
 
     assert "AZURE_CLIENT_ID" in err
     assert (await control.get("/onlineEndpoints/houses")).status == 200
@@ -57,7 +57,7 @@ async def test_a_wrong_secret_says_whose_it_is_and_where_it_came_from(
     client = await make_client(control, "owner")
     wrong = signed_in(client, AZURE_CLIENT_SECRET="not-it")
 
-    _, err = await told(control, *LIST, code=4, **wrong)
+    _, err = await told(control, *LIST, code=4, environment=wrong)
 
     assert "[invalid_client]" in err
     assert client.id in err
@@ -69,14 +69,14 @@ async def test_a_secret_of_another_tenant_is_not_sent(control: ControlClient) ->
     client = await make_client(control, "owner")
     other = signed_in(client, AZURE_TENANT_ID=OTHER_TENANT)
 
-    _, err = await told(control, *LIST, "--debug", code=2, **other)
+    _, err = await told(control, *LIST, "--debug", code=2, environment=other)
 
     assert OTHER_TENANT in err
     assert "> POST" not in err
 
 
 async def test_half_of_the_variables_is_the_admin(control: ControlClient) -> None:
-    out, _ = await told(control, *LIST, AZURE_CLIENT_ID="some")
+    out, _ = await told(control, *LIST, environment={"AZURE_CLIENT_ID": "some"})
 
     assert out.strip() == "[]"
 
@@ -84,7 +84,7 @@ async def test_half_of_the_variables_is_the_admin(control: ControlClient) -> Non
 async def test_debug_shows_neither_the_secret_nor_the_token(control: ControlClient) -> None:
     client = await make_client(control, "reader")
 
-    _, err = await told(control, *LIST, "--debug", **signed_in(client))
+    _, err = await told(control, *LIST, "--debug", environment=signed_in(client))
 
     assert "/oauth2/v2.0/token" in err
     assert "client_secret=***" in err

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from support.control import ControlClient
@@ -14,7 +15,10 @@ BOUND_S: Final = 30.0
 
 
 async def told(
-    control: ControlClient, *words: str, code: int = 0, **environment: str
+    control: ControlClient,
+    *words: str,
+    code: int = 0,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
     """Its stdout and stderr; fails on another exit code."""
     own = {
@@ -28,7 +32,7 @@ async def told(
         *words,
         "-o",
         "json",
-        env={**os.environ, **own, **environment},
+        env={**os.environ, **own, **(environment or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         stdin=asyncio.subprocess.DEVNULL,
@@ -41,5 +45,6 @@ async def told(
 
 async def headrace(control: ControlClient, *words: str, code: int = 0, url: str = "") -> Any:
     """Its JSON, or its words when it printed none."""
-    out, err = await told(control, *words, code=code, HEADRACE_CONTROL_URL=url or control.base)
+    more = {"HEADRACE_CONTROL_URL": url} if url else {}
+    out, err = await told(control, *words, code=code, environment=more)
     return json.loads(out) if out.strip() else err
