@@ -201,7 +201,7 @@ class OpenLoop(Freed):
         rate = len(due_s) / self.plan.seconds
         self._free: deque[Connection] = deque()
         self._waiting: deque[tuple[bytes, float]] = deque()
-        await self.connect(min(MAX_OPEN_CONNECTIONS, max(16, int(rate / 2))))
+        await self.connect(min(MAX_OPEN_CONNECTIONS, max(64, int(rate / 2))))
         self._free.extend(self.all)
         begun = time.perf_counter() + max(0.0, self.plan.begins_at - time.time())
         for number, offset in enumerate(due_s):

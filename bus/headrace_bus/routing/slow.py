@@ -20,6 +20,7 @@ SLOW_FACTOR: Final = 3.0  # times slower than the median of the others
 WELL_FACTOR: Final = 2.0  # at most so much slower, and it counts as the others again
 SLOW_BY_S: Final = 0.005  # a smaller difference is not worth an idle instance
 DEVIATIONS: Final = 4.0  # of a mean's own error, so that a heavy tail is no verdict
+MOST_ABOVE: Final = 2.5  # of one sample over the mean (12 times as long): one long run is no trend
 PROBE_EACH: Final = 400  # requests of the deployment to one probe
 MOST_NEEDED: Final = 1.5  # of the median: what a request needs at most, however times spread
 SHORTEST_S: Final = 1e-6
@@ -50,6 +51,8 @@ class Pace:
         self.samples += 1
         weight = PROBE_WEIGHT if self.slow else max(WEIGHT, 1 / self.samples)
         off = value - self.mean
+        if self.samples > 1:
+            off = min(off, MOST_ABOVE)
         self.mean += weight * off
         self.variance += min(weight, WEIGHT) * (off * off - self.variance)
 
