@@ -244,7 +244,7 @@ _LISTS: Final = (
         b"\xff\xfe<\x00B\x00",
     ),
     b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><BlockList><Latest>&a;</Latest></BlockList>',
-    b"<BlockList>" + b"<Latest>MDAwMDE=</Latest>" * 200 + b"</BlockList>",
+    b"<BlockList>" + b"<Latest>MDAwMDE=</Latest>" * 2_000 + b"</BlockList>",
     b"<BlockList>" + b"<Latest>MDAwMDE=</Latest>" * 60_000 + b"</BlockList>",
     b"<BlockList>" + b" " * 100_000,
     b"<?xml " + b"?" * 100_000,
