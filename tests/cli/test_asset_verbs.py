@@ -147,3 +147,25 @@ async def test_of_two_who_change_the_same_one_is_told_and_nothing_is_lost(
     shown = json.dumps(await headrace(control, *command, change.format("first")))
     assert '"first"' in shown
     assert '"second"' in shown
+
+
+async def test_each_kind_of_asset_is_archived_and_restored(
+    control: ControlClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("name: one\ntype: command\ncommand: echo\n")
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    making = {
+        "component": ("--file", str(file)),
+        "environment": ("-n", "one", "--image", "some"),
+        "model": ("-n", "one", "--path", str(tmp_path / "m.bin")),
+    }
+    for kind, words in making.items():
+        made = await headrace(control, kind, "create", *words)
+        assert made["version"] == "1", kind
+        await headrace(control, kind, "archive", "-n", "one")
+        hidden = await headrace(control, kind, "list")
+        await headrace(control, kind, "restore", "-n", "one")
+        shown = await headrace(control, kind, "list")
+        assert "one" not in [each["name"] for each in hidden], kind
+        assert "one" in [each["name"] for each in shown], kind
