@@ -24,7 +24,7 @@ SCOPE: Final = "https://ml.azure.com/.default"  # good for control and for scori
 EARLY_S: Final = 300.0  # a token this near to its end is not used for another call
 MAX_TOKEN_BYTES: Final = 16 * 1024
 _UP: Final = "headrace up --detach"
-_BOTH: Final = f"{ID_VARIABLE} and {SECRET_VARIABLE}"
+_ALL: Final = f"{ID_VARIABLE}, {SECRET_VARIABLE} and {TENANT_VARIABLE}={TENANT}"
 
 Bearer = Callable[["Http"], str]
 """The token for a call, which may have to be fetched."""
@@ -33,20 +33,15 @@ Bearer = Callable[["Http"], str]
 def credential(home: Home, environment: Mapping[str, str]) -> Bearer:
     """What to sign in with. Raises Unreachable when there is nothing.
 
-    Raises BadUsage, before the secret goes anywhere, when the variables name another tenant.
+    Without the tenant of this platform beside them the variables speak of another client, as on a
+    machine that also works with Azure, and its secret is not ours to send.
     """
     client_id = environment.get(ID_VARIABLE, "")
     secret = environment.get(SECRET_VARIABLE, "")
-    if not (client_id and secret):
-        token = read_token(home)
-        return lambda _: token
-    tenant = environment.get(TENANT_VARIABLE) or TENANT
-    if tenant.lower() not in TENANTS:
-        raise errors.BadUsage(
-            f"{_BOTH} are of tenant {tenant!r}, this installation is {TENANT}",
-            hint=f"unset them to act as the admin, or unset {TENANT_VARIABLE}",
-        )
-    return ClientCredential(client_id, secret)
+    if client_id and secret and environment.get(TENANT_VARIABLE, "").lower() in TENANTS:
+        return ClientCredential(client_id, secret)
+    token = read_token(home)
+    return lambda _: token
 
 
 def read_token(home: Home) -> str:
@@ -56,7 +51,7 @@ def read_token(home: Home) -> str:
             return file.read(MAX_TOKEN_BYTES).decode().strip()
     except FileNotFoundError:
         raise errors.Unreachable(
-            f"no platform was ever started in {home.root}", hint=f"{_UP}, or --home, or {_BOTH}"
+            f"no platform was ever started in {home.root}", hint=f"{_UP}, or --home, or {_ALL}"
         ) from None
     except OSError as error:
         raise errors.Unreachable(f"cannot read {home.token}: {error.strerror}") from error
@@ -115,5 +110,7 @@ def _refusal(answer: Answer, client_id: str) -> errors.ApiError:
         answer.status, code, f"client {client_id[:64]!r} gets no token: {words}"
     )
     if answer.status in (400, 401):
-        error.hint = f"it comes from {_BOTH}; unset them to act as the admin"
+        error.hint = (
+            f"it comes from {ID_VARIABLE} and {SECRET_VARIABLE}; unset them to act as the admin"
+        )
     return error
