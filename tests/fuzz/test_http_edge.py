@@ -66,6 +66,9 @@ class SayingInstance(EchoInstance):
         self.seen.clear()
         super()._request(message)
 
+    def told(self, body: bytes) -> dict[str, Any]:
+        return {}
+
     def _make(
         self, request: Request, kind: AnswerKind, status: int = 0, body: bytes = b""
     ) -> Answer:
