@@ -37,6 +37,7 @@ VALUES: Final[dict[str, tuple[object, ...]]] = {
     "endpoint": ("ep", "ep2"),
     "deployment": ("blue", "green"),
     "ingress_id": ("in-1",),
+    "kind": ("done", "refused"),
 }
 AT_ONCE: Final = 100  # subjects between two looks at what the server complained of
 BUCKETS: Final = ("spec", "state", "secrets", "blobs")
@@ -56,6 +57,8 @@ RIGHTS: Final[dict[str, tuple[set[Role], set[Role]]]] = {
     "all_wakes": (set(), {C}),
     "changed": ({C}, {C, G, R}),
     "all_changed": (set(), {C, G, R}),
+    "event": ({C}, set()),
+    "all_events": (set(), set()),
 }
 OWN_RIGHTS: Final = {
     ("publish", "heartbeat"),

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from headrace_bus.client.connection import Bus
+from headrace_bus.client.headers import NO_RESPONDERS
 from headrace_bus.client.message import Message
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.routing.call import Call, Incoming, Result
@@ -21,6 +22,7 @@ from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
     Request,
+    RequestFlag,
     decode_request,
     encode_answer,
 )
@@ -57,6 +59,11 @@ class Edge:
         made = Answer(kind, request.request_id, 200, 10, 1, 0, "", epoch, b"", request.body)
         self.bus.publish(reply, encode_answer(made))
         await self.bus.flush()
+
+    async def resent(self) -> bool:
+        """Whether the next request at the instance says that it may be there already."""
+        message = await asyncio.wait_for(self.requests.get(), BOUND_S)
+        return bool(decode_request(message.data).flags & RequestFlag.RESENT)
 
     async def body(self) -> bytes:
         result = await asyncio.wait_for(self.results.get(), BOUND_S)
@@ -110,3 +117,19 @@ async def test_an_answer_to_the_request_before_is_dropped_on_the_subject_used_ag
         await edge.answer(second, reply, AnswerKind.DONE, EPOCH)
         assert await edge.body() == b"second"
         assert edge.lane.dispatch.in_flight == 0
+
+
+async def test_a_request_sent_again_says_so_until_it_is_taken(nats_server: NatsServer) -> None:
+    """The instance may be back later than the ingress, and have run it meanwhile."""
+    async with edge_on(nats_server) as edge:
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), b"once")
+        call = edge.lane.start(incoming, lambda *_: None)
+        assert await edge.resent() is False
+
+        edge.lane.cut_off()
+        edge.lane.reconnected(0.5, monotonic())
+        assert await edge.resent() is True
+
+        edge.lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        edge.lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
+        assert await edge.resent() is True

@@ -58,6 +58,7 @@ class Call(Ticket):
         "inbox",
         "incoming",
         "lane",
+        "resent",
         "spool",
         "spool_epoch",
         "streaming",
@@ -92,6 +93,8 @@ class Call(Ticket):
         self.ended = deliver is None
         """It is counted; a copy for a mirror never is."""
         self.inbox: Inbox | None = None
+        self.resent = False
+        """It was sent again after a cut: an instance may have had it before."""
         self.streaming = False
         """A byte of the answer may have left: nothing is retried any more."""
         self.spool: HandedFile | None = None

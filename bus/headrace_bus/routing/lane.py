@@ -217,7 +217,9 @@ class Lane:
     def reconnected(self, cut_off_s: float, now: float) -> None:
         """Send what is open again, under the same ids, and go on."""
         for ticket in self.dispatch.resume(cut_off_s, now):
-            self._send(cast("Call", ticket), int(RequestFlag.RESENT))
+            call = cast("Call", ticket)
+            call.resent = True
+            self._send(call)
         self.settle()
 
     def settle(self) -> None:
@@ -291,10 +293,11 @@ class Lane:
             self.wake()
         self.settle()
 
-    def _send(self, call: Call, flags: int = 0) -> None:
+    def _send(self, call: Call) -> None:
         known = call.instance
         if known is None:
             return
+        flags = 0
         if call.inbox is None:
             call.inbox = self._open_inbox(call)
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
@@ -326,6 +329,8 @@ class Lane:
             flags |= int(RequestFlag.MIRROR)
         if call.attempt > 1:
             flags |= int(RequestFlag.RETRY)
+        if call.resent:
+            flags |= int(RequestFlag.RESENT)
         return pack_request(
             incoming.request_id,
             unix_ms() + remaining_ms,

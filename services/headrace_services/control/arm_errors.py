@@ -27,6 +27,9 @@ def _require_plain(request: web.Request) -> None:
     other = request.method == "CONNECT" or "Upgrade" in request.headers
     if other or request.version not in (HttpVersion10, HttpVersion11):
         raise OtherProtocol("CONNECT, upgrades and all but HTTP/1.1 and 1.0 are not offered")
+    codings = [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())]
+    if codings and (codings != ["chunked"] or request.version == HttpVersion10):
+        raise OtherProtocol("the one Transfer-Encoding is chunked, in HTTP/1.1")
 
 
 def error_response(error: HeadraceError, *, target: str) -> web.Response:

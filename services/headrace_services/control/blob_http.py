@@ -16,6 +16,7 @@ from headrace_services.control.blob_xml import error_xml
 
 MAX_NAME_CHARS: Final = 1024
 MAX_METADATA_BYTES: Final = 8 * 1024  # Azure's own limit
+MAX_TOLD_CHARS: Final = 256  # of what was asked for, in an error
 ERROR_CODE: Final = "x-ms-error-code"
 METADATA_PREFIX: Final = "x-ms-meta-"
 CONTAINER: Final = "[a-z0-9](-?[a-z0-9]){2,62}"
@@ -58,7 +59,8 @@ def blob_path(segments: Sequence[str], workspace: str) -> BlobPath:
     """
     below = list(segments[2:])
     if len(segments) < 3 or segments[1].lower() != workspace.lower():
-        raise BlobRefused("ResourceNotFound", "there is no such blob store", 404)
+        asked = "/".join(segments)[:MAX_TOLD_CHARS]
+        raise BlobRefused("ResourceNotFound", f"no blob store is at {asked!r}", 404)
     if below[0].startswith(_SACRIFICE):
         del below[0]
     if not below or len(below[0]) > 63 or not re.fullmatch(CONTAINER, below[0]):
