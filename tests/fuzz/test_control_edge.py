@@ -84,7 +84,7 @@ _SILENT = (b"HEAD", b"CONNECT")
 
 def _expect(asked: Asked, told: Told) -> str:
     """A refusal names the path it is about: the one that was asked for."""
-    marks = MARK.findall(asked.target)
+    marks = MARK.findall(asked.target.partition(b"?")[0])
     if told.status == 404 and marks and asked.method not in _SILENT and marks[0] not in told.body:
         return f"{told.body[:200]!r} is not about {marks[0]!r}"
     return ""
