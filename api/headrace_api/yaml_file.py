@@ -111,7 +111,8 @@ def parse_yaml(data: bytes | str, *, path: Path | None = None) -> YamlFile:
         raise InvalidInput(f"{name} is not UTF-8 text: {error.reason}", target=name) from error
     except RecursionError as error:
         raise InvalidInput(f"{name} is nested deeper than {MAX_DEPTH} levels") from error
-    except (yaml.YAMLError, ValueError) as error:  # "\U00110000" is no character
+    # "\U00110000" is no character for `chr`, "\U80000000" not even a C int
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise InvalidInput(_syntax_text(name, error), target=name) from error
     if root is None:
         raise InvalidInput(f"{name} is empty", target=name)
