@@ -16,7 +16,8 @@ from headrace.client import Answer, Client, local_target
 from headrace_api.operation import OperationView, read_operation
 
 PHASES: Final = ("fetch", "environment", "load")  # of a start, one after the other
-FIRST_POLL_S: Final = 0.1
+FIRST_POLL_S: Final = 0.02
+POLL_SHARE: Final = 0.1  # of the time waited so far: an end is noticed a tenth late at the most
 DEFAULT_RETRY_AFTER_S: Final = 1.0
 MAX_RETRY_AFTER_S: Final = 60.0
 UNREACHABLE_FOR_S: Final = 60.0  # control may be restarting; the operation survives that
@@ -98,7 +99,7 @@ def failed(view: OperationView, what: str) -> errors.OperationFailed:
 def _poll(
     client: Client, target: str, retry_after_s: float, show: Callable[[OperationView], None]
 ) -> OperationView:
-    pause_s, lost_at = FIRST_POLL_S, 0.0
+    began_s, lost_at = time.monotonic(), 0.0
     while True:
         try:
             answer = client.call("GET", target)
@@ -113,8 +114,12 @@ def _poll(
             if view.done:
                 return view
             retry_after_s = _retry_after_s(answer.headers)
-        time.sleep(min(pause_s, retry_after_s))
-        pause_s = min(pause_s * 1.5, MAX_RETRY_AFTER_S)
+        time.sleep(min(poll_pause_s(time.monotonic() - began_s), retry_after_s))
+
+
+def poll_pause_s(waited_s: float) -> float:
+    """The pause before the next look at what was begun so long ago. Pure."""
+    return max(FIRST_POLL_S, POLL_SHARE * waited_s)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:
@@ -134,8 +139,8 @@ def wait_for(
     Raises OperationFailed, WaitedTooLong, NotFound by way of ApiError.
     """
     wanted = call.text("for") or "deployed"
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    pause_s = FIRST_POLL_S
+    began_s = time.monotonic()
+    deadline = None if timeout_s is None else began_s + timeout_s
     while True:
         state = look()
         if wanted == "deleted" and state is None:
@@ -148,5 +153,4 @@ def wait_for(
             raise errors.OperationFailed(f"{what} is {state}")
         if deadline is not None and time.monotonic() >= deadline:
             raise errors.WaitedTooLong(f"{what} is {state} after {timeout_s} s, not {wanted}")
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 1.5, DEFAULT_RETRY_AFTER_S)
+        time.sleep(min(poll_pause_s(time.monotonic() - began_s), DEFAULT_RETRY_AFTER_S))

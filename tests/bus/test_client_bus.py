@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
@@ -446,3 +448,13 @@ async def test_reply_tokens_cannot_be_guessed_from_earlier_ones(bus: Bus) -> Non
     steps = {later - earlier for earlier, later in pairwise(tokens)}
     assert len(set(tokens)) == len(steps) + 1 == 300
     assert max(tokens) > 2**60
+
+
+def test_the_client_is_imported_without_the_http_library_of_a_transport_we_never_use() -> None:
+    """aiohttp is a third of a scorer's start; who needs it elsewhere still finds it."""
+    look = (
+        "import sys, headrace_bus.client.connection;"
+        "assert 'aiohttp' not in sys.modules;"
+        "import aiohttp; aiohttp.ClientSession"
+    )
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=BOUND_S)

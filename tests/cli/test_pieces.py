@@ -17,6 +17,7 @@ from headrace.errors import BadUsage, CommandError
 from headrace.main import spread
 from headrace.model_folder import hint
 from headrace.online_deployment import added
+from headrace.operations import FIRST_POLL_S, POLL_SHARE, poll_pause_s
 from headrace.script_check import check_script
 from headrace.upload import Tree, size_text
 
@@ -274,3 +275,13 @@ def test_sizes_are_short() -> None:
 
 def test_a_query_that_finds_nothing_is_an_empty_table() -> None:
     assert output.render(None, "table") == ""
+
+
+@given(took_s=st.floats(min_value=0.0, max_value=3600.0))
+def test_the_end_of_an_operation_is_noticed_a_tenth_late_at_the_most(took_s: float) -> None:
+    at_s, looks = 0.0, 0
+    while at_s < took_s:
+        at_s += poll_pause_s(at_s)
+        looks += 1
+    assert at_s - took_s <= max(FIRST_POLL_S, POLL_SHARE * took_s) + 1e-9
+    assert looks <= 120  # of an hour

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace_bus.routing import gateway
 from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.routing.journal import journaled, replay
 from headrace_bus.wire.envelope import RequestFlag
@@ -143,6 +144,21 @@ async def test_an_ingress_knows_its_instances_before_it_listens(world: World) ->
         codes.append((await post(world, url(listening), [number]))[0])
 
     assert codes == [200] * 5
+
+
+async def test_an_ingress_says_at_once_that_it_sees_a_ready_instance(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control closes a rollout on that word; half a heartbeat on average would be lost."""
+    monkeypatch.setattr(gateway, "HEARTBEAT_INTERVAL_S", 10 * BOUND_S)
+    await world.ingress()
+    await world.route(make_route())
+    await world.spare("houses", "blue", "one")
+
+    await world.until(lambda: world.live["in-one"].get("houses.blue") == 1)
+    second = await world.spare("houses", "blue", "two")
+    await world.until(lambda: world.live["in-one"].get("houses.blue") == 2)
+    await second.stop()
 
 
 async def test_a_heartbeat_heard_before_the_routes_leaves_no_limits_of_its_own(

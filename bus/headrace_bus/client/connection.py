@@ -10,10 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-import nats.errors
 import structlog
-from nats.js import JetStreamContext
-from nats.nuid import NUID
 
 from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.headers import encode_headers
@@ -21,6 +18,8 @@ from headrace_bus.client.inbox import Inbox, ReplyMux
 from headrace_bus.client.link import Link
 from headrace_bus.client.message import Message, make_message
 from headrace_bus.client.settings import BusSettings
+from headrace_bus.client.stock import NUID, JetStreamContext
+from headrace_bus.client.stock import errors as nats_errors
 from headrace_bus.errors import BusDisconnected, JetStreamRefused, NoResponders
 
 __all__ = ["Bus", "Inbox", "Message", "Subscription"]
@@ -59,7 +58,7 @@ class Subscription:
         try:
             if self._link.is_connected:
                 await self._link.flush(timeout_s)
-        except nats.errors.FlushTimeoutError as error:
+        except nats_errors.FlushTimeoutError as error:
             raise BusDisconnected(f"no end of {self.subject!r} within {timeout_s:g} s") from error
         except BusDisconnected:
             pass  # what was under way went with the connection
@@ -172,7 +171,7 @@ class Bus:
             async with asyncio.timeout(timeout_s):
                 await self._link.wait_linked()
                 await self._link.flush(timeout_s)
-        except (TimeoutError, nats.errors.FlushTimeoutError) as error:
+        except (TimeoutError, nats_errors.FlushTimeoutError) as error:
             raise BusDisconnected(f"no NATS server answered within {timeout_s:g} s") from error
 
     # ------------------------------------------------------------------ state
@@ -237,7 +236,7 @@ class Bus:
         try:
             if self._link.is_connected:
                 await self._link.flush(CLOSE_FLUSH_S)
-        except (BusDisconnected, nats.errors.Error):
+        except (BusDisconnected, nats_errors.Error):
             log.warning("the bus closes with messages the server may not have")
         await self._link.close()
 
@@ -335,8 +334,8 @@ class Bus:
 
     async def _report(self, error: Exception) -> None:
         """Never raises: an exception in here would end nats-py's tasks."""
-        if isinstance(error, nats.errors.Error) and not isinstance(
-            error, nats.errors.UnexpectedEOF
+        if isinstance(error, nats_errors.Error) and not isinstance(
+            error, nats_errors.UnexpectedEOF
         ):
             log.warning("the bus reports an error", error=str(error), bus=self._settings.name)
         else:

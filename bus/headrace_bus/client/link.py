@@ -20,16 +20,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
-import nats.errors
 import structlog
-from nats.aio.client import PING_PROTO, Client, Srv
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 
 from headrace_api.errors import InvalidInput, Unauthorized
 from headrace_bus.client.headers import encode_headers
 from headrace_bus.client.inbox import ReplyMux
 from headrace_bus.client.parser import ProtocolError, StreamParser
+from headrace_bus.client.stock import PING_PROTO, Client, Msg, Srv
+from headrace_bus.client.stock import Subscription as NatsSubscription
+from headrace_bus.client.stock import errors as nats_errors
 from headrace_bus.client.transport import WireTransport
 from headrace_bus.errors import BusDisconnected, NoResponders, PayloadTooLarge, RequestTimeout
 from headrace_telemetry.clock import monotonic
@@ -158,7 +157,7 @@ class Link(Client):
         transport.receive(StreamParser(self), refuse)
         error = await asyncio.shield(transport.lost)
         if self._transport is transport:
-            await self._process_op_err(error or nats.errors.UnexpectedEOF())
+            await self._process_op_err(error or nats_errors.UnexpectedEOF())
 
     def on_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, header: bytes | None
@@ -232,15 +231,15 @@ class Link(Client):
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection and self._secure and not info.get("tls_required"):
-            raise nats.errors.Error("nats: TLS was asked for and the server offers none")
+            raise nats_errors.Error("nats: TLS was asked for and the server offers none")
         await super()._process_info(info, initial_connection)
 
     async def _process_connect_init(self) -> None:
         try:
             await super()._process_connect_init()
             if self._status != Client.CONNECTED:
-                raise nats.errors.Error("nats: the server did not finish the greeting")
-        except nats.errors.Error as error:
+                raise nats_errors.Error("nats: the server did not finish the greeting")
+        except nats_errors.Error as error:
             self._note_refusal(error)
             raise
         self._refused_since = None
@@ -248,7 +247,7 @@ class Link(Client):
             self._ever_linked = True
             self._linked.set()
 
-    def _note_refusal(self, error: nats.errors.Error) -> None:
+    def _note_refusal(self, error: nats_errors.Error) -> None:
         """A first connect that is refused fails; later ones get time for renewed credentials."""
         if not any(word in str(error).lower() for word in _REFUSED):
             return
@@ -281,7 +280,7 @@ class Link(Client):
 
     async def _process_err(self, err_msg: str) -> None:
         """Permissions are reported; anything else costs the connection, never the client."""
-        error = nats.errors.Error("nats: " + err_msg.strip("'"))
+        error = nats_errors.Error("nats: " + err_msg.strip("'"))
         self._err = error
         await self._error_cb(error)
         if "permissions violation" not in err_msg:
@@ -294,7 +293,7 @@ class Link(Client):
             self.enqueue(PING_PROTO)
 
     async def flush(self, timeout: float = 10) -> None:
-        """Raises nats.errors.FlushTimeoutError, or BusDisconnected when the connection breaks."""
+        """Raises FlushTimeoutError, or BusDisconnected when the connection breaks."""
         if not self.is_connected:
             raise BusDisconnected("no NATS server to flush to")
         future: asyncio.Future[bool] = self._loop.create_future()
@@ -304,7 +303,7 @@ class Link(Client):
                 if not await future:
                     raise BusDisconnected("the connection broke during a flush")
         except TimeoutError:
-            raise nats.errors.FlushTimeoutError from None
+            raise nats_errors.FlushTimeoutError from None
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         if status == Client.CLOSED:
@@ -375,9 +374,9 @@ class Link(Client):
         try:
             message = await future
         except RequestTimeout:
-            raise nats.errors.TimeoutError from None
+            raise nats_errors.TimeoutError from None
         except NoResponders:
-            raise nats.errors.NoRespondersError from None
+            raise nats_errors.NoRespondersError from None
         found = message.headers
         return Msg(
             _client=self,

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Final, cast
 from urllib.parse import ParseResult
 
-from nats.aio.transport import Transport
-
 from headrace_bus.client.parser import ProtocolError, StreamParser
+from headrace_bus.client.stock import Transport
 
 WRITE_HIGH_BYTES: Final = 1024 * 1024  # past this the socket is behind and writes wait
 READ_BYTES: Final = 256 * 1024

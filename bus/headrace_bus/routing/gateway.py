@@ -214,7 +214,10 @@ class Gateway:
         lane = self._lanes.get(f"{address.endpoint}.{address.deployment}")
         if lane is None:
             lane = self._add_lane(address.endpoint, self._deployment(address))
+        before = lane.dispatch.ready
         lane.beat(heartbeat, monotonic())
+        if lane.dispatch.ready > before:
+            self._say()  # control waits for an edge that sees it
         self._heard.set()
 
     def _deployment(self, address: tuple[str, str, str]) -> DeploymentRoute:

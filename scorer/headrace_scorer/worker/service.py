@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
 from typing import Any, Final
@@ -82,7 +81,7 @@ class Service:
 
     def failed(self, running: Running, error: BaseException) -> Reply:
         """The answer for what `run` raised."""
-        if isinstance(error, (TimeoutError, asyncio.TimeoutError)) and self._late(running):
+        if _is_timeout(error) and self._late(running):
             made = answers.error(500, "Scoring timeout after %d ms" % self._timeout_ms, True)
         else:
             made = answers.error(500, answers.RUN_RAISED, True)

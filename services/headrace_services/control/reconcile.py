@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 LEASE: Final = "reconcile"
 RESYNC_S: Final = 3.0
-SETTLE_S: Final = 0.02  # events that come together are one round
+SETTLE_S: Final = 0.005  # events that come together are one round
 RETRY_S: Final = 0.5
 
 
