@@ -1,10 +1,10 @@
-"""A request and a response with the attributes of Flask's, for interpreters without Flask."""
+"""A request and a response with the attributes of Flask's, for interpreters without Flask.
+
+Every worker imports this module and few use it, so it imports parsers where they are needed.
+"""
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
-import http.cookies
 import io
 import json
 from collections.abc import Iterator
@@ -148,6 +148,8 @@ class Request:
 
     @property
     def cookies(self) -> dict[str, str]:
+        import http.cookies
+
         jar = http.cookies.SimpleCookie(self.headers.get("Cookie", ""))
         return {name: morsel.value for name, morsel in jar.items()}
 
@@ -247,6 +249,9 @@ def is_json(mimetype: str) -> bool:
 def _multipart(
     content_type: str, body: bytes, fields: list[tuple[str, str]], files: list[tuple[str, File]]
 ) -> None:
+    import email.parser
+    import email.policy
+
     head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
     for part in message.iter_parts() if message.is_multipart() else ():

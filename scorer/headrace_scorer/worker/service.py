@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from typing import Any, Final
 
@@ -156,3 +157,9 @@ class Alarm:
             self._set(max(left, ALARM_LEAST_S))
             return
         raise TimeoutError("run() did not finish in time")
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """asyncio's own class before Python 3.11 too; who raises that has imported it."""
+    own = getattr(sys.modules.get("asyncio"), "TimeoutError", TimeoutError)
+    return isinstance(error, (TimeoutError, own))
