@@ -11,7 +11,16 @@ from typing import Final, Protocol
 import structlog
 
 from headrace_bus.errors import MalformedEnvelope, PayloadTooLarge
-from headrace_bus.routing.admission import Admission, Admitted, Busy, Draining, Duplicate, Grant
+from headrace_bus.routing.admission import (
+    REMEMBERED,
+    REMEMBERED_ONCE,
+    Admission,
+    Admitted,
+    Busy,
+    Draining,
+    Duplicate,
+    Grant,
+)
 from headrace_bus.routing.handed import HANDED_BYTES, Bodies, message_bytes
 from headrace_bus.routing.look_ahead import Ahead, base_slots, look_ahead
 from headrace_bus.wire.envelope import (
@@ -77,7 +86,8 @@ class Serving:
         self._ahead = Ahead()
         self._starts_at_once = 0
         self.pool: Pool | None = None
-        self.admission = Admission(0)
+        remembered = REMEMBERED if launch.idempotent else REMEMBERED_ONCE
+        self.admission = Admission(0, remembered)
         self.served = 0
         self._idle = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None

@@ -71,6 +71,41 @@ async def test_a_deployment_that_is_not_idempotent_is_not_tried_twice(world: Wor
     assert (await call)[0] == 424
 
 
+@pytest.mark.parametrize("returns", [True, False])
+async def test_what_may_have_begun_goes_to_no_other_instance_after_a_restart_of_nats(
+    world: World, returns: bool
+) -> None:
+    """Its instance is back later than the ingress and knows it, or the caller hears of a doubt."""
+    lines: list[str] = []
+    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
+    listening = await world.ingress(gateway=journal)
+    await world.route(make_route(idempotent=False, request_timeout_ms=20_000))
+    process = await separate(world, "frozen")
+    try:
+        await world.until(lambda: world.live["in-one"].get("houses.blue") == 1)
+        call = asyncio.create_task(post(world, url(listening), {"sleep_s": 1.0}))
+        await world.until(lambda: world.in_flight["in-one"].get("houses.blue") == 1)
+        other = await world.instance(iid="other")
+        process.send_signal(signal.SIGSTOP)
+        world.server.kill()
+        await asyncio.to_thread(world.server.start)
+        await world.until(lambda: any('"kept"' in line for line in lines))
+        if returns:
+            process.send_signal(signal.SIGCONT)
+        status, body = await call
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert other.seen == []
+    assert replay(lines) == []
+    if returns and b"no heartbeat" not in body:  # a slow machine may be too late
+        assert status == 200
+    else:
+        assert status == 424
+        assert b"may have run" in body
+
+
 async def test_requests_inside_their_deadline_survive_a_restart_of_nats(world: World) -> None:
     listening = await world.ingress()
     await world.route(make_route(request_timeout_ms=20_000, max_queue_wait_ms=300))

@@ -18,6 +18,7 @@ from headrace_bus.routing.dispatch import Dispatch
 from headrace_bus.routing.edge import new_request_id
 from headrace_bus.routing.lane import Lane
 from headrace_bus.routing.metrics import GatewayMetrics, LaneMetrics
+from headrace_bus.routing.outcome import Refusal
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
@@ -50,7 +51,7 @@ class Edge:
     async def ask(self, body: bytes) -> tuple[Request, str]:
         """Start a request; return it as the instance got it, with its reply subject."""
         incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), body)
-        self.lane.start(incoming, self._deliver)
+        self.lane.start(incoming, self.deliver)
         message = await asyncio.wait_for(self.requests.get(), BOUND_S)
         return decode_request(message.data), message.reply
 
@@ -70,22 +71,23 @@ class Edge:
         assert isinstance(result, Answer)
         return result.body
 
-    def _deliver(self, call: Call, result: Result) -> None:
+    def deliver(self, call: Call, result: Result) -> None:
         self.results.put_nowait(result)
 
 
 @asynccontextmanager
-async def edge_on(server: NatsServer) -> AsyncIterator[Edge]:
+async def edge_on(server: NatsServer, *, idempotent: bool = True) -> AsyncIterator[Edge]:
     bus = await Bus.connect(BusSettings(url=server.url, name="edge"))
     try:
-        yield await _edge(bus)
+        yield await _edge(bus, idempotent)
     finally:
         await bus.close()
 
 
-async def _edge(bus: Bus) -> Edge:
+async def _edge(bus: Bus, idempotent: bool) -> Edge:
     metrics = LaneMetrics(GatewayMetrics(Registry()), "houses", "blue")
-    route, dispatch = DeploymentRoute(name="blue", max_concurrent=4), Dispatch(random.Random(0))
+    route = DeploymentRoute(name="blue", max_concurrent=4, idempotent=idempotent)
+    dispatch = Dispatch(random.Random(0))
     lane = Lane(bus, "in-one", route, ("houses", "blue"), dispatch=dispatch, metrics=metrics)
     edge = Edge(bus, lane)
     await bus.subscribe(
@@ -133,3 +135,56 @@ async def test_a_request_sent_again_says_so_until_it_is_taken(nats_server: NatsS
         edge.lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
         edge.lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
         assert await edge.resent() is True
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["busy", "nobody there"])
+async def test_what_may_have_begun_waits_for_its_own_instance(
+    nats_server: NatsServer, refused: bool
+) -> None:
+    """BUSY may be the answer to the first sending, and the second be on its way."""
+    async with edge_on(nats_server, idempotent=False) as edge:
+        lane = edge.lane
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), b"once")
+        call = lane.start(incoming, edge.deliver)
+        message = await asyncio.wait_for(edge.requests.get(), BOUND_S)
+        lane.beat(beat("two", slots=1), monotonic())
+        lane.cut_off()
+        lane.reconnected(0.5, monotonic())
+        assert await edge.resent() is True
+
+        if refused:
+            request = decode_request(message.data)
+            await edge.answer(request, message.reply, AnswerKind.BUSY, EPOCH)
+        else:
+            lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        assert call.instance is lane.dispatch.instances["one"]
+        assert edge.requests.empty()
+
+        lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
+        assert await edge.resent() is True
+        lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        lane.beat(beat("one", slots=1, epoch=EPOCH + 1), monotonic())
+        result = await asyncio.wait_for(edge.results.get(), BOUND_S)
+        assert isinstance(result, Refusal)
+        assert (result.status, "may have run" in result.message) == (424, True)
+        assert lane.dispatch.pending == 0
+
+
+async def test_what_was_abandoned_while_its_instance_was_away_is_not_sent_again(
+    nats_server: NatsServer,
+) -> None:
+    async with edge_on(nats_server, idempotent=False) as edge:
+        lane = edge.lane
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), b"once")
+        call = lane.start(incoming, edge.deliver)
+        assert await edge.resent() is False
+        lane.cut_off()
+        lane.reconnected(0.5, monotonic())
+        assert await edge.resent() is True
+        lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        lane.cancel(call)
+        lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
+        await edge.bus.flush()
+
+        assert edge.requests.empty()
+        assert (lane.dispatch.pending, call.inbox) == (0, None)

@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from headrace_bus.client.connection import Bus
+from headrace_bus.routing.admission import REMEMBERED
+from headrace_bus.routing.outcome import failed
 from headrace_bus.wire.envelope import CHUNK_WINDOW, AnswerKind, RequestFlag
 from headrace_bus.wire.heartbeat import InstanceState
 from headrace_bus.wire.instance_control import Cancel, Credit, Want
@@ -222,6 +224,22 @@ async def test_a_resent_request_is_answered_once_more_and_not_run_again(serve: S
     first = await caller.send(request).get()
     second = await caller.send(request._replace(flags=int(RequestFlag.RESENT))).get()
     assert first.body == second.body == b"1"
+
+
+async def test_a_thousand_requests_later_a_resent_one_is_still_not_run_again(
+    serve: Serve,
+) -> None:
+    """One ingress is cut off while another goes on; the answer is gone by then, and it says so."""
+    script = "n = 0\ndef init(): pass\ndef run(raw):\n    global n\n    n += 1\n    return n\n"
+    _, caller = await serve(script, idempotent=False)
+    request = caller.request(b"{}")
+    await caller.send(request).get()
+    for _ in range(REMEMBERED):
+        await caller.ask({})
+    again = await caller.send(request._replace(flags=int(RequestFlag.RESENT))).get()
+
+    assert (again.kind, again.reason) == (AnswerKind.FAILED, "answer_lost")
+    assert "answer was lost" in failed(again, kubernetes=False).message
 
 
 async def test_drain_finishes_what_runs_and_takes_nothing_more(serve: Serve) -> None:

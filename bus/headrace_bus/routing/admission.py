@@ -20,6 +20,7 @@ from headrace_bus.wire.instance_control import unpack_backlog
 
 GRANT_HOLD_S: Final = 0.1  # seconds a granted slot waits for its request
 REMEMBERED: Final = 1024  # finished requests known by id, so that a resent one is not run twice
+REMEMBERED_ONCE: Final = 64 * REMEMBERED  # the same where that would do harm; some 10 MiB
 WANT_SHIFT: Final = 8  # `flags >> WANT_SHIFT` of a request: the backlog it leaves at its ingress
 
 
@@ -76,8 +77,9 @@ class _Ingress:
 class Admission:
     """The slots of one instance. Time is monotonic seconds, given by the caller."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, remembered: int = REMEMBERED) -> None:
         self.slots = slots
+        self._remembered = remembered
         self.draining = False
         self._running: dict[str, str] = {}
         self._finished: OrderedDict[str, None] = OrderedDict()
@@ -138,7 +140,7 @@ class Admission:
         """
         ingress_id = self._running.pop(request_id, None)
         self._finished[request_id] = None
-        if len(self._finished) > REMEMBERED:
+        if len(self._finished) > self._remembered:
             self._finished.popitem(last=False)
         if not self._queue or ingress_id is None:
             return []

@@ -105,6 +105,14 @@ class Call(Ticket):
         self._more: asyncio.Future[None] | None = None
         self._unread = 0
 
+    @property
+    def may_have_begun(self) -> bool:
+        """Not to be scored twice, and only the instance it was sent to knows whether it was.
+
+        BUSY may be its word about the first sending while the second is on the way.
+        """
+        return self.resent and not self.lane.route.idempotent
+
     def receive(self, message: Message) -> None:
         self.lane.take(self, message)
 

@@ -90,6 +90,7 @@ class Instance:
         "pulls",
         "reach",
         "ready",
+        "returning",
         "seen",
         "slots",
         "suspect",
@@ -110,6 +111,8 @@ class Instance:
         self.seen = 0.0
         self.open: dict[str, Ticket] = {}
         """Requests of this ingress at the instance, by id."""
+        self.returning: list[Ticket] = []
+        """Of those, who is sent again when the instance has spoken."""
         self.pace = Pace()
         self.others = 0
         """At least so many slots are used by others; exact when nothing of ours is on the way."""
@@ -261,6 +264,23 @@ class Dispatch:
         if instance is not None:
             instance.suspect = True
         return self._requeue(ticket)
+
+    def kept(self, ticket: Ticket) -> None:
+        """Not taken now, but perhaps before the cut: only this life of the instance may get it."""
+        if ticket.instance is not None:
+            ticket.instance.learn(-1)  # it is full without this one
+            ticket.instance.returning.append(ticket)
+
+    def returned(self, iid: str, now: float) -> list[Ticket]:
+        """Return what was kept for an instance that has spoken, still bound to it."""
+        instance = self.instances.get(iid)
+        if instance is None or not instance.returning or not instance.usable:
+            return []
+        again = [one for one in instance.returning if one.request_id in instance.open]
+        instance.returning.clear()
+        for ticket in again:
+            ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+        return again
 
     def retry(self, ticket: Ticket) -> None:
         """Put a request lost with its instance at the head, outside the queue wait."""

@@ -74,6 +74,20 @@ class JournaledDispatch(Dispatch):
         self._line("turned_away", [ticket.request_id], made)
         return made
 
+    def unsent(self, ticket: Ticket) -> None:
+        super().unsent(ticket)
+        self._line("unsent", [ticket.request_id], None)
+
+    def kept(self, ticket: Ticket) -> None:
+        super().kept(ticket)
+        self._line("kept", [ticket.request_id], None)
+
+    def returned(self, iid: str, now: float) -> list[Ticket]:
+        made = super().returned(iid, now)
+        if made:
+            self._line("returned", [iid, now], [one.request_id for one in made])
+        return made
+
     def retry(self, ticket: Ticket) -> None:
         super().retry(ticket)
         self._line("retry", [ticket.request_id], None)
@@ -181,11 +195,16 @@ class _Replayed:
                 return holder and holder.iid
             case "remove", [iid]:
                 return _ids(dispatch.remove(iid))
+            case "returned", [iid, now]:
+                return _ids(dispatch.returned(iid, now))
             case "resume", [cut_off_s, now]:
                 return _ids(dispatch.resume(cut_off_s, now))
             case (("granted" | "suspect" | "suspect_silent" | "measured"), [first, *rest]):
                 return getattr(dispatch, what)(first, *rest)
-            case (("answered" | "refused" | "turned_away" | "retry"), [request_id, *rest]):
+            case (
+                ("answered" | "refused" | "turned_away" | "unsent" | "kept" | "retry"),
+                [request_id, *rest],
+            ):
                 return getattr(dispatch, what)(tickets[request_id], *rest)
         raise ValueError(f"no decision is called {what!r}")
 

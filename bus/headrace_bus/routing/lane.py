@@ -183,6 +183,13 @@ class Lane:
     def beat(self, heartbeat: InstanceHeartbeat, now: float) -> None:
         """Take an instance's heartbeat."""
         self._lost(self.dispatch.beat(heartbeat, now), "restarted", now)
+        for ticket in self.dispatch.returned(heartbeat.iid, now):
+            call = cast("Call", ticket)
+            if call.abandoned:
+                self.dispatch.unsent(call)
+                call.close()
+            else:
+                self._send(call)
         self.settle()
 
     def dead(self, iid: str, why: str, now: float) -> None:
@@ -404,10 +411,14 @@ class Lane:
             call.close()
 
     def _not_run(self, call: Call, answer: Answer) -> None:
+        if answer.kind == AnswerKind.BUSY and call.may_have_begun:
+            self.dispatch.kept(call)
+            return
         if answer.kind == AnswerKind.BUSY:
             waits = self.dispatch.refused(call)
         else:
             waits = self.dispatch.turned_away(call)
+            call.resent = False  # it is not there, and never will be
         if not waits:
             call.close()
 
@@ -421,7 +432,10 @@ class Lane:
         if known is None or message.asked not in ("", self._subjects.get(known.iid)):
             return
         self.metrics.retried("no_responders")
-        if not self.dispatch.turned_away(call):
+        if call.may_have_begun:
+            self.dispatch.kept(call)
+            self.dispatch.suspect(known.iid)
+        elif not self.dispatch.turned_away(call):
             call.close()
         self.settle()
 
@@ -441,7 +455,8 @@ class Lane:
                 self.dispatch.retry(call)
             else:
                 self.metrics.rejected("instance_lost")
-                call.resolve(model_error(f"The instance was lost with the request ({why})."))
+                words = f"The instance was lost with the request ({why}), which may have run."
+                call.resolve(model_error(words))
                 call.close()
 
     def _abandon(self, call: Call) -> None:

@@ -121,4 +121,6 @@ def failed(answer: Answer, *, kubernetes: bool) -> Refusal:
         return model_error("The model's answer is too large for one message.", answer.reason)
     if answer.reason == "no_room":
         return no_room("a request body or an answer")
+    if answer.reason == "answer_lost":
+        return model_error("The request has run, but its answer was lost with the bus.")
     return model_error("The model's process ended before it answered.")
