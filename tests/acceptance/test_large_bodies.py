@@ -15,7 +15,7 @@ import pytest
 
 from support.bodies import held
 from support.deploy import Workbench
-from support.platform import Platform
+from support.platform import Platform, until
 
 MB = 1024 * 1024
 ENDPOINT = "bytes"
@@ -72,7 +72,8 @@ def test_each_size_comes_back_as_it_was(
         assert post(client, key, body) == (200, body)
 
     assert not list((target.home / "run" / "bodies").iterdir())
-    assert not held(ingress_of(target).pid)
+    ingress = ingress_of(target).pid
+    until(lambda: not held(ingress), "the ingress to let its files go")
 
 
 def test_a_small_request_gets_a_large_answer(client: http.client.HTTPConnection, key: str) -> None:
