@@ -66,6 +66,7 @@ async def test_an_issuer_that_cannot_be_used_is_refused_and_not_kept(
             {"issuer": f"{issuer.url}/elsewhere"},
             {"caCertificate": None},
             {"caCertificate": "nonsense"},
+            {"caCertificate": "nonsénse"},  # ssl takes ASCII only
             {"algorithms": ["HS256"]},
             {"algorithms": []},
             {"audience": ""},

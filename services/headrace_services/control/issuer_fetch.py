@@ -148,5 +148,5 @@ def _is_literal(host: str) -> bool:
 def _context(issuer: str, ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cadata=ca or None)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: text that is not ASCII
         raise IssuerUnreachable(issuer, f"caCertificate is no PEM certificate: {error}") from None
