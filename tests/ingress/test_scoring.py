@@ -10,7 +10,8 @@ import aiohttp
 
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.head import split_request
-from support.ingress_world import AUTH, World, make_route, url
+from headrace_bus.wire.heartbeat import InstanceState
+from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -121,6 +122,38 @@ async def test_nobody_ready_is_424_and_a_slow_run_is_408_that_keeps_its_slot(wor
         assert (got.status, got.headers["retry-after"]) == (429, "1")
     assert one.cancelled == [one.seen[0].request_id]
     assert one.refused == 0
+
+
+async def test_a_request_waits_for_an_instance_that_is_starting(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route(max_queue_wait_ms=20, request_timeout_ms=20_000))
+    one = await world.spare("houses", "blue", "one")
+    one.state = InstanceState.LOADING
+    one.say()
+
+    async def post() -> int:
+        async with world.http.post(url(listening), data=b"1", headers=AUTH) as got:
+            return got.status
+
+    waiting = [asyncio.create_task(post()) for _ in range(3)]
+    await world.until(lambda: world.waiting["in-one"].get("houses.blue") == 3)
+    heard = world.beats["in-one"]
+    await world.until(lambda: world.beats["in-one"] > heard + 1)  # past the queue wait by far
+    one.state = InstanceState.READY
+    one.say()
+
+    assert await asyncio.gather(*waiting) == [200] * 3
+
+
+async def test_a_deployment_that_failed_is_424_however_long_requests_may_wait(
+    world: World,
+) -> None:
+    listening = await world.ingress()
+    forever_ms = int(10_000 * BOUND_S)
+    await world.route(make_route(max_queue_wait_ms=forever_ms, failed=True))
+    async with world.http.post(url(listening), data=b"1", headers=AUTH) as got:
+        assert got.status == 424
+        assert got.headers["ms-azureml-model-error-reason"] == "model_not_ready"
 
 
 async def test_more_than_twice_the_concurrency_is_429_at_once(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -235,10 +236,39 @@ def test_a_hurried_request_starts_while_nobody_knows_how_long_it_takes() -> None
 
 def test_a_waiting_request_learns_whether_anybody_was_ready() -> None:
     dispatch = Dispatch(random.Random(0))
+    dispatch.patience.expected = False
     waiting = ticket("a", queue_s=0.5)
     dispatch.submit(waiting, 0.0)
 
     assert dispatch.overdue(0.5) == [(waiting, Overdue.NOT_READY)]
+
+
+def starting(iid: str) -> InstanceHeartbeat:
+    return replace(beat(iid, slots=0), state=InstanceState.LOADING)
+
+
+def test_a_request_waits_inside_its_deadline_for_an_instance_that_starts() -> None:
+    dispatch = Dispatch(random.Random(0))
+    waiting = ticket("a", queue_s=0.5, run_s=30.0)
+    dispatch.submit(waiting, 0.0)
+    for now in range(31):
+        dispatch.beat(starting("one"), float(now))
+        assert dispatch.overdue(float(now)) == []
+
+    assert dispatch.overdue(waiting.deadline) == [(waiting, Overdue.NOT_READY)]
+
+
+def test_who_waited_for_a_start_then_waits_for_room_as_one_that_has_just_come() -> None:
+    dispatch = Dispatch(random.Random(0))
+    first, second = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b"))
+    dispatch.submit(first, 0.0)
+    dispatch.submit(second, 0.0)
+    dispatch.beat(starting("one"), 7.0)
+    dispatch.beat(beat("one"), 8.0)
+
+    assert dispatch.next(8.0) is first
+    assert dispatch.overdue(8.4) == []
+    assert dispatch.overdue(8.5) == [(second, Overdue.QUEUE)]
 
 
 def test_the_limit_counts_what_the_others_last_said_and_forgets_the_silent() -> None:

@@ -67,6 +67,9 @@ class World:
     applied: dict[str, dict[str, int]] = field(default_factory=dict)
     live: dict[str, dict[str, int]] = field(default_factory=dict)
     in_flight: dict[str, dict[str, int]] = field(default_factory=dict)
+    waiting: dict[str, dict[str, int]] = field(default_factory=dict)
+    beats: dict[str, int] = field(default_factory=dict)
+    """How often each ingress was heard."""
     instances: list[EchoInstance] = field(default_factory=list)
     stops: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,6 +79,8 @@ class World:
         self.applied[beat.ingress_id] = beat.applied
         self.live[beat.ingress_id] = beat.live
         self.in_flight[beat.ingress_id] = beat.in_flight
+        self.waiting[beat.ingress_id] = beat.waiting
+        self.beats[beat.ingress_id] = self.beats.get(beat.ingress_id, 0) + 1
         self._heard.set()
 
     async def route(self, route: Route) -> int:

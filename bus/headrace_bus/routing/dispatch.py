@@ -18,10 +18,14 @@ from math import inf
 from typing import Final
 
 from headrace_bus.routing.liveness import AMNESTY_S
+from headrace_bus.routing.patience import Patience
 from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, needs_s, takes
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
 
 SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
+PATIENCE_S: Final = (
+    10.0  # without a sign of an instance that is expected: a start has spoken by then
+)
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
 
 
@@ -145,6 +149,7 @@ class Dispatch:
         self.in_flight = 0
         self.paused = False
         """True while the ingress is cut off: nothing is bound, and only deadlines end a request."""
+        self.patience = Patience()
         self._rng = rng
         self._wanted = 0
         self._bound = 0
@@ -174,6 +179,7 @@ class Dispatch:
             if instance is not None:
                 self._bind(ticket, instance, now)
                 return instance
+        self.patience.missed(now)
         self.queue.append(ticket)
         if self._pace is None and ticket.hurried:
             self._pace = Pace()
@@ -308,7 +314,10 @@ class Dispatch:
         instance.client, instance.seen = heartbeat.client, now
         instance.reach, instance.pulls = heartbeat.reach, heartbeat.pulls
         instance.slots, instance.suspect = heartbeat.slots, False
+        if heartbeat.state == InstanceState.READY and not self.ready:
+            self._wait_anew(now)
         instance.ready = heartbeat.state == InstanceState.READY
+        self.patience.heard(heartbeat.state, now)
         if heartbeat.in_flight == 0:
             self._forget_stale(instance, now)
         instance.others = max(0, heartbeat.in_flight - len(instance.open))
@@ -374,9 +383,11 @@ class Dispatch:
             for ticket in instance.open.values()
             if now >= (ticket.deadline if paused else ticket.run_deadline) and not ticket.abandoned
         ]
-        waited = Overdue.QUEUE if self.ready else Overdue.NOT_READY
+        ready = self.ready > 0
+        waited = Overdue.QUEUE if ready else Overdue.NOT_READY
+        patient = not ready and self.patience.starting(now)
         for ticket in self.queue:
-            if not paused and now >= ticket.queue_deadline:
+            if not paused and now >= (ticket.deadline if patient else ticket.queue_deadline):
                 late.append((ticket, waited))
             elif now >= ticket.deadline or (not paused and self._too_late(ticket, now)):
                 late.append((ticket, Overdue.DEADLINE))
@@ -403,6 +414,12 @@ class Dispatch:
                     ticket.queue_deadline = min(now + AMNESTY_S + wait_s, ticket.deadline)
                     again.append(ticket)
         return again
+
+    def _wait_anew(self, now: float) -> None:
+        """Who waited for an instance to be ready now waits for room, as one that has just come."""
+        for ticket in self.queue:
+            wait_s = ticket.queue_deadline - ticket.arrived
+            ticket.queue_deadline = min(now + wait_s, ticket.deadline)
 
     def _least_loaded(self) -> Instance | None:
         if self.paused:

@@ -200,6 +200,7 @@ class Gateway:
             len(self._lane(endpoint, route).dispatch.instances) < route.desired_instances
             for endpoint, router in self.routes.routers.items()
             for route in router.route.deployments.values()
+            if not route.failed
         )
 
     def _instance_beat(self, message: Message) -> None:

@@ -133,7 +133,7 @@ class JournaledDispatch(Dispatch):
         made = super().overdue(now)
         if made:
             late = [[ticket.request_id, why.value] for ticket, why in made]
-            self._line("overdue", [now], late)
+            self._line("overdue", [now, self.patience.expected], late)
         return made
 
     def resume(self, cut_off_s: float, now: float) -> list[Ticket]:
@@ -188,7 +188,8 @@ class _Replayed:
                 return _ids(dispatch.beat(InstanceHeartbeat(**beat), now))
             case "wants", []:
                 return _changes(dispatch.wants())
-            case "overdue", [now]:
+            case "overdue", [now, expected]:
+                dispatch.patience.expected = expected
                 return [[ticket.request_id, why.value] for ticket, why in dispatch.overdue(now)]
             case "withdraw", [request_id]:
                 holder = dispatch.withdraw(tickets[request_id])

@@ -90,8 +90,8 @@ class Lane:
     ) -> None:
         self.endpoint, self.deployment = address
         self.name = f"{self.endpoint}.{self.deployment}"
-        self.update(route, kubernetes=kubernetes)
         self.dispatch = dispatch
+        self.update(route, kubernetes=kubernetes)
         self.metrics = metrics
         self.tally = tally or Tally()
         self._far = far or FarBodies(None)
@@ -107,6 +107,7 @@ class Lane:
         self.route = route
         self.kubernetes = kubernetes
         self.limit = pending_limit(route)
+        self.dispatch.patience.expected = route.desired_instances > 0 and not route.failed
 
     def start(self, incoming: Incoming, deliver: Deliver) -> Call:
         """Take a request; `deliver` gets its result."""
@@ -283,6 +284,8 @@ class Lane:
         """A call of this lane that is neither queued nor sent."""
         route = self.route
         wait_ms = route.max_queue_wait_ms if route.desired_instances else route.wake_timeout_ms
+        if route.failed and not self.dispatch.ready:
+            wait_ms = 0  # no instance is on its way: the next look refuses it
         return Call(
             incoming,
             self,

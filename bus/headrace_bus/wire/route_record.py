@@ -32,6 +32,8 @@ class DeploymentRoute:
     max_body_bytes: int = 64 * 1024 * 1024
     idempotent: bool = True
     hedge: bool = False
+    failed: bool = False
+    """Its start failed and nothing of it is wanted to run, whatever `desired_instances` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,15 @@ from dataclasses import replace
 from typing import Protocol
 
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.records import Operation, Spec, Status, operation_key
-from headrace_services.control.world import World
+from headrace_services.control.records import (
+    Operation,
+    ProvisioningState,
+    Spec,
+    Status,
+    deployment_status_key,
+    operation_key,
+)
+from headrace_services.control.world import DeploymentName, World
 from headrace_telemetry.clock import timestamp
 
 IN_PROGRESS = "InProgress"
@@ -109,3 +116,11 @@ class Ledger:
 
 def is_open(operation: Operation | None) -> bool:
     return operation is not None and operation.status == IN_PROGRESS
+
+
+def has_failed(world: World, name: DeploymentName, operation: Operation | None) -> bool:
+    """Whether a deployment's last change failed; its status says so once the operation is gone."""
+    if operation is not None:
+        return operation.status not in (IN_PROGRESS, SUCCEEDED)
+    status = world.statuses.get(deployment_status_key(*name))
+    return status is not None and status.provisioning_state is ProvisioningState.FAILED

@@ -21,7 +21,7 @@ from headrace_services.control.launching import (
     ready_budget_s,
     template_of,
 )
-from headrace_services.control.ledger import FAILED, Ledger, is_open
+from headrace_services.control.ledger import FAILED, Ledger, has_failed, is_open
 from headrace_services.control.observe import Observations
 from headrace_services.control.records import (
     Instance,
@@ -87,6 +87,7 @@ class DeploymentReconciler:
             await self._leave(world, name, plan, operation, stored)
         elif failure is not None and goal.rolling:
             await self._fail(name, plan, operation, failure)
+            return 0.0  # the route is to say so
         else:
             await self._show(world, name, plan, stored, operation, goal, route_revision)
         removed = any(isinstance(step, rollout.Remove) for step in plan.steps)
@@ -320,11 +321,7 @@ def _target(
     world: World, name: DeploymentName, spec: Spec, operation: Operation | None
 ) -> Spec | None:
     """The spec to serve: after a failed update the last one that worked, after a create none."""
-    failed = operation is not None and not is_open(operation) and operation.status != "Succeeded"
-    status = world.statuses.get(deployment_status_key(*name))
-    if operation is None and status is not None:
-        failed = status.provisioning_state is ProvisioningState.FAILED
-    return world.applied.get(name) if failed else spec
+    return world.applied.get(name) if has_failed(world, name, operation) else spec
 
 
 def _goal(name: DeploymentName, target: Spec | None, *, rolling: bool) -> Goal:

@@ -11,7 +11,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire import subjects
 from headrace_bus.wire.route_record import route_key
 from headrace_services.control.keys import EndpointKeys
-from headrace_services.control.ledger import Ledger, is_open
+from headrace_services.control.ledger import Ledger, has_failed, is_open
 from headrace_services.control.observe import Observations
 from headrace_services.control.records import (
     Operation,
@@ -47,13 +47,18 @@ class EndpointReconciler:
         Raises LeaseLost, BusDisconnected.
         """
         stored = world.endpoints[endpoint]
-        serving = [] if stored.spec.deleting else await self._serving(world, endpoint)
+        serving, failed = await self._serving(world, endpoint)
         operation = await self.ledger.operation(stored.spec)
         if is_open(operation):  # what its writer was killed before it could bring into force
             await self.keys.adopt(endpoint, stored.spec.operation)
         digests = await self.keys.digests(endpoint)
         route = compile_route(
-            stored.spec, serving, digests, self.token_public_key, world.access
+            stored.spec,
+            serving,
+            digests,
+            self.token_public_key,
+            world.access,
+            failed,
         ).encode()
         known = self.written.get(endpoint) or await self._read(endpoint)
         if known is None or known[0] != route:
@@ -86,15 +91,23 @@ class EndpointReconciler:
         if before is None or before.provisioning_state is not ProvisioningState.SUCCEEDED:
             await self.ledger.show(world, key, _settled(revision=stored.revision))
 
-    async def _serving(self, world: World, endpoint: str) -> list[Spec]:
-        """The specs to route by: for a failed update those of the instances that still serve."""
-        found = []
+    async def _serving(self, world: World, endpoint: str) -> tuple[list[Spec], set[str]]:
+        """The specs to route by, and the names of those that failed with nothing to fall back to.
+
+        For a failed update it is the spec of the instances that still serve.
+        """
+        found: list[Spec] = []
+        failed: set[str] = set()
+        if world.endpoints[endpoint].spec.deleting:
+            return found, failed
         for name, stored in world.deployments_of(endpoint).items():
-            operation = await self.ledger.operation(stored.spec)
-            failed = operation is not None and operation.status not in ("InProgress", "Succeeded")
-            spec = world.applied.get(name, stored.spec) if failed else stored.spec
-            found.append(stored.spec if stored.spec.deleting else spec)
-        return found
+            spec = stored.spec
+            if has_failed(world, name, await self.ledger.operation(spec)) and not spec.deleting:
+                if name not in world.applied:
+                    failed.add(name.deployment)
+                spec = world.applied.get(name, spec)
+            found.append(spec)
+        return found, failed
 
     async def _remove(
         self, world: World, endpoint: str, stored: Versioned, operation: Operation | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from headrace_api.online_deployment import OnlineDeployment
@@ -21,14 +21,17 @@ def compile_route(
     key_digests: Iterable[str],
     token_public_key: str,
     access: Access = NOBODY,
+    failed: Collection[str] = (),
 ) -> Route:
     """Pure. Deployments that are being deleted are left out: nothing new reaches them.
+
+    `failed` are the lower-case names of those whose start failed with nothing to fall back to.
 
     Raises InvalidInput when a spec is not one that control wrote.
     """
     typed = OnlineEndpoint.from_arm(endpoint.arm, name=endpoint.name)
     routes = {
-        spec.name.lower(): _deployment(endpoint.name, spec)
+        spec.name.lower(): _deployment(endpoint.name, spec, failed=spec.name.lower() in failed)
         for spec in deployments
         if not spec.deleting and spec.name.lower() in endpoint.deployments
     }
@@ -47,7 +50,7 @@ def compile_route(
     )
 
 
-def _deployment(endpoint: str, spec: Spec) -> DeploymentRoute:
+def _deployment(endpoint: str, spec: Spec, *, failed: bool) -> DeploymentRoute:
     typed = OnlineDeployment.from_arm(spec.arm, endpoint=endpoint, name=spec.name)
     options = typed.options
     return DeploymentRoute(
@@ -60,4 +63,5 @@ def _deployment(endpoint: str, spec: Spec) -> DeploymentRoute:
         max_body_bytes=options.max_body_bytes or DEFAULT_MAX_BODY_BYTES,
         idempotent=options.idempotent,
         hedge=options.hedge,
+        failed=failed,
     )
