@@ -32,6 +32,7 @@ START_TIMEOUT_S: Final = 30.0  # a store with many streams is recovered first
 STOP_TIMEOUT_S: Final = 10.0  # 500 consumers and 200 streams were seen to take 5.3 s (nats.md 7)
 _PROBE_TIMEOUT_S: Final = 2.0
 _POLL_S: Final = 0.05
+_READY_POLL_S: Final = 0.01  # everything else waits for the server
 _FULL_BYTES: Final = 1024 * 1024  # below it a write of a stream may fail
 _ROOM_BYTES: Final = 16 * 1024 * 1024
 _LOG_TAIL_CHARS: Final = 2000
@@ -232,7 +233,7 @@ class EmbeddedServer:
                 while not await self._accepts():
                     if not self._alive():
                         raise self._not_ready("ended at once")
-                    await asyncio.sleep(_POLL_S)
+                    await asyncio.sleep(_READY_POLL_S)
         except TimeoutError:
             raise self._not_ready(f"was not ready within {START_TIMEOUT_S:.0f} s") from None
 
