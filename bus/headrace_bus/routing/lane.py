@@ -21,7 +21,7 @@ from headrace_bus.routing.dispatch import Instance as KnownInstance
 from headrace_bus.routing.far import PULL_HEADER, FarBodies
 from headrace_bus.routing.handed import HEADER, HandedFile, answer_size, message_bytes
 from headrace_bus.routing.handed import reach as own_reach
-from headrace_bus.routing.limits import pending_limit
+from headrace_bus.routing.limits import pending_limit, queue_wait_s
 from headrace_bus.routing.metrics import LaneMetrics
 from headrace_bus.routing.outcome import (
     Refusal,
@@ -282,17 +282,13 @@ class Lane:
 
     def copy(self, incoming: Incoming, deliver: Deliver | None) -> Call:
         """A call of this lane that is neither queued nor sent."""
-        route = self.route
-        wait_ms = route.max_queue_wait_ms if route.desired_instances else route.wake_timeout_ms
-        if route.failed and not self.dispatch.ready:
-            wait_ms = 0  # no instance is on its way: the next look refuses it
         return Call(
             incoming,
             self,
             deliver,
             arrived=monotonic(),
-            queue_wait_s=wait_ms / 1000,
-            run_timeout_s=route.request_timeout_ms / 1000,
+            queue_wait_s=queue_wait_s(self.route, self.dispatch.ready),
+            run_timeout_s=self.route.request_timeout_ms / 1000,
         )
 
     def _submit(self, call: Call) -> None:

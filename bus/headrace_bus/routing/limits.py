@@ -17,6 +17,18 @@ def pending_limit(deployment: DeploymentRoute) -> int:
     return PENDING_FACTOR * deployment.max_concurrent * max(1, deployment.desired_instances)
 
 
+def queue_wait_s(deployment: DeploymentRoute, ready: int) -> float:
+    """How long a request may wait for room with so many instances ready; pure.
+
+    At zero instances it waits for one to be woken; where the start failed none is on its way.
+    """
+    if deployment.failed and not ready:
+        return 0.0
+    if not deployment.desired_instances:
+        return deployment.wake_timeout_ms / 1000
+    return deployment.max_queue_wait_ms / 1000
+
+
 class Peers:
     """What the other ingresses last said they have; one that is silent for 1.5 s counts nothing."""
 
