@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing.dispatch import Dispatch, Instance, Overdue, Ticket
+from headrace_bus.routing.dispatch import Dispatch, Overdue
 from headrace_bus.routing.limits import FORGOTTEN_S, Peers, pending_limit
 from headrace_bus.routing.liveness import AMNESTY_S, FROZEN_AFTER_S, Judge, Verdict
 from headrace_bus.routing.retry import may_retry
@@ -24,6 +24,7 @@ from headrace_bus.routing.simulation import (
     two_choices,
 )
 from headrace_bus.routing.slow import MIN_SAMPLES
+from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing.dispatch import Dispatch, Instance
+from headrace_bus.routing.dispatch import Dispatch
 from headrace_bus.routing.hedge import (
     EXTRA_SHARE,
     WINDOW_S,
@@ -18,6 +18,7 @@ from headrace_bus.routing.hedge import (
 )
 from headrace_bus.routing.hedged_simulation import HedgedSimulation
 from headrace_bus.routing.simulation import LATENCY_S, DispatchSimulation, stalling_load
+from headrace_bus.routing.ticket import Instance
 from routing.test_dispatch import beat, ticket
 
 

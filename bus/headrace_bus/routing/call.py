@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from headrace_bus.client.inbox import Inbox
 from headrace_bus.client.message import Message
 from headrace_bus.errors import StreamBroken
-from headrace_bus.routing.dispatch import Ticket
 from headrace_bus.routing.handed import HandedFile
 from headrace_bus.routing.outcome import Refusal
 from headrace_bus.routing.tally import End, end_of
+from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import Answer, AnswerKind
 
 if TYPE_CHECKING:

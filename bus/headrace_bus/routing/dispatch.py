@@ -20,12 +20,10 @@ from typing import Final
 from headrace_bus.routing.liveness import AMNESTY_S
 from headrace_bus.routing.patience import Patience
 from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, needs_s, takes
+from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
 
 SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
-PATIENCE_S: Final = (
-    10.0  # without a sign of an instance that is expected: a start has spoken by then
-)
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
 
 
@@ -36,100 +34,6 @@ class Overdue(StrEnum):
     NOT_READY = "not_ready"  # the same, and no instance is ready
     RUN = "run"  # `run` past request_timeout
     DEADLINE = "deadline"  # the caller's own deadline passed in the queue, or is too near
-
-
-class Ticket:
-    """One request from arrival to its end. Times are monotonic seconds."""
-
-    __slots__ = (
-        "abandoned",
-        "arrived",
-        "attempt",
-        "deadline",
-        "instance",
-        "queue_deadline",
-        "request_id",
-        "run_deadline",
-        "run_timeout_s",
-        "sent",
-    )
-
-    def __init__(
-        self,
-        request_id: str,
-        *,
-        arrived: float,
-        queue_deadline: float,
-        deadline: float,
-        run_timeout_s: float,
-    ) -> None:
-        self.request_id = request_id
-        self.arrived = arrived
-        self.queue_deadline = queue_deadline
-        self.deadline = deadline
-        self.run_timeout_s = run_timeout_s
-        self.attempt = 1
-        self.instance: Instance | None = None
-        self.sent = 0.0
-        self.run_deadline = inf
-        self.abandoned = False
-        """Nobody waits for the answer; the slot stays taken until it comes."""
-
-    @property
-    def hurried(self) -> bool:
-        """Whether its caller waits for less than the deployment's own limits allow."""
-        return self.deadline < self.queue_deadline + self.run_timeout_s
-
-
-class Instance:
-    """What one ingress knows of one instance."""
-
-    __slots__ = (
-        "client",
-        "epoch",
-        "iid",
-        "open",
-        "others",
-        "pace",
-        "pulls",
-        "reach",
-        "ready",
-        "returning",
-        "seen",
-        "slots",
-        "suspect",
-        "wanted",
-    )
-
-    def __init__(self, iid: str) -> None:
-        self.iid = iid
-        self.epoch = 0
-        self.client = ""
-        self.reach = ""
-        """Who can hand files to it (`routing.handed`)."""
-        self.pulls = False
-        """It asks for large bodies by itself (`routing.far`)."""
-        self.slots = 0
-        self.ready = False
-        self.suspect = False
-        self.seen = 0.0
-        self.open: dict[str, Ticket] = {}
-        """Requests of this ingress at the instance, by id."""
-        self.returning: list[Ticket] = []
-        """Of those, who is sent again when the instance has spoken."""
-        self.pace = Pace()
-        self.others = 0
-        """At least so many slots are used by others; exact when nothing of ours is on the way."""
-        self.wanted = False
-        """The instance knows that we wait."""
-
-    @property
-    def usable(self) -> bool:
-        return self.ready and not self.suspect
-
-    def learn(self, free: int) -> None:
-        """Take the number of slots the instance says this ingress may use now."""
-        self.others = max(0, self.slots - free - len(self.open))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from enum import StrEnum
 from math import exp, log
 from typing import Final
 
-from headrace_bus.routing.dispatch import Dispatch, Instance
+from headrace_bus.routing.dispatch import Dispatch
+from headrace_bus.routing.ticket import Instance
 
 QUANTILE: Final = 0.95
 MIN_SAMPLES: Final = 50  # answers before anything is hedged

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from headrace_bus.routing.dispatch import Instance, Ticket
 from headrace_bus.routing.hedge import Declined, Hedge
 from headrace_bus.routing.simulation import DispatchSimulation, _Ingress, _Instance
+from headrace_bus.routing.ticket import Instance, Ticket
 
 
 class HedgedSimulation(DispatchSimulation):

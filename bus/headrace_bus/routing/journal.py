@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from headrace_bus.routing.dispatch import Dispatch, Instance, Overdue, Ticket, WantChange
+from headrace_bus.routing.dispatch import Dispatch, Overdue, WantChange
+from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 
 OnDecision = Callable[[str], None]

@@ -16,8 +16,7 @@ from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLa
 from headrace_bus.routing.admission import WANT_SHIFT
 from headrace_bus.routing.call import Call, Deliver, Incoming
 from headrace_bus.routing.copies import Copies
-from headrace_bus.routing.dispatch import Dispatch, Ticket
-from headrace_bus.routing.dispatch import Instance as KnownInstance
+from headrace_bus.routing.dispatch import Dispatch
 from headrace_bus.routing.far import PULL_HEADER, FarBodies
 from headrace_bus.routing.handed import HEADER, HandedFile, answer_size, message_bytes
 from headrace_bus.routing.handed import reach as own_reach
@@ -33,6 +32,8 @@ from headrace_bus.routing.outcome import (
 )
 from headrace_bus.routing.retry import may_retry
 from headrace_bus.routing.tally import End, Tally
+from headrace_bus.routing.ticket import Instance as KnownInstance
+from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,

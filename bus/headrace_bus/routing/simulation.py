@@ -18,7 +18,8 @@ from math import inf, log
 from typing import Final, NamedTuple
 
 from headrace_bus.routing.admission import WANT_SHIFT, Admission, Admitted, Grant
-from headrace_bus.routing.dispatch import Dispatch, Instance, Ticket
+from headrace_bus.routing.dispatch import Dispatch
+from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import pack_backlog
 

@@ -1,0 +1,101 @@
+"""What dispatch binds to one another: a request, and an instance as one ingress knows it."""
+
+from __future__ import annotations
+
+from math import inf
+
+from headrace_bus.routing.slow import Pace
+
+
+class Ticket:
+    """One request from arrival to its end. Times are monotonic seconds."""
+
+    __slots__ = (
+        "abandoned",
+        "arrived",
+        "attempt",
+        "deadline",
+        "instance",
+        "queue_deadline",
+        "request_id",
+        "run_deadline",
+        "run_timeout_s",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        request_id: str,
+        *,
+        arrived: float,
+        queue_deadline: float,
+        deadline: float,
+        run_timeout_s: float,
+    ) -> None:
+        self.request_id = request_id
+        self.arrived = arrived
+        self.queue_deadline = queue_deadline
+        self.deadline = deadline
+        self.run_timeout_s = run_timeout_s
+        self.attempt = 1
+        self.instance: Instance | None = None
+        self.sent = 0.0
+        self.run_deadline = inf
+        self.abandoned = False
+        """Nobody waits for the answer; the slot stays taken until it comes."""
+
+    @property
+    def hurried(self) -> bool:
+        """Whether its caller waits for less than the deployment's own limits allow."""
+        return self.deadline < self.queue_deadline + self.run_timeout_s
+
+
+class Instance:
+    """What one ingress knows of one instance."""
+
+    __slots__ = (
+        "client",
+        "epoch",
+        "iid",
+        "open",
+        "others",
+        "pace",
+        "pulls",
+        "reach",
+        "ready",
+        "returning",
+        "seen",
+        "slots",
+        "suspect",
+        "wanted",
+    )
+
+    def __init__(self, iid: str) -> None:
+        self.iid = iid
+        self.epoch = 0
+        self.client = ""
+        self.reach = ""
+        """Who can hand files to it (`routing.handed`)."""
+        self.pulls = False
+        """It asks for large bodies by itself (`routing.far`)."""
+        self.slots = 0
+        self.ready = False
+        self.suspect = False
+        self.seen = 0.0
+        self.open: dict[str, Ticket] = {}
+        """Requests of this ingress at the instance, by id."""
+        self.returning: list[Ticket] = []
+        """Of those, who is sent again when the instance has spoken."""
+        self.pace = Pace()
+        self.others = 0
+        """At least so many slots are used by others; exact when nothing of ours is on the way."""
+        self.wanted = False
+        """The instance knows that we wait."""
+
+    @property
+    def usable(self) -> bool:
+        return self.ready and not self.suspect
+
+    def learn(self, free: int) -> None:
+        """Take the number of slots the instance says this ingress may use now."""
+        self.others = max(0, self.slots - free - len(self.open))
