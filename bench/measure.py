@@ -14,8 +14,8 @@ from typing import Any, Final
 from bench import generator, processes
 from bench.load import arrivals, quantile
 from bench.servers import CannotServe, Server
-from bench.simulate import central_queue
 from bench.workloads import Workload
+from headrace_bus.routing.simulation import Job, central_queue
 
 WARM_UP_S: Final = 1.0
 HEAVY_MEAN_S: Final = 0.005
@@ -218,7 +218,8 @@ def heavy_tail(
                 services_s = heavy_services(len(due_s), seed)
                 bodies = tuple(json.dumps({"sleep_s": s}).encode() for s in services_s)
                 outcome = generator.open_loop(target, rate, seconds, seed=seed, bodies=bodies)
-                ideal = central_queue(due_s, services_s, instances)
+                jobs = [Job(*one) for one in zip(due_s, services_s, strict=True)]
+                ideal = central_queue(jobs, servers=instances, latency_s=0.0).latency_s
                 row = {
                     "server": each.name,
                     "instances": instances,

@@ -32,13 +32,8 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 @pytest.fixture(scope="module")
 def target(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Platform:
     bench = Workbench(platform, tmp_path_factory.mktemp("far"))
-    bench.endpoint(ENDPOINT)
-    settings = {"max_concurrent_requests_per_instance": 4, "request_timeout_ms": 60_000}
-    settings["max_queue_wait_ms"] = 60_000  # those at once wait for one worker
-    bench.deploy(
-        ENDPOINT, "blue", "bytes", request_settings=settings,
-        properties={"headrace.maxBodyBytes": str(LIMIT)},
-    )  # fmt: skip
+    # Those at once wait for one worker.
+    bench.deploy_bytes(ENDPOINT, LIMIT, request_timeout_ms=60_000, max_queue_wait_ms=60_000)
     return platform
 
 

@@ -26,12 +26,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 @pytest.fixture(scope="module")
 def target(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Platform:
     bench = Workbench(platform, tmp_path_factory.mktemp("bytes"))
-    bench.endpoint(ENDPOINT)
-    settings = {"max_concurrent_requests_per_instance": 4, "request_timeout_ms": 30_000}
-    bench.deploy(
-        ENDPOINT, "blue", "bytes", request_settings=settings,
-        properties={"headrace.maxBodyBytes": str(LIMIT)},
-    )  # fmt: skip
+    bench.deploy_bytes(ENDPOINT, LIMIT, request_timeout_ms=60_000)
     return platform
 
 
@@ -43,7 +38,7 @@ def client(target: Platform) -> Iterator[http.client.HTTPConnection]:
 
 @pytest.fixture(scope="module")
 def key(target: Platform) -> str:
-    return target.run("key", ENDPOINT).stdout.strip()
+    return target.key(ENDPOINT)
 
 
 def post(

@@ -22,7 +22,6 @@ from bench.measure import Results, Sample
 from bench.peers import AzureServer, BentoMl, Mosec, PlainAiohttp
 from bench.raw_nats import RawNats
 from bench.servers import Server
-from bench.simulate import central_queue
 from bench.targets import Line
 from bench.workloads import WORKLOADS
 
@@ -151,10 +150,6 @@ def test_heavy_services_have_the_mean_that_the_rate_is_set_by() -> None:
 
     assert statistics.fmean(services) == pytest.approx(measure.HEAVY_MEAN_S)
     assert max(services) > 20 * statistics.median(services)
-
-
-def test_a_central_queue_starts_the_first_waiting_request_on_the_first_free_server() -> None:
-    assert central_queue([0.0, 0.0, 0.0, 5.0], [3.0, 1.0, 1.0, 1.0], 2) == [3.0, 1.0, 2.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["wrk", generator.OWN])

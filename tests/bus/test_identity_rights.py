@@ -6,7 +6,6 @@ import asyncio
 import json
 import multiprocessing
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -28,19 +27,6 @@ BOUND_S = 30.0  # ends failed tests only
 BLUE = InstanceAddress("ep", "blue", "i1")
 GREEN = InstanceAddress("ep", "green", "i2")
 SIBLING = InstanceAddress("ep", "blue", "i3")
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    server = EmbeddedServer(Home(tmp_path / "home"))
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-def identities(tmp_path: Path, server: EmbeddedServer) -> Identities:
-    return Identities(Home(tmp_path / "home"))
 
 
 async def test_an_instance_uses_its_own_subjects(

@@ -8,13 +8,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pytest
 
-from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.identity import Identities
 from headrace_bus.client.roles import Role
@@ -78,19 +76,6 @@ READS_STATE: Final = (
     *("$JS.API.CONSUMER.CREATE.KV_state.c", "$JS.API.CONSUMER.CREATE.KV_state.c.$KV.state.k"),
     *("$JS.API.CONSUMER.DELETE.KV_state.c", "$JS.FC.KV_state.c.x"),
 )
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    server = EmbeddedServer(Home(tmp_path / "home"))
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-def identities(tmp_path: Path, server: EmbeddedServer) -> Identities:
-    return Identities(Home(tmp_path / "home"))
 
 
 def _all() -> Iterator[tuple[str, str, bool]]:

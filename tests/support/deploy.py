@@ -64,6 +64,17 @@ class Workbench:
         self.platform.run("online-deployment", "create", "-f", str(file), *words)
         return file
 
+    def deploy_bytes(self, endpoint: str, limit_bytes: int, **settings: int) -> None:
+        """An endpoint with the model that gives back a body, four at once, up to this size."""
+        self.endpoint(endpoint)
+        self.deploy(
+            endpoint,
+            "blue",
+            "bytes",
+            request_settings={"max_concurrent_requests_per_instance": 4} | settings,
+            properties={"headrace.maxBodyBytes": str(limit_bytes)},
+        )
+
     def write(self, name: str, content: dict[str, Any]) -> Path:
         file = self.folder / name
         dump = json.dumps if file.suffix == ".json" else yaml.safe_dump
