@@ -36,16 +36,16 @@ from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Want, decod
 from headrace_bus.wire.launch import Launch
 from headrace_scorer import transfers
 from headrace_scorer.job import Job, Large
+from headrace_scorer.lateness import Lateness
 from headrace_scorer.pool import Pool
 from headrace_scorer.transfers import Transfers
 from headrace_scorer.worker import frames
-from headrace_telemetry.clock import monotonic, unix_ms
+from headrace_telemetry.clock import monotonic
 
 log = structlog.get_logger(__name__)
 
 KEPT_ANSWERS: Final = 256  # sent again when a request comes twice after a reconnect
 KEPT_BYTES: Final = 8 * 1024 * 1024
-SKEW_MS: Final = 30_000  # an absolute deadline this far from the relative one is a wrong clock
 OVERHEAD_S: Final = 15e-6  # what a worker spends on a request outside `run`
 SERVICE_WEIGHT: Final = 0.05  # of the newest sample in the mean service time
 MIRROR: Final = int(RequestFlag.MIRROR)  # plain ints: the enum's operators cost 1 us each
@@ -85,6 +85,7 @@ class Serving:
         self._service_s: float | None = None
         self._ahead = Ahead()
         self._starts_at_once = 0
+        self._lateness = Lateness()
         self.pool: Pool | None = None
         remembered = REMEMBERED if launch.idempotent else REMEMBERED_ONCE
         self.admission = Admission(0, remembered)
@@ -159,7 +160,7 @@ class Serving:
             number=self._numbers,
             request=request,
             reply=reply,
-            deadline_s=deadline_s(request, now, unix_ms()),
+            deadline_s=self._deadline(request, now),
         )
         self._jobs[request.request_id] = job
         if job.deadline_s <= now:
@@ -168,6 +169,12 @@ class Serving:
             self._transfers.fetch(job)
         else:
             self.fetched(job)
+
+    def _deadline(self, request: Request, now: float) -> float:
+        """Monotonic seconds of our own; the time the request was on its way counts."""
+        left_s = request.remaining_ms / 1e3
+        sent = request.deadline_ms / 1e3 - left_s
+        return now + left_s - self._lateness.late_s(request.ingress_id, sent, now)
 
     def fetched(self, job: Job) -> None:
         """The request is all here: to a worker with it."""
@@ -384,11 +391,3 @@ class Serving:
         for one in grants:
             answer = Answer(AnswerKind.GRANT, "", 0, -1, one.held, 0, "", self._epoch, b"", b"")
             self._publish(one.reply, answer)
-
-
-def deadline_s(request: Request, now: float, now_ms: int) -> float:
-    """Monotonic seconds: the absolute deadline, unless our clock and the sender's disagree."""
-    absolute_ms = request.deadline_ms - now_ms
-    if abs(absolute_ms - request.remaining_ms) > SKEW_MS:
-        return now + request.remaining_ms / 1e3
-    return now + min(absolute_ms, request.remaining_ms) / 1e3

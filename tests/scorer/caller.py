@@ -55,10 +55,11 @@ def launch_of(home: Home, url: str, script: str, **fields: Any) -> Launch:
 class Instance:
     """A scorer in a process of its own, and what it says of itself."""
 
-    def __init__(self, home: Home, launch: Launch, bus: Bus) -> None:
+    def __init__(self, home: Home, launch: Launch, bus: Bus, python: str = sys.executable) -> None:
         self.home = home
         self.launch = launch
         self.bus = bus
+        self.python = python
         self.folder = home.instances / launch.iid
         self.address = subjects.InstanceAddress(launch.endpoint, launch.deployment, launch.iid)
         self.last: InstanceHeartbeat | None = None
@@ -73,7 +74,7 @@ class Instance:
         await self.bus.flush()
         log = os.open(self.folder / "scorer.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._process = subprocess.Popen(  # noqa: ASYNC220  (a few milliseconds, in a test)
-            [sys.executable, "-m", "headrace_scorer",
+            [self.python, "-m", "headrace_scorer",
              "--home", str(self.home.root), "--iid", self.launch.iid],
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,10 @@ async def serve(nats: NatsServer, home: Home, bus: Bus) -> AsyncIterator[Serve]:
     """`await serve(script, **launch fields)`: a ready instance and a caller of it."""
     started: list[Instance] = []
 
-    async def start(script: str, *, wait: bool = True, **fields: Any) -> tuple[Instance, Caller]:
-        instance = Instance(home, launch_of(home, nats.url, script, **fields), bus)
+    async def start(
+        script: str, *, wait: bool = True, python: str = sys.executable, **fields: Any
+    ) -> tuple[Instance, Caller]:
+        instance = Instance(home, launch_of(home, nats.url, script, **fields), bus, python)
         started.append(instance)
         await instance.start()
         if wait:

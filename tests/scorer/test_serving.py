@@ -213,6 +213,7 @@ async def test_a_mirrors_copy_is_answered_without_a_body(
 
 async def test_expired_work_is_not_started(serve: Serve) -> None:
     _, caller = await serve(FAULTY)
+    await caller.ask({}, deadline_ms=unix_ms() + 10_000, remaining_ms=10_000)
     answer = await caller.ask({"do": "die"}, deadline_ms=unix_ms() - 1, remaining_ms=10)
     assert answer.kind == AnswerKind.EXPIRED
 

@@ -53,7 +53,7 @@ from headrace_bus.wire.instance_control import (
 )
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control, wake
-from headrace_telemetry.clock import monotonic, unix_ms
+from headrace_telemetry.clock import monotonic
 
 log = structlog.get_logger(__name__)
 
@@ -340,7 +340,7 @@ class Lane:
             flags |= int(RequestFlag.RESENT)
         return pack_request(
             incoming.request_id,
-            unix_ms() + remaining_ms,
+            int(call.deadline * 1000),
             remaining_ms,
             self.route.request_timeout_ms,
             flags,

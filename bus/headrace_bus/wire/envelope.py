@@ -66,9 +66,9 @@ class Request(NamedTuple):
 
     request_id: str
     deadline_ms: int
-    """Absolute, Unix milliseconds. Nobody starts the request after it."""
+    """By the ingress' own steady clock, which starts anywhere. Nobody starts it after that."""
     remaining_ms: int
-    """What was left when it was sent; guards against skewed clocks."""
+    """What was left when it was sent; the difference is when that was."""
     timeout_ms: int
     """How long `run` may take, from dispatch (request_timeout_ms)."""
     flags: int
