@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+
+import pytest
 
 from headrace_bus.client.connection import Message
 from headrace_bus.routing.gateway import GatewaySettings
+from headrace_bus.routing.handed import HANDED_BYTES, MESSAGE_BYTES
 from headrace_bus.wire.subjects import score
 from headrace_services.router.app import run
 from headrace_services.router.settings import RouterSettings
+from ingress.test_pulled_bodies import nothing_left
 from support.ingress_world import BOUND_S, World, make_route
+from support.pulling_instance import PullingInstance
+from support.tcp_proxy import TcpProxy
 
 
-async def start(world: World) -> None:
+async def start(world: World, nats_url: str = "") -> None:
     stop, ready = asyncio.Event(), asyncio.Event()
-    settings = RouterSettings(nats_url=world.server.url, home=world.home)
+    settings = RouterSettings(nats_url=nats_url or world.server.url, home=world.home)
     gateway = GatewaySettings(ingress_id="ro-one")
     task = asyncio.create_task(run(settings, stop, on_ready=ready, gateway=gateway))
     world.stops.append((stop, task))
     await ready.wait()
     await world.until(lambda: "ro-one" in world.applied)
+
+
+async def close(world: World) -> None:
+    """End the router."""
+    stop, task = world.stops[-1]
+    stop.set()
+    await asyncio.wait_for(task, BOUND_S)
 
 
 async def ask(world: World, data: bytes, **headers: str) -> tuple[str, bytes]:
@@ -78,3 +92,131 @@ async def test_an_answer_never_goes_where_only_the_router_may_publish(world: Wor
     await world.bus.flush()
 
     assert heard == []
+
+
+class Pieces:
+    """What comes on the reply subject of one streamed answer."""
+
+    def __init__(self) -> None:
+        self.got: list[Message] = []
+        self.first = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    def __call__(self, message: Message) -> None:
+        self.got.append(message)
+        self.first.set()
+        if "Hr-End" in (message.headers or {}) or "Hr-Seq" not in (message.headers or {}):
+            self.ended.set()
+
+    def field(self, name: str) -> list[str]:
+        return [(one.headers or {})[name] for one in self.got if name in (one.headers or {})]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(one.data for one in self.got)
+
+
+async def asked(world: World, body: bytes) -> Pieces:
+    """The whole answer, in however many messages it comes."""
+    pieces = Pieces()
+    inbox = world.bus.open_inbox(pieces)
+    world.bus.publish(score("houses"), body, inbox.subject)
+    await asyncio.wait_for(pieces.ended.wait(), BOUND_S)
+    inbox.close()
+    return pieces
+
+
+@pytest.mark.parametrize("size", [HANDED_BYTES, MESSAGE_BYTES - 1, MESSAGE_BYTES])
+async def test_a_large_body_and_its_answer_are_one_message_each(world: World, size: int) -> None:
+    await start(world)
+    await world.route(make_route())
+    one = await world.instance()
+    body = b"x" + os.urandom(size - 1)
+
+    got = await asked(world, body)
+
+    assert (got.field("Hr-Status"), got.field("Hr-Seq")) == (["200"], [])
+    assert got.body == body
+    assert one.seen[0].body == body
+
+
+@pytest.mark.parametrize("size", [MESSAGE_BYTES + 1, 2 * MESSAGE_BYTES + 5])
+async def test_an_answer_that_no_message_carries_comes_in_pieces(world: World, size: int) -> None:
+    """Its files are gone once the caller has it."""
+    await start(world)
+    await world.route(make_route())
+    await world.pulling()
+
+    for _ in range(2):
+        got = await asked(world, b"large=%d" % size)
+        assert got.body == b"x" * size
+        assert got.field("Hr-End") == ["complete"]
+        assert [int(number) for number in got.field("Hr-Seq")] == list(range(len(got.got)))
+        assert set(got.field("Hr-Status")) == {"200"}
+        assert not [name for name in got.got[0].headers or {} if name.lower() == "hr-size"]
+    await nothing_left(world)
+
+
+async def test_a_large_answer_past_the_deployments_limit_is_refused_by_name(world: World) -> None:
+    await start(world)
+    limit = MESSAGE_BYTES + 1
+    await world.route(make_route(max_body_bytes=limit))
+    await world.pulling()
+
+    got = await asked(world, b"large=%d" % (limit + 1))
+
+    assert got.field("Hr-Status") == ["424"]
+    message = json.loads(got.body)["error"]["message"]
+    assert str(limit) in message
+    assert str(limit + 1) in message
+    await nothing_left(world)
+
+
+async def test_a_body_past_the_limit_is_refused_with_both_sizes(world: World) -> None:
+    await start(world)
+    await world.route(make_route(max_body_bytes=HANDED_BYTES))
+    one = await world.instance()
+
+    got = await asked(world, b"x" * (HANDED_BYTES + 1))
+
+    assert got.field("Hr-Status") == ["413"]
+    assert str(HANDED_BYTES + 1) in json.loads(got.body)["error"]["message"]
+    assert one.seen == []
+
+
+@pytest.mark.parametrize("at", [1, 9])
+async def test_an_instance_that_dies_inside_a_large_answer_costs_nothing(
+    world: World, at: int
+) -> None:
+    await start(world)
+    await world.route(make_route(request_timeout_ms=20_000))
+    doomed = await world.pulling()
+    doomed.pieces_until_death = at
+    call = asyncio.create_task(asked(world, b"large=%d" % (2 * MESSAGE_BYTES)))
+    await asyncio.wait_for(doomed.reached.wait(), BOUND_S)
+    spare = PullingInstance(world.server.url, doomed.address._replace(iid="spare"), 4)
+    await spare.start()
+    world.instances.append(spare)
+    got = await call
+
+    assert got.body == b"x" * (2 * MESSAGE_BYTES)
+    assert got.field("Hr-End") == ["complete"]
+    await nothing_left(world)
+
+
+async def test_a_large_answer_that_a_cut_went_through_ends_as_broken(world: World) -> None:
+    """What was on the way is lost, and the caller, who was not cut off, hears of it."""
+    async with TcpProxy(world.server.port) as proxy:
+        await start(world, proxy.url)
+        await world.route(make_route(request_timeout_ms=20_000))
+        await world.pulling()
+        proxy.hold_from(b"Hr-Seq: ", skip=5)
+        call = asyncio.create_task(asked(world, b"large=%d" % (2 * MESSAGE_BYTES)))
+        await asyncio.wait_for(proxy.held.wait(), BOUND_S)
+        proxy.cut()
+        got = await call
+
+        assert got.field("Hr-End") == ["broken"]
+        assert 0 < len(got.body) < 2 * MESSAGE_BYTES
+        await nothing_left(world)
+        await close(world)

@@ -39,6 +39,12 @@ class TcpProxy:
         self._mark = None
         self._released.set()
 
+    def cut(self) -> None:
+        """Close every connection; what was held back is lost, and new ones go through."""
+        self._mark = None
+        for task in self._tasks:
+            task.cancel()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self

@@ -25,7 +25,7 @@ import uvloop
 from headrace_bus.client.connection import Bus, Message, Subscription
 from headrace_bus.client.roles import Role
 from headrace_bus.client.settings import BusSettings
-from headrace_bus.errors import BusError, StreamBroken
+from headrace_bus.errors import BusDisconnected, BusError, StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
 from headrace_bus.routing.edge import HIDDEN, client_id, new_request_id, timeout_ms
 from headrace_bus.routing.gateway import Gateway, GatewaySettings
@@ -62,9 +62,14 @@ class RouterService:
         self.gateway = Gateway(bus, routes, Registry(), gateway, bodies)
         self._tasks = Tasks("router")
         self._subscription: Subscription | None = None
+        self._cuts = 0
+        self._owed: list[tuple[str, dict[str, str]]] = []
+        """Ends of answers that a cut broke off, said when NATS is back."""
 
     async def start(self) -> None:
         """Raises BusDisconnected."""
+        self._bus.on_disconnect(self._cut_off)
+        self._bus.on_reconnect(self._pay)
         await self.gateway.start()
         self._subscription = await self._bus.subscribe(
             all_scores(), self._request, queue=ROUTER_QUEUE
@@ -122,15 +127,31 @@ class RouterService:
     async def _stream(
         self, reply: str, fields: dict[str, str], chunks: AsyncIterator[bytes]
     ) -> None:
-        number = 0
+        """What was published just before a cut may be lost: such an answer is broken."""
+        number, cuts = 0, self._cuts
         try:
             async for chunk in chunks:
+                if self._cuts != cuts:
+                    raise BusDisconnected("the answer was cut off")
                 self._publish(reply, chunk, fields | {SEQ: str(number)})
                 await self._bus.writable()
                 number += 1
-            self._publish(reply, b"", fields | {SEQ: str(number), END: "complete"})
-        except StreamBroken:
-            self._publish(reply, b"", fields | {SEQ: str(number), END: "broken"})
+            how = "complete" if self._cuts == cuts else "broken"
+        except (StreamBroken, BusDisconnected):
+            how = "broken"
+        end = fields | {SEQ: str(number), END: how}
+        if self._bus.connected:
+            self._publish(reply, b"", end)
+        else:
+            self._owed.append((reply, end | {END: "broken"}))
+
+    def _cut_off(self) -> None:
+        self._cuts += 1
+
+    def _pay(self) -> None:
+        owed, self._owed = self._owed, []
+        for reply, end in owed:
+            self._publish(reply, b"", end)
 
     def _refuse(self, reply: str, request_id: str, refused: Refusal) -> None:
         body = json.dumps({"error": {"code": refused.code, "message": refused.message}}).encode()
