@@ -50,6 +50,12 @@ def post(
     return answer.status, answer.read()
 
 
+def faults(process: psutil.Process) -> int:
+    """Pages it was given by the system so far."""
+    text = Path(f"/proc/{process.pid}/stat").read_text()
+    return int(text.rpartition(")")[2].split()[7])
+
+
 def ingress_of(platform: Platform) -> psutil.Process:
     for one in psutil.process_iter(["cmdline"]):
         words = one.info["cmdline"] or []
@@ -69,6 +75,20 @@ def test_each_size_comes_back_as_it_was(
     assert not list((target.home / "run" / "bodies").iterdir())
     ingress = ingress_of(target).pid
     until(lambda: not held(ingress), "the ingress to let its files go")
+
+
+def test_a_body_is_copied_within_memory_that_the_ingress_has(
+    target: Platform, client: http.client.HTTPConnection, key: str
+) -> None:
+    """Each of the copies it makes of a body took all its pages anew before."""
+    ingress, body, times = ingress_of(target), os.urandom(MB), 40
+    for _ in range(times):
+        assert post(client, key, body) == (200, body)
+    before = faults(ingress)
+    for _ in range(times):
+        assert post(client, key, body) == (200, body)
+
+    assert (faults(ingress) - before) / times < MB / os.sysconf("SC_PAGE_SIZE") / 2
 
 
 def test_a_small_request_gets_a_large_answer(client: http.client.HTTPConnection, key: str) -> None:
