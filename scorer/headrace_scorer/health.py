@@ -80,4 +80,5 @@ def heartbeat(
         memory_bytes=vitals.memory_bytes,
         reach=reach(),  # of our workers too: they are processes of ours
         pulls=True,
+        trains=True,
     )

@@ -23,6 +23,7 @@ from headrace_bus.routing.admission import (
 )
 from headrace_bus.routing.handed import HANDED_BYTES, Bodies, message_bytes
 from headrace_bus.routing.look_ahead import Ahead, base_slots, look_ahead
+from headrace_bus.routing.trains import Trains
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
@@ -34,6 +35,7 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Want, decode_control
 from headrace_bus.wire.launch import Launch
+from headrace_bus.wire.train import uncouple
 from headrace_scorer import transfers
 from headrace_scorer.job import Job, Large
 from headrace_scorer.lateness import Lateness
@@ -50,6 +52,7 @@ OVERHEAD_S: Final = 15e-6  # what a worker spends on a request outside `run`
 SERVICE_WEIGHT: Final = 0.05  # of the newest sample in the mean service time
 MIRROR: Final = int(RequestFlag.MIRROR)  # plain ints: the enum's operators cost 1 us each
 MORE: Final = int(RequestFlag.MORE)
+TRAINS: Final = int(RequestFlag.TRAINS)
 TOO_LARGE: Final = "answer_too_large"
 FIRST_SAMPLES: Final = 8  # answers before the look-ahead is set for the first time
 
@@ -59,6 +62,7 @@ class Publisher(transfers.Bus, Protocol):
 
     @property
     def max_payload(self) -> int: ...
+    def before_write(self, work: Callable[[], None]) -> None: ...
 
 
 class Inbound(Protocol):
@@ -76,6 +80,7 @@ class Serving:
     def __init__(self, launch: Launch, bus: Publisher, epoch: int, bodies: Bodies) -> None:
         self._launch = launch
         self._bus = bus
+        self._trains = Trains(bus)
         self._epoch = epoch
         self._numbers = 0
         self._jobs: dict[str, Job] = {}
@@ -105,12 +110,19 @@ class Serving:
 
     def on_request(self, message: Inbound) -> None:
         """Handler of `inst.<ep>.<dep>.<iid>`."""
+        reply = message.reply
         try:
-            request = decode_request(message.data)
+            envelopes = uncouple(message.data)
         except MalformedEnvelope as error:
-            log.warning("malformed request dropped", error=str(error))
+            log.warning("malformed message dropped", error=str(error))
             return
-        self._admit(request, message.reply)
+        for envelope in envelopes:
+            try:
+                request = decode_request(envelope)
+            except MalformedEnvelope as error:
+                log.warning("malformed request dropped", error=str(error))
+                continue
+            self._admit(request, reply)
 
     def on_control(self, message: Inbound) -> None:
         """Handler of `control.<ep>.<dep>.<iid>`."""
@@ -150,9 +162,9 @@ class Serving:
         elif isinstance(verdict, Duplicate):
             self._again(request, reply, verdict)
         elif isinstance(verdict, Busy):
-            self._publish(reply, self._answer(AnswerKind.BUSY, request))
+            self._send(request, reply, encode_answer(self._answer(AnswerKind.BUSY, request)))
         elif isinstance(verdict, Draining):
-            self._publish(reply, self._answer(AnswerKind.DRAINING, request))
+            self._send(request, reply, encode_answer(self._answer(AnswerKind.DRAINING, request)))
 
     def _start(self, request: Request, reply: str, now: float) -> None:
         self._numbers += 1
@@ -355,7 +367,7 @@ class Serving:
                 head, body,
             )  # fmt: skip
             try:
-                self._bus.publish(job.reply, data)
+                self._send(request, job.reply, data)
             except PayloadTooLarge:
                 log.warning("an answer is too large for a message", size_bytes=len(body))
                 self._publish(job.reply, self._answer(AnswerKind.FAILED, request, reason=TOO_LARGE))
@@ -380,7 +392,17 @@ class Serving:
         free = self.admission.free_for(request.ingress_id)
         return Answer(kind, request.request_id, 0, -1, free, 0, reason, self._epoch, b"", b"")
 
+    def _send(self, request: Request, reply: str, data: bytes) -> None:
+        """Answer with what else goes there in this turn. Raises PayloadTooLarge."""
+        if not reply or (request.flags & TRAINS and self._trains.join(reply, data)):
+            return
+        self._trains.start(reply, data)
+        if not request.flags & TRAINS:  # of an older version
+            self._trains.depart()
+
     def _publish(self, reply: str, answer: Answer) -> None:
+        """By itself, behind all that was answered before: it tells what is free since then."""
+        self._trains.depart()
         if reply:
             self._bus.publish(reply, encode_answer(answer))
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -28,8 +29,10 @@ from headrace_bus.wire.envelope import (
     encode_answer,
 )
 from headrace_bus.wire.head import request_head
+from headrace_bus.wire.heartbeat import InstanceHeartbeat
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance
+from headrace_bus.wire.train import couple, uncouple
 from headrace_telemetry.clock import monotonic
 from headrace_telemetry.metrics import Registry
 from routing.test_dispatch import beat
@@ -61,6 +64,14 @@ class Edge:
         self.bus.publish(reply, encode_answer(made))
         await self.bus.flush()
 
+    async def ask_at_once(self, *bodies: bytes) -> list[Message]:
+        """Start requests in one turn; return what the instance got, in as many messages."""
+        for body in bodies:
+            incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), body)
+            self.lane.start(incoming, self.deliver)
+        await self.bus.flush()
+        return [self.requests.get_nowait() for _ in range(self.requests.qsize())]
+
     async def resent(self) -> bool:
         """Whether the next request at the instance says that it may be there already."""
         message = await asyncio.wait_for(self.requests.get(), BOUND_S)
@@ -73,6 +84,13 @@ class Edge:
 
     def deliver(self, call: Call, result: Result) -> None:
         self.results.put_nowait(result)
+
+
+def nobody_there(call: Call) -> None:
+    """The server's word that nobody got what the call was sent with last."""
+    handler = call.sent_in[-1].inbox.handler
+    assert handler is not None
+    handler(Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
 
 
 @asynccontextmanager
@@ -132,7 +150,7 @@ async def test_a_request_sent_again_says_so_until_it_is_taken(nats_server: NatsS
         edge.lane.reconnected(0.5, monotonic())
         assert await edge.resent() is True
 
-        edge.lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        nobody_there(call)
         edge.lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
         assert await edge.resent() is True
 
@@ -156,13 +174,13 @@ async def test_what_may_have_begun_waits_for_its_own_instance(
             request = decode_request(message.data)
             await edge.answer(request, message.reply, AnswerKind.BUSY, EPOCH)
         else:
-            lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+            nobody_there(call)
         assert call.instance is lane.dispatch.instances["one"]
         assert edge.requests.empty()
 
         lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
         assert await edge.resent() is True
-        lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        nobody_there(call)
         lane.beat(beat("one", slots=1, epoch=EPOCH + 1), monotonic())
         result = await asyncio.wait_for(edge.results.get(), BOUND_S)
         assert isinstance(result, Refusal)
@@ -181,10 +199,76 @@ async def test_what_was_abandoned_while_its_instance_was_away_is_not_sent_again(
         lane.cut_off()
         lane.reconnected(0.5, monotonic())
         assert await edge.resent() is True
-        lane.take(call, Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+        nobody_there(call)
         lane.cancel(call)
         lane.beat(beat("one", slots=1, epoch=EPOCH), monotonic())
         await edge.bus.flush()
 
         assert edge.requests.empty()
-        assert (lane.dispatch.pending, call.inbox) == (0, None)
+        assert (lane.dispatch.pending, call.sent_in) == (0, ())
+
+
+def slots(count: int, *, iid: str = "one", trains: bool = True) -> InstanceHeartbeat:
+    return replace(beat(iid, slots=count, epoch=EPOCH), trains=trains)
+
+
+async def test_requests_of_one_turn_share_a_message_and_each_gets_its_own_answer(
+    nats_server: NatsServer,
+) -> None:
+    async with edge_on(nats_server) as edge:
+        edge.lane.beat(slots(4), monotonic())
+        (message,) = await edge.ask_at_once(b"a", b"b", b"c")
+        requests = [decode_request(one) for one in uncouple(message.data)]
+        assert [one.body for one in requests] == [b"a", b"b", b"c"]
+
+        made = [
+            Answer(AnswerKind.DONE, one.request_id, 200, 10, 4, 0, "", EPOCH, b"", one.body)
+            for one in requests
+        ]
+        edge.bus.publish(message.reply, couple([encode_answer(made[at]) for at in (2, 0)]))
+        assert [await edge.body(), await edge.body()] == [b"c", b"a"]
+        (other,) = await edge.ask_at_once(b"d")
+        assert other.reply != message.reply, "one that was sent by it still waits"
+
+        edge.bus.publish(message.reply, encode_answer(made[1]))
+        assert await edge.body() == b"b"
+        (again,) = await edge.ask_at_once(b"e")
+        assert again.reply == message.reply
+        assert edge.lane.dispatch.in_flight == 2
+
+
+async def test_an_instance_of_an_older_version_gets_one_request_a_message(
+    nats_server: NatsServer,
+) -> None:
+    async with edge_on(nats_server) as edge:
+        edge.lane.beat(slots(4, trains=False), monotonic())
+        messages = await edge.ask_at_once(b"a", b"b")
+        assert [decode_request(one.data).body for one in messages] == [b"a", b"b"]
+
+
+async def test_a_message_holds_only_so_many_bytes(nats_server: NatsServer) -> None:
+    async with edge_on(nats_server) as edge:
+        edge.lane.beat(slots(9), monotonic())
+        bodies = [bytes([at]) * size for at, size in enumerate((9, 40_000, 9, 40_000, 500_000, 9))]
+        messages = await edge.ask_at_once(*bodies)
+        got = [[decode_request(one).body for one in uncouple(each.data)] for each in messages]
+        assert got == [bodies[:3], bodies[3:4], bodies[4:5], bodies[5:]]
+
+
+async def test_all_requests_of_a_message_nobody_got_go_elsewhere_in_their_order(
+    nats_server: NatsServer,
+) -> None:
+    """The server's word comes once a message; whoever was delivered is not meant by it."""
+    async with edge_on(nats_server) as edge:
+        assert len(await edge.ask_at_once(b"delivered")) == 1
+        edge.lane.beat(slots(3, iid="gone"), monotonic())
+        assert await edge.ask_at_once(b"a", b"b", b"c") == []
+        await edge.bus.flush()
+
+        instances = edge.lane.dispatch.instances
+        assert [len(instances[iid].open) for iid in ("one", "gone")] == [1, 0]
+        edge.lane.beat(slots(4), monotonic())
+        await edge.bus.flush()
+        (message,) = [edge.requests.get_nowait()]
+        assert [decode_request(one).body for one in uncouple(message.data)] == [b"a", b"b", b"c"]
+        assert edge.lane.dispatch.in_flight == 4

@@ -22,6 +22,7 @@ from headrace_bus.wire.head import request_head
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import InstanceControl, encode_control
 from headrace_bus.wire.launch import AssetFile, Launch
+from headrace_bus.wire.train import couple, uncouple
 from headrace_scorer.assets import blob_path
 from headrace_telemetry.clock import unix_ms
 
@@ -135,6 +136,8 @@ class Caller:
         self.id = f"test{next(_IDS)}"
         self._waiting: dict[str, asyncio.Queue[Answer]] = {}
         self.reply = f"_INBOX.{self.id}"
+        self.messages = 0
+        """How many brought answers."""
 
     async def open(self) -> Self:
         await self.bus.subscribe(self.reply, self._answered)
@@ -160,6 +163,14 @@ class Caller:
         self.bus.publish(subjects.instance(self.address), encode_request(request), reply=self.reply)
         return queue
 
+    def send_together(self, *requests: Request, broken: bytes) -> list[asyncio.Queue[Answer]]:
+        """All in one message, and in front of the last one an envelope that is none."""
+        queues = [self._waiting.setdefault(one.request_id, asyncio.Queue()) for one in requests]
+        *first, last = map(encode_request, requests)
+        train = couple([*first, broken, last])
+        self.bus.publish(subjects.instance(self.address), train, reply=self.reply)
+        return queues
+
     def grants(self) -> asyncio.Queue[Answer]:
         """GRANT answers, which belong to no request."""
         return self._waiting.setdefault("", asyncio.Queue())
@@ -180,10 +191,12 @@ class Caller:
                 await asyncio.sleep(0.002)
 
     def _answered(self, message: Message) -> None:
-        answer = decode_answer(message.data)
-        queue = self._waiting.get(answer.request_id)
-        if queue is not None:
-            queue.put_nowait(answer)
+        self.messages += 1
+        for envelope in uncouple(message.data):
+            answer = decode_answer(envelope)
+            queue = self._waiting.get(answer.request_id)
+            if queue is not None:
+                queue.put_nowait(answer)
 
 
 async def connect(url: str) -> Bus:

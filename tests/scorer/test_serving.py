@@ -169,6 +169,24 @@ async def test_a_full_instance_says_busy_and_grants_the_freed_slot(serve: Serve)
     assert grants.empty()
 
 
+@pytest.mark.parametrize("flags", [0, RequestFlag.TRAINS])
+async def test_requests_in_one_message_are_answered_each_and_together_where_that_is_read(
+    serve: Serve, flags: int
+) -> None:
+    """The first runs and the others, for which there is no slot, are refused in the same turn."""
+    _, caller = await serve(FAULTY)
+    body = json.dumps({"do": "sleep", "s": 0.3}).encode()
+    requests = [caller.request(body, flags=flags) for _ in range(8)]
+
+    first, *others = caller.send_together(*requests, broken=b"no envelope")
+
+    async with asyncio.timeout(30):
+        refused = [await one.get() for one in others]
+        assert {one.kind for one in refused} == {AnswerKind.BUSY}
+        assert caller.messages == (1 if flags else 7)
+        assert (await first.get()).kind == AnswerKind.DONE
+
+
 async def test_a_stream_comes_in_numbered_chunks_with_credit(serve: Serve) -> None:
     _, caller = await serve(FAULTY)
     request = caller.request(json.dumps({"do": "stream", "n": 30, "text": "ab"}).encode())

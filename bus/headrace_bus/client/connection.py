@@ -115,6 +115,10 @@ class Bus:
         """
         self._link.send(subject, data, reply, encode_headers(headers) if headers else None)
 
+    def before_write(self, work: Callback) -> None:
+        """Call `work` once, at the end of this loop tick; what it publishes leaves in its write."""
+        self._link.before_write(work)
+
     async def writable(self) -> None:
         """Wait until the server has taken most of what was published: for long streams."""
         if self._link.pending_data_size > _BEHIND_BYTES:

@@ -55,6 +55,7 @@ class Link(Client):
         self._lane_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._before_write: list[Callable[[], None]] = []
         self._words: dict[str, bytes] = {}
         self._secure = secure
         self._refused_grace_s = refused_grace_s
@@ -75,8 +76,23 @@ class Link(Client):
         self._pending.append(piece)
         self._pending_data_size += len(piece)
         if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._write_pending)
+            self._schedule()
+
+    def before_write(self, work: Callable[[], None]) -> None:
+        """Call it once, ahead of the next write, for which it may still queue."""
+        self._before_write.append(work)
+        if not self._scheduled:
+            self._schedule()
+
+    def _complete(self) -> None:
+        """Queue what was put off to the end of the tick."""
+        works, self._before_write = self._before_write, []
+        for work in works:
+            work()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._loop.call_soon(self._write_pending)
 
     def send(self, subject: str, data: bytes, reply: str, header: bytes | None) -> None:
         """Publish. Raises PayloadTooLarge, BusDisconnected, InvalidInput."""
@@ -114,6 +130,7 @@ class Link(Client):
         )
 
     def _write_pending(self) -> None:
+        self._complete()
         self._scheduled = False
         transport = self._transport
         if not self._pending or not self.is_connected or not isinstance(transport, WireTransport):
@@ -296,6 +313,7 @@ class Link(Client):
         """Raises FlushTimeoutError, or BusDisconnected when the connection breaks."""
         if not self.is_connected:
             raise BusDisconnected("no NATS server to flush to")
+        self._complete()
         future: asyncio.Future[bool] = self._loop.create_future()
         await self._send_ping(future)
         try:

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from headrace_bus.client.inbox import Inbox
-from headrace_bus.client.message import Message
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.handed import HandedFile
 from headrace_bus.routing.outcome import Refusal
@@ -17,6 +15,7 @@ from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import Answer, AnswerKind
 
 if TYPE_CHECKING:
+    from headrace_bus.routing.consignment import Consignment
     from headrace_bus.routing.lane import Lane
 
 CREDIT_CHUNKS: Final = 4  # chunks read by the client before the instance gets credit for as many
@@ -55,10 +54,10 @@ class Call(Ticket):
         "deliver",
         "done",
         "ended",
-        "inbox",
         "incoming",
         "lane",
         "resent",
+        "sent_in",
         "spool",
         "spool_epoch",
         "streaming",
@@ -92,7 +91,8 @@ class Call(Ticket):
         self.done = False
         self.ended = deliver is None
         """It is counted; a copy for a mirror never is."""
-        self.inbox: Inbox | None = None
+        self.sent_in: tuple[Consignment, ...] = ()
+        """By which its answer may come; the last is the one it was sent with last."""
         self.resent = False
         """It was sent again after a cut: an instance may have had it before."""
         self.streaming = False
@@ -112,9 +112,6 @@ class Call(Ticket):
         BUSY may be its word about the first sending while the second is on the way.
         """
         return self.resent and not self.lane.route.idempotent
-
-    def receive(self, message: Message) -> None:
-        self.lane.take(self, message)
 
     def resolve(self, result: Result) -> None:
         """Give the result, once; a stream that had begun is broken by a refusal."""
@@ -137,10 +134,10 @@ class Call(Ticket):
             self.lane.tally.ends[how] += 1
 
     def close(self) -> None:
-        """No answer is expected any more."""
-        if self.inbox is not None:
-            self.lane.close_inbox(self.inbox)
-            self.inbox = None
+        """No answer is expected any more of what was sent so far."""
+        for consignment in self.sent_in:
+            consignment.remove(self)
+        self.sent_in = ()
 
     def add_chunk(self, answer: Answer) -> None:
         """Take the next CHUNK or the END of a streamed answer."""

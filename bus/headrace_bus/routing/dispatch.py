@@ -217,6 +217,7 @@ class Dispatch:
             instance.epoch = heartbeat.epoch
         instance.client, instance.seen = heartbeat.client, now
         instance.reach, instance.pulls = heartbeat.reach, heartbeat.pulls
+        instance.trains = heartbeat.trains
         instance.slots, instance.suspect = heartbeat.slots, False
         if heartbeat.state == InstanceState.READY and not self.ready:
             self._wait_anew(now)

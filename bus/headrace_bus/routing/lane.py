@@ -15,6 +15,7 @@ from headrace_bus.client.message import Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import WANT_SHIFT
 from headrace_bus.routing.call import Call, Deliver, Incoming
+from headrace_bus.routing.consignment import Consignment, Depot
 from headrace_bus.routing.copies import Copies
 from headrace_bus.routing.dispatch import Dispatch
 from headrace_bus.routing.far import PULL_HEADER, FarBodies
@@ -53,17 +54,17 @@ from headrace_bus.wire.instance_control import (
 )
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control, wake
+from headrace_bus.wire.train import uncouple
 from headrace_telemetry.clock import monotonic
 
 log = structlog.get_logger(__name__)
 
 _DONE: Final = int(AnswerKind.DONE)
 _MORE: Final = int(RequestFlag.MORE)
+_TRAINS: Final = int(RequestFlag.TRAINS)
 _NOT_RUN: Final = (AnswerKind.BUSY, AnswerKind.DRAINING)
 _STREAM: Final = (AnswerKind.CHUNK, AnswerKind.END)
 _PULLED: Final = (AnswerKind.PULL, AnswerKind.LEFT, AnswerKind.PIECE)
-
-SPARE_INBOXES: Final = 64  # reply subjects kept for the next requests
 
 MakeDispatch = Callable[[str, int], Dispatch]
 """From `<ep>.<dep>` and a seed."""
@@ -100,7 +101,7 @@ class Lane:
         self._ingress_id = ingress_id
         self._subjects: dict[str, str] = {}
         self._grants: dict[str, Inbox] = {}
-        self._spare: list[Inbox] = []
+        self._depot = Depot(bus, self._arrived)
         self._copies: Copies | None = None
 
     def update(self, route: DeploymentRoute, *, kubernetes: bool) -> None:
@@ -149,19 +150,27 @@ class Lane:
         if call.instance is not None:
             self._tell(call.instance.iid, Credit(request_id=call.request_id, n=chunks))
 
-    def take(self, call: Call, message: Message) -> None:
-        """One message on the reply subject of a call."""
+    def _arrived(self, consignment: Consignment, message: Message) -> None:
+        """One message on the reply subject of calls."""
         if message.raw_headers is not None and message.no_responders:
-            self._nobody(call, message)
+            self._nobody(consignment, message)
             return
         try:
-            answer = decode_answer(message.data)
+            answers = [decode_answer(envelope) for envelope in uncouple(message.data)]
         except MalformedEnvelope as error:
             log.warning("an answer could not be read", deployment=self.name, error=str(error))
             return
-        # Request ids are secrets between this edge and the instance; an epoch names one life of it.
+        for answer in answers:
+            # Request ids are secrets between this edge and the instance.
+            call = consignment.calls.get(answer.request_id)
+            if call is not None:
+                self._take(call, answer)
+        if self.dispatch.restless:
+            self.settle()
+
+    def _take(self, call: Call, answer: Answer) -> None:
         known = call.instance
-        if answer.request_id != call.request_id or known is None or answer.epoch != known.epoch:
+        if known is None or answer.epoch != known.epoch:  # which names one life of it
             return
         if answer.kind == _DONE:
             self.metrics.run_s.observe(answer.exec_us / 1e6)
@@ -179,8 +188,6 @@ class Lane:
             self._pulled(call, answer, known.iid)
         else:
             self._finish(call, failed(answer, kubernetes=self.kubernetes), answer.free)
-        if self.dispatch.restless:
-            self.settle()
 
     def beat(self, heartbeat: InstanceHeartbeat, now: float) -> None:
         """Take an instance's heartbeat."""
@@ -201,7 +208,7 @@ class Lane:
         inbox = self._grants.pop(iid, None)
         if inbox is not None:
             inbox.close()
-        self._subjects.pop(iid, None)
+        self._depot.forget(self._subjects.pop(iid, ""))
         self._lost(lost, why, now)
         self.settle()
 
@@ -262,25 +269,6 @@ class Lane:
             inbox.close()
         self.metrics.remove()
 
-    def close_inbox(self, inbox: Inbox) -> None:
-        """Nobody waits for an answer on it; a later request of this deployment may use it."""
-        if len(self._spare) < SPARE_INBOXES:
-            inbox.handler = None
-            self._spare.append(inbox)
-        else:
-            inbox.close()
-
-    def _open_inbox(self, call: Call) -> Inbox:
-        """A reply subject: a used one is known to instances of this very deployment only.
-
-        An answer to the request before is told apart by its request id.
-        """
-        if not self._spare:
-            return self._bus.open_inbox(call.receive)
-        inbox = self._spare.pop()
-        inbox.handler = call.receive
-        return inbox
-
     def copy(self, incoming: Incoming, deliver: Deliver | None) -> Call:
         """A call of this lane that is neither queued nor sent."""
         return Call(
@@ -304,9 +292,7 @@ class Lane:
         known = call.instance
         if known is None:
             return
-        flags = 0
-        if call.inbox is None:
-            call.inbox = self._open_inbox(call)
+        flags = _TRAINS
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
         if self.dispatch.queue:
             flags |= _MORE
@@ -315,9 +301,7 @@ class Lane:
             flags |= pack_backlog(n, self.dispatch.waited_ms(call.sent)) << WANT_SHIFT
         try:
             data = self._encoded(call, known, flags)
-            self._bus.publish(subject, data, reply=call.inbox.subject)
-        except BusDisconnected:
-            return  # sent again after the reconnect
+            self._depot.ship(call, subject, data, joins=known.trains)
         except PayloadTooLarge as error:
             self.dispatch.unsent(call)
             call.resolve(too_large(error.max_bytes, error.size_bytes))
@@ -415,32 +399,36 @@ class Lane:
             self.dispatch.kept(call)
             return
         if answer.kind == AnswerKind.BUSY:
-            waits = self.dispatch.refused(call)
+            self.dispatch.refused(call)
         else:
-            waits = self.dispatch.turned_away(call)
+            self.dispatch.turned_away(call)
             call.resent = False  # it is not there, and never will be
-        if not waits:
-            call.close()
+        call.close()
 
-    def _nobody(self, call: Call, message: Message) -> None:
+    def _nobody(self, consignment: Consignment, message: Message) -> None:
         """Nobody listens on the instance's subject: free of charge, and elsewhere at once.
 
-        The word may come when the request, or the next one on this inbox, is with another
-        instance; a server that names the subject it means lets us tell.
+        The word may come when the reply subject is used for another instance; a server that names
+        the subject it means lets us tell.
         """
-        known = call.instance
-        if known is None or message.asked not in ("", self._subjects.get(known.iid)):
+        if message.asked not in ("", consignment.subject):
             return
-        self.metrics.retried("no_responders")
-        if call.may_have_begun:
-            self.dispatch.kept(call)
-            self.dispatch.suspect(known.iid)
-        elif not self.dispatch.turned_away(call):
-            call.close()
+        for call in reversed(list(consignment.calls.values())):  # the first to the very head
+            known = call.instance
+            if known is None or call.sent_in[-1] is not consignment:
+                continue
+            self.metrics.retried("no_responders")
+            if call.may_have_begun:
+                self.dispatch.kept(call)
+                self.dispatch.suspect(known.iid)
+            else:
+                self.dispatch.turned_away(call)
+                call.close()
         self.settle()
 
     def _lost(self, tickets: Iterable[Ticket], why: str, now: float) -> None:
         """The first of them ends up at the very head of the queue."""
+        self._depot.depart()  # what goes there goes in vain, but its reply subjects are in use
         for ticket in reversed(list(tickets)):
             call = cast("Call", ticket)
             self._far.drop(call)
@@ -493,6 +481,7 @@ class Lane:
         self._publish(instance_control(address), encode_control(message))
 
     def _publish(self, subject: str, data: bytes) -> None:
+        self._depot.depart()  # behind the requests it may be about
         try:
             self._bus.publish(subject, data)
         except BusDisconnected:

@@ -67,6 +67,7 @@ class Instance:
         "seen",
         "slots",
         "suspect",
+        "trains",
         "wanted",
     )
 
@@ -78,6 +79,8 @@ class Instance:
         """Who can hand files to it (`routing.handed`)."""
         self.pulls = False
         """It asks for large bodies by itself (`routing.far`)."""
+        self.trains = False
+        """It takes several requests in one message (`wire.train`)."""
         self.slots = 0
         self.ready = False
         self.suspect = False

@@ -39,6 +39,7 @@ class RequestFlag(IntFlag):
     RETRY = 4  # the second attempt of a request lost with its instance
     RESENT = 8  # sent again under the same id after a reconnect; drop it if it is here already
     MORE = 16  # others wait at the ingress for a slot
+    TRAINS = 64  # its answer may come with others in one message (wire.train)
 
 
 class AnswerKind(IntEnum):

@@ -62,6 +62,8 @@ class InstanceHeartbeat:
     """An ingress that says the same can hand over large bodies as files (`routing.handed`)."""
     pulls: bool = False
     """It asks for a large body that it cannot open (`routing.far`)."""
+    trains: bool = False
+    """It takes several requests in one message (`wire.train`)."""
 
     def encode(self) -> bytes:
         return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack
