@@ -21,7 +21,7 @@ import pytest
 from headrace_api.errors import InvalidInput
 from headrace_services.control.blob_http import BlobPath
 from headrace_services.control.blob_xml import MAX_BLOCKS, parse_block_list
-from headrace_services.control.uploads import BlockStage
+from headrace_services.control.uploads import MOST_REPEATED_BYTES, BlockStage
 from support.control import ControlClient, Reply
 
 MIB = 1024 * 1024
@@ -124,6 +124,27 @@ async def test_blocks_are_joined_in_the_order_of_the_list(blobs: Blobs) -> None:
     assert (await blobs.send("GET", "big")).data == b"".join(pieces.values())
     again = await blobs.send("PUT", "other", query="comp=blocklist", data=listing)
     assert (again.status, again.headers["x-ms-error-code"]) == (400, "InvalidBlockList")
+
+
+async def test_a_list_that_names_large_blocks_over_and_over_is_refused(blobs: Blobs) -> None:
+    """A few bytes of a list must not become a blob that fills the disk."""
+    block_id = base64.b64encode(b"large").decode()
+    query = f"comp=block&blockid={quote(block_id)}"
+    block = os.urandom(1024 * 1024)
+    assert (await blobs.send("PUT", "grown", query=query, data=block)).status == 201
+
+    def listing(times: int) -> bytes:
+        return f"<BlockList>{f'<Latest>{block_id}</Latest>' * times}</BlockList>".encode()
+
+    most = MOST_REPEATED_BYTES // len(block) + 1
+    refused = await blobs.send("PUT", "grown", query="comp=blocklist", data=listing(most + 1))
+    assert (refused.status, refused.headers["x-ms-error-code"]) == (413, "RequestBodyTooLarge")
+    assert str(MOST_REPEATED_BYTES).encode() in refused.data
+    assert (await blobs.send("HEAD", "grown")).status == 404
+
+    taken = await blobs.send("PUT", "grown", query="comp=blocklist", data=listing(3))
+    assert taken.status == 201
+    assert (await blobs.send("GET", "grown")).data == block * 3
 
 
 async def test_blocks_of_two_blobs_at_once_and_out_of_order_keep_to_their_blob(

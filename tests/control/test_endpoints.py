@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from headrace_api.online_deployment import MAX_INSTANCES
 from headrace_api.tokens import verify
 from headrace_services.control.issuer import Issuer
 from support.control import ControlClient, running_control
@@ -260,6 +261,13 @@ async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) ->
     skus = await control.get(f"{blue}/skus?count=5")
     assert (skus.status, skus.json) == (200, {"value": [SKU], "nextLink": None})
     assert (await control.get(f"{EP}/deployments/green/skus")).code == "ResourceNotFound"
+
+    for count in (MAX_INSTANCES + 1, 10**30, 0, "many"):
+        body = deployment_body(code) | {"sku": {"name": "Default", "capacity": count}}
+        for method in ("PUT", "PATCH"):
+            refused = await control.send(method, blue, body=body)
+            assert refused.status == 400, (method, count, refused.data)
+            assert "instance_count" in refused.json["error"]["message"], refused.data
 
     live = await control.created(EP, endpoint_body(traffic={"BLUE": 100}))
     assert live["properties"]["traffic"] == {"blue": 100}

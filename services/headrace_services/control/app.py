@@ -155,7 +155,10 @@ async def run(
             page = build_console(metrics.registry, ready.is_set, _places(settings))
             await _serve(stack, page, console, settings.drain_s)
             log.info("the console serves", port=console.getsockname()[1])
-        tasks.forever(sweep_forever(rooms.operations, stores.blobs), "sweep", on_end=stop.set)
+        sweep = sweep_forever(
+            rooms.operations, stores.blobs, stores.keys, Shelf(stores.specs, Spec)
+        )
+        tasks.forever(sweep, "sweep", on_end=stop.set)
         tasks.forever(collect_forever(rooms.assets.collector), "collect", on_end=stop.set)
         tasks.forever(rooms.issuers.refresh_forever(), "issuers", on_end=stop.set)
         ready.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from headrace_api.errors import InvalidInput
 from headrace_bus.store.secrets import SecretStore
 
 KEY_BYTES: Final = 32
+_KEYS: Final = "keys"
 GIVEN_KEY_CHARS: Final = range(16, 513)
 
 
@@ -116,6 +117,19 @@ class EndpointKeys:
         if operation:
             await self._store.move(_name(endpoint, operation), _name(endpoint))
 
+    async def drop_staged(self, is_due: Callable[[str, str], Awaitable[bool]]) -> int:
+        """Forget the keys of writes that were killed before their spec was stored; how many.
+
+        `is_due(endpoint, operation)` says whether that write may still come into force.
+        """
+        gone = 0
+        for name in await self._store.below(_KEYS):
+            _, endpoint, operation = [*name.split("."), ""][:3]
+            if operation and not await is_due(endpoint, operation):
+                await self._store.delete(name)
+                gone += 1
+        return gone
+
     async def forget(self, endpoint: str) -> None:
         """Remove the keys of an endpoint that is gone, staged ones too."""
         for name in (_name(endpoint), *await self._store.below(_name(endpoint))):
@@ -126,4 +140,4 @@ class EndpointKeys:
 
 
 def _name(endpoint: str, operation: str = "") -> str:
-    return f"keys.{endpoint}.{operation}" if operation else f"keys.{endpoint}"
+    return f"{_KEYS}.{endpoint}.{operation}" if operation else f"{_KEYS}.{endpoint}"

@@ -63,6 +63,10 @@ class Operations:
         await self._shelf.create(operation_key(operation.id), operation)
         return operation
 
+    async def known(self, operation_id: str) -> bool:
+        """Whether it is remembered: until a day after its end, a week after its start without."""
+        return await self._shelf.get(operation_key(operation_id)) is not None
+
     async def running(self, spec: Spec) -> Operation | None:
         """The operation that wrote this spec, while it is open."""
         if not spec.operation:

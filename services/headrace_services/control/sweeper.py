@@ -1,4 +1,4 @@
-"""Housekeeping that no request waits for: operations and half-done uploads that grew old."""
+"""Housekeeping that no request waits for: operations and half-done writes that grew old."""
 
 from __future__ import annotations
 
@@ -9,22 +9,40 @@ import structlog
 
 from headrace_api.errors import HeadraceError
 from headrace_services.control.blob_shelf import BlobShelf
+from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.operations import Operations
+from headrace_services.control.records import Spec, endpoint_key
+from headrace_services.control.stored import Shelf
 
 log = structlog.get_logger(__name__)
 
 SWEEP_S: Final = 600.0
 
 
-async def sweep_forever(operations: Operations, blobs: BlobShelf) -> None:
+async def sweep_forever(
+    operations: Operations, blobs: BlobShelf, keys: EndpointKeys, specs: Shelf[Spec]
+) -> None:
     """Sweep at once and then every ten minutes; a failure is told and tried again."""
     while True:
         try:
             expired = await operations.expire()
             stale = await blobs.drop_stale_uploads()
+            staged = await drop_staged_keys(operations, keys, specs)
         except HeadraceError as error:
             log.warning("sweep failed", error=error.message)
         else:
-            if expired or stale:
-                log.info("swept", operations=expired, uploads=stale)
+            if expired or stale or staged:
+                log.info("swept", operations=expired, uploads=stale, keys=staged)
         await asyncio.sleep(SWEEP_S)
+
+
+async def drop_staged_keys(operations: Operations, keys: EndpointKeys, specs: Shelf[Spec]) -> int:
+    """Drop what a killed write staged, once its operation is forgotten; return how many."""
+
+    async def is_due(endpoint: str, operation: str) -> bool:
+        if await operations.known(operation):
+            return True
+        spec = await specs.find(endpoint_key(endpoint))
+        return spec is not None and spec.operation == operation
+
+    return await keys.drop_staged(is_due)

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,6 +21,7 @@ from typing import BinaryIO, Final
 from headrace_services.control.blob_http import BlobPath, BlobRefused
 
 STALE_S: Final = 7 * 24 * 3600  # as long as Azure keeps blocks without a list
+MOST_REPEATED_BYTES: Final = 64 * 1024 * 1024  # of a blob, beyond what was uploaded
 READ_BYTES: Final = 1024 * 1024
 _TEMPORARY: Final = ".part"
 
@@ -49,8 +51,10 @@ class BlockStage:
             await asyncio.to_thread(_abandon, file, part)
 
     async def joined(self, path: BlobPath, block_ids: Sequence[str]) -> AsyncIterator[bytes]:
-        """The bytes of the blocks in this order. Raises BlobRefused when one was never sent.
+        """The bytes of the blocks in this order.
 
+        Raises BlobRefused when one was never sent, or when blocks named again and again would make
+        the blob larger than what was sent by more than MOST_REPEATED_BYTES.
         Small blocks go to a thread together: a turn for each would cost more than reading it.
         """
         pieces = _joined(self._folder(path), block_ids)
@@ -75,12 +79,13 @@ def _hashed(text: str) -> str:
 
 def _joined(folder: Path, block_ids: Sequence[str]) -> Iterator[bytes]:
     """In pieces of READ_BYTES to twice as many, but for the last."""
+    _require_bounded(folder, block_ids)
     gathered = bytearray()
     for block_id in block_ids:
         try:
             file = (folder / _hashed(block_id)).open("rb")
         except FileNotFoundError:
-            raise BlobRefused("InvalidBlockList", f"block {block_id!r} was not uploaded") from None
+            raise _missing(block_id) from None
         with file:
             while piece := file.read(READ_BYTES):
                 gathered += piece
@@ -88,6 +93,28 @@ def _joined(folder: Path, block_ids: Sequence[str]) -> Iterator[bytes]:
                     yield bytes(gathered)
                     gathered.clear()
     yield bytes(gathered)
+
+
+def _require_bounded(folder: Path, block_ids: Sequence[str]) -> None:
+    """Looks at no file where each block is named once, as every client does."""
+    repeated = 0
+    for block_id, times in Counter(block_ids).items():
+        if times > 1:
+            try:
+                repeated += (times - 1) * (folder / _hashed(block_id)).stat().st_size
+            except FileNotFoundError:
+                raise _missing(block_id) from None
+    if repeated > MOST_REPEATED_BYTES:
+        raise BlobRefused(
+            "RequestBodyTooLarge",
+            f"blocks named more than once add {repeated} bytes to the blob; "
+            f"at most {MOST_REPEATED_BYTES} may be",
+            413,
+        )
+
+
+def _missing(block_id: str) -> BlobRefused:
+    return BlobRefused("InvalidBlockList", f"block {block_id!r} was not uploaded")
 
 
 def _create(part: Path) -> BinaryIO:

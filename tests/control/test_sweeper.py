@@ -1,0 +1,56 @@
+"""What killed writes leave behind goes once nobody can complete it any more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.secrets import SecretStore, secret_key
+from headrace_services.control.arm_ids import ArmIds
+from headrace_services.control.keys import EndpointKeys, new_pair
+from headrace_services.control.operations import ABANDONED, Operations
+from headrace_services.control.records import Operation, Spec, endpoint_key
+from headrace_services.control.stored import Shelf
+from headrace_services.control.sweeper import drop_staged_keys
+from headrace_telemetry.clock import timestamp
+from support.nats_server import NatsServer
+
+
+async def test_keys_of_a_killed_create_go_and_those_in_force_or_on_their_way_stay(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    """A create stages its keys after its operation and before its spec, and may die at either."""
+    now = datetime.now(UTC)
+    async with await Bus.connect(BusSettings(url=nats_server.url, name="sweep")) as bus:
+        specs, states, secrets = [await Bucket.open(bus, n) for n in ("spec", "state", "secrets")]
+        store = SecretStore(secrets, secret_key(tmp_path / "secret.key"))
+        keys, shelf = EndpointKeys(store), Shelf(specs, Spec)
+        ids = ArmIds(control_url="https://localhost", ingress_url="https://localhost")
+        operations = Operations(Shelf(states, Operation), ids, now=lambda: now)
+
+        killed = await operations.open("killed", "create")
+        await keys.stage("killed", killed.id, new_pair())
+        stored = await operations.open("stored", "create")
+        await keys.stage("stored", stored.id, new_pair())
+        spec = Spec(
+            name="stored",
+            arm={},
+            created_at=timestamp(),
+            modified_at=timestamp(),
+            operation=stored.id,
+        )
+        await shelf.create(endpoint_key("stored"), spec)
+        in_force = await keys.read_or_create("old")
+
+        assert await drop_staged_keys(operations, keys, shelf) == 0
+        now += ABANDONED + timedelta(hours=1)
+        assert await operations.expire() == 2
+        assert await drop_staged_keys(operations, keys, shelf) == 1
+
+        assert await store.below("keys.killed") == []
+        assert await keys.read("old") == in_force
+        await keys.adopt("stored", stored.id)
+        assert await keys.read("stored") is not None
