@@ -23,6 +23,10 @@ Done = subprocess.CompletedProcess[str]
 QUICK_PROBE: dict[str, Any] = {
     "readiness_probe": {"initial_delay": 1, "period": 1, "timeout": 1, "failure_threshold": 1}
 }
+# Time enough to start Python and die, on a busy machine too.
+PATIENT_PROBE: dict[str, Any] = {
+    "readiness_probe": {"initial_delay": 10, "period": 1, "timeout": 1, "failure_threshold": 1}
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def failed(serving: Workbench) -> dict[str, Done]:
         "nopython": (SOUND, conda(serving, "nopython", python="3.5")),
         "raises": (RAISES, {}),
         "imports": ("import nothing_of_this_name\n" + SOUND, {}),
-        "crashes": (CRASHES, QUICK_PROBE),
+        "crashes": (CRASHES, PATIENT_PROBE),
         "slow": (ENDLESS, QUICK_PROBE),
     }
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -175,7 +179,7 @@ def test_a_failed_update_leaves_the_old_version_serving_and_says_so(serving: Wor
     update = ["online-deployment", "update", "-f", str(file)]
     done = serving.platform.run(*update, code=5)
     assert "version 2 is broken" in done.stderr
-    assert serving.platform.scorers("shop", "blue") == before
+    until(lambda: serving.platform.scorers("shop", "blue") == before, "the new one to be gone")
 
     script.write_text(sound)
     serving.platform.run(*update)

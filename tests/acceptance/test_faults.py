@@ -171,8 +171,8 @@ def faulty(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """URL and key of an endpoint whose model does as it is told."""
     bench = Workbench(platform, tmp_path_factory.mktemp("faulty"))
     bench.endpoint("faulty")
-    limits = {"request_timeout_ms": 1000, "max_queue_wait_ms": 2000}
-    variables = {"SCORING_TIMEOUT_MS": "3000"}
+    limits = {"request_timeout_ms": 2000, "max_queue_wait_ms": 20_000}
+    variables = {"SCORING_TIMEOUT_MS": "6000"}
     bench.deploy(
         "faulty", "blue", "faulty", request_settings=limits, environment_variables=variables
     )
@@ -232,7 +232,7 @@ async def test_run_past_its_timeout_is_408_and_keeps_its_slot(faulty: tuple[str,
     url, key = faulty
     before = await worker_pid(url, key)
 
-    status, text, _ = await ask(url, key, {"do": "sleep", "seconds": 2})
+    status, text, _ = await ask(url, key, {"do": "sleep", "seconds": 3})
 
     assert status == 408, text
     assert await worker_pid(url, key) == before

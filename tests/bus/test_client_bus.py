@@ -105,7 +105,7 @@ async def test_bodies_of_every_size_come_back_unchanged(bus: Bus, other: Bus, si
     await echo_on(other, "echo")
     body = (b"0123456789\r\n" * (size // 12 + 1))[:size]
 
-    answers = await asyncio.gather(*(bus.request("echo", body, 10) for _ in range(3)))
+    answers = await asyncio.gather(*(bus.request("echo", body, BOUND_S) for _ in range(3)))
 
     assert [answer.data == body for answer in answers] == [True] * 3
 
@@ -429,7 +429,7 @@ def test_the_bus_works_the_same_on_uvloop(tmp_path: Path) -> None:
         async with await Bus.connect(BusSettings(url=url, name="t")) as bus:
             await echo_on(bus, "echo")
             body = bytes(3_000_000)
-            assert (await bus.request("echo", body, 10)).data == body
+            assert (await bus.request("echo", body, BOUND_S)).data == body
             lost = asyncio.Event()
             bus.on_disconnect(lost.set)
             again()

@@ -214,7 +214,7 @@ async def test_a_count_under_the_lease_neither_skips_nor_doubles_over_kills(
 
 
 async def test_hold_keeps_the_lease_past_its_ttl_and_releases_it(state: Bucket) -> None:
-    lease, other = Lease(state, "r", ttl_s=1), Lease(state, "r", ttl_s=1)
+    lease, other = Lease(state, "r", ttl_s=3), Lease(state, "r", ttl_s=3)
     lost = asyncio.Event()
     async with lease.hold(lost.set):
         first = lease.revision

@@ -14,9 +14,18 @@ from chaos.strokes import Striker
 
 
 async def run(
-    plan: Iterable[Step], options: Options, history: History, *, seconds: float, rate: float
+    plan: Iterable[Step],
+    options: Options,
+    history: History,
+    *,
+    seconds: float,
+    rate: float,
+    requests: int = 0,
 ) -> History:
-    """Strike until the time is up; the history says which rules were broken."""
+    """Strike until the time is up; the history says which rules were broken.
+
+    It goes on until so many requests have an outcome, which a slow machine takes longer for.
+    """
     async with Rig(options, history) as rig:
         for what, why in rig.skipped.items():
             history.say(f"{what} is skipped: {why}")
@@ -26,6 +35,8 @@ async def run(
         await lane.start()
         try:
             await _strike(rig, striker, plan, history.now_s + seconds)
+            while lane.answered + len(lane.misses) < requests:  # noqa: ASYNC110  (no event each)
+                await asyncio.sleep(0.1)
         finally:
             await lane.stop()
         history.say(f"{lane.answered} answers were right, {len(lane.misses)} requests had none")

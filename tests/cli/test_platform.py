@@ -282,13 +282,13 @@ def test_an_interrupt_stops_the_waiting_and_not_the_work(
     file = deployment_file(tmp_path, endpoint)
     script = tmp_path / "src" / "score.py"
     script.write_text(script.read_text().replace("    global bias", "    global bias; wait()"))
-    script.write_text("def wait():\n    import time\n    time.sleep(2)\n" + script.read_text())
+    script.write_text("def wait():\n    import time\n    time.sleep(5)\n" + script.read_text())
     creating = start(platform, "online-deployment", "create", "-f", str(file))
     assert creating.stderr is not None
     # The line comes from the operation, so the write has been accepted.
     until(creating.stderr, "environment")
     creating.send_signal(signal.SIGINT)
-    _, said = creating.communicate(timeout=20)
+    _, said = creating.communicate(timeout=60)
     assert creating.returncode == 130
     assert "is still running; only the waiting was stopped" in said
     resume = f"online-deployment wait -n blue -e {endpoint}"
@@ -311,7 +311,7 @@ def test_a_followed_log_shows_what_is_added(
     platform.run("online-endpoint", "invoke", "-n", endpoint, "-r", str(body))
     until(following.stdout, 'asked {"x": 5}')
     following.send_signal(signal.SIGINT)
-    following.communicate(timeout=20)
+    following.communicate(timeout=60)
     assert following.returncode == 130
     where = ("-n", "blue", "-e", endpoint, "--container", "storage-initializer")
     assert platform.run("online-deployment", "get-logs", *where).stdout

@@ -74,7 +74,7 @@ async def test_events_outlive_control_and_reach_who_subscribes(
         events = (await control.get("/events?$top=1000")).json["value"]
 
     assert len({one["subject"] for one in events}) == 80
-    said = [json.loads(heard.get_nowait().data) for _ in range(80)]
+    said = [json.loads((await heard.get()).data) for _ in range(80)]
     assert {one["id"] for one in said} == {one["id"] for one in events}
     await bus.close()
 

@@ -58,7 +58,7 @@ def test_sigterm_ends_it_cleanly_and_soon(tmp_path: Path, nats_server: NatsServe
     with _process(tmp_path, nats_server.url, port) as process:
         _until_ready(tmp_path, port, process)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=40)
 
     assert process.returncode == 0, errors.decode()
     assert b"control has stopped" in errors

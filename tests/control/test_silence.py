@@ -29,7 +29,7 @@ async def test_a_head_that_never_ends_is_not_waited_for(
     said: bytes, tmp_path: Path, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside it, who has asked once keeps its connection, and a body may take its time."""
-    monkeypatch.setattr(app, "Silence", partial(Silence, timeout_s=0.4, look_s=0.05))
+    monkeypatch.setattr(app, "Silence", partial(Silence, timeout_s=1.5, look_s=0.05))
     async with running_control(tmp_path / "home", nats_server.url) as control:
         idle, idle_writer = await _connected(control)
         idle_writer.write(HALF + b": 1\r\n\r\n")

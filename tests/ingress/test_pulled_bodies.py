@@ -13,7 +13,7 @@ import pytest
 
 from headrace_bus.routing.handed import MESSAGE_BYTES
 from headrace_bus.wire.envelope import PIECE_BYTES
-from support.bodies import held
+from support.bodies import held, none_held
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 from support.pulling_instance import PullingInstance, retried
 
@@ -27,9 +27,7 @@ async def post(world: World, address: str, body: bytes) -> tuple[int, bytes]:
 
 
 async def nothing_left(world: World) -> None:
-    async with asyncio.timeout(BOUND_S):
-        while held(os.getpid()):  # noqa: ASYNC110  (files tell nobody that they close)
-            await asyncio.sleep(0.02)
+    await none_held(os.getpid())
     assert not list(Path(world.home.run / "bodies").iterdir())
 
 

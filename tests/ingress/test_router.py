@@ -39,7 +39,7 @@ async def close(world: World) -> None:
 
 async def ask(world: World, data: bytes, **headers: str) -> tuple[str, bytes]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    answer = await world.bus.request(score("houses"), data, 10.0, named)
+    answer = await world.bus.request(score("houses"), data, BOUND_S, named)
     assert answer.headers is not None
     return answer.headers["Hr-Status"], answer.data
 

@@ -115,11 +115,12 @@ async def test_nobody_ready_is_424_and_a_slow_run_is_408_that_keeps_its_slot(wor
         assert got.headers["ms-azureml-model-error-reason"] == "model_not_ready"
 
     one = await world.instance(slots=1)
-    async with world.http.post(url(listening), json={"sleep_s": 0.6}, headers=AUTH) as got:
+    async with world.http.post(url(listening), json={"sleep_s": 3}, headers=AUTH) as got:
         assert (got.status, (await error_of(got))["code"]) == (408, "RequestTimeout")
     assert one.admission.in_flight == 1
     async with world.http.post(url(listening), data=b"1", headers=AUTH) as got:
         assert (got.status, got.headers["retry-after"]) == (429, "1")
+    await world.until(lambda: bool(one.cancelled))
     assert one.cancelled == [one.seen[0].request_id]
     assert one.refused == 0
 
@@ -158,11 +159,11 @@ async def test_a_deployment_that_failed_is_424_however_long_requests_may_wait(
 
 async def test_more_than_twice_the_concurrency_is_429_at_once(world: World) -> None:
     listening = await world.ingress()
-    await world.route(make_route(max_concurrent=2, max_queue_wait_ms=5000))
+    await world.route(make_route(max_concurrent=2, max_queue_wait_ms=20_000))
     await world.instance(slots=2)
 
     async def call() -> int:
-        async with world.http.post(url(listening), json={"sleep_s": 0.3}, headers=AUTH) as got:
+        async with world.http.post(url(listening), json={"sleep_s": 1.5}, headers=AUTH) as got:
             await got.read()
             return got.status
 

@@ -55,11 +55,12 @@ def test_it_serves_is_counted_and_survives_scale_in_and_update(
     name = ["online-deployment", "update", "-e", "houses", "-n", "blue"]
     running.run(*name, "--set", "instance_count=2")
     running.run(*name, "--set", "instance_count=1")
-    assert (shown(running)["ready_instances"], attached.poll()) == (1, None)
+    until(lambda: shown(running)["ready_instances"] == 1, "one of our own")
+    assert attached.poll() is None
 
     before = running.scorers()
     running.run(*name, "--set", "environment_variables.FRESH=1")
-    assert running.scorers().keys().isdisjoint(before), "the update replaced our own"
+    until(lambda: running.scorers().keys().isdisjoint(before), "our own to be replaced")
     until(lambda: shown(running).get("attached_instances") == 1, "the count to settle")
     assert attached.poll() is None
 

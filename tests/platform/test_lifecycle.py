@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.deploy import Workbench
-from support.platform import HEADRACE, Platform, until
+from support.platform import COMMAND_BOUND_S, HEADRACE, Platform, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 PORTS = ("control", "ingress", "http", "console", "nats")
@@ -37,7 +37,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     made = Platform(tmp_path / "home")
     yield made
     made.down()
-    until(lambda: not made.processes(), "the end of all processes", 10)
+    until(lambda: not made.processes(), "the end of all processes")
 
 
 def part(platform: Platform, name: str) -> int:
@@ -186,7 +186,7 @@ def test_two_at_once_make_one_platform(platform: Platform) -> None:
         )
         for _ in range(2)
     ]
-    said = [one.communicate(timeout=60)[0] for one in both]
+    said = [one.communicate(timeout=COMMAND_BOUND_S)[0] for one in both]
 
     assert [one.returncode for one in both] == [0, 0], said
     assert len(platform.pids("headrace run control")) == 1

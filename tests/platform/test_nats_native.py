@@ -15,6 +15,7 @@ from support.platform import HEADRACE, Platform, until
 from support.raw_nats import raw_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+BOUND_S = 30.0
 
 
 @pytest.fixture
@@ -47,14 +48,16 @@ async def test_a_caller_on_nats_scores_through_the_router(
 
         async def ask(body: bytes, **headers: str) -> tuple[str, object]:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            answer = await caller.request("score.houses", body, timeout=10, headers=named or None)
+            answer = await caller.request(
+                "score.houses", body, timeout=BOUND_S, headers=named or None
+            )
             assert answer.headers is not None
             return answer.headers["Hr-Status"], json.loads(answer.data)
 
         async def served() -> bool:
             return (await ask(b"{}"))[0] == "200"
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(BOUND_S):
             while not await served():  # a router that began just now has to hear of the instance
                 pass
         status, body = await ask(b'{"rooms": 3}')

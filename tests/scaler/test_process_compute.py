@@ -32,7 +32,7 @@ with open("inference-server.log", "a") as log:
 while True:
     time.sleep(1)
 """
-BOUND_S = 20.0
+BOUND_S = 30.0
 
 
 def launch(iid: str, deployment: str = "blue") -> Launch:
@@ -152,6 +152,7 @@ async def test_what_does_not_drain_in_time_is_killed_with_its_workers(bench: Ben
     await compute.stop("a1")
     await until(lambda: not processes.identify(found.pid))
     await until(lambda: not processes.identify(bench.worker("a1")))
+    await until(lambda: bench.ended == ["a1"])
 
     assert (await bench.find(compute, "a1")).exit_code == -signal.SIGKILL
 

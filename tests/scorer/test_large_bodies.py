@@ -22,7 +22,7 @@ from headrace_scorer.worker import frames
 from headrace_telemetry.clock import unix_ms
 from scorer.caller import BOUND_S, Caller, Instance, launch_of
 from scorer.conftest import Serve
-from support.bodies import held
+from support.bodies import held, none_held
 from support.nats_server import NatsServer
 
 SIZE = MESSAGE_BYTES + 5 * PIECE_BYTES + 7
@@ -106,7 +106,7 @@ async def kind(queue: asyncio.Queue[Answer], wanted: AnswerKind) -> Answer:
 
 async def nothing_left(instance: Instance) -> None:
     await instance.when(lambda beat: beat.in_flight == 0)
-    assert not held(instance.pid)
+    await none_held(instance.pid)
     assert not list((instance.home.run / "bodies").iterdir())
 
 

@@ -33,7 +33,7 @@ async def test_without_nats_for_too_long_it_ends_itself(home: Home, tmp_path: Pa
         await serving(settings)
     finally:
         server.kill()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         assert await running == LONELY
 
 
@@ -47,7 +47,7 @@ async def test_a_short_absence_of_nats_is_lived_through(home: Home, tmp_path: Pa
         server.kill()
         server.start()
         stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             assert await running == OK
     finally:
         server.stop()

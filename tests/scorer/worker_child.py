@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from headrace_bus.wire.head import request_head, split_answer
 from headrace_scorer.worker import frames, launcher
 
-BOUND_S: Final = 20.0
+BOUND_S: Final = 40.0
 JSON: Final = [("content-type", "application/json")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 
@@ -19,3 +20,10 @@ def held(pid: int) -> list[int]:
         except OSError:
             continue  # closed meanwhile
     return found
+
+
+async def none_held(pid: int, bound_s: float = 30.0) -> None:
+    """Wait until a process has let all go: a file is closed after the reply."""
+    async with asyncio.timeout(bound_s):
+        while held(pid):  # noqa: ASYNC110  (files tell nobody that they close)
+            await asyncio.sleep(0.02)
