@@ -176,25 +176,32 @@ async def test_an_inbox_takes_many_answers_until_it_is_closed(bus: Bus, other: B
     assert len(got.messages) == 3
 
 
-async def test_a_resting_inbox_serves_its_next_handler_on_the_same_subject(
+async def test_what_is_put_off_to_the_end_of_a_turn_leaves_behind_what_came_before(
     bus: Bus, other: Bus
 ) -> None:
-    await other.subscribe("echo", lambda message: other.publish(message.reply, message.data))
+    """Once, and whoever fails at it stops nobody else."""
+    got = Collected(4)
+    await other.subscribe("a", got)
     await other.flush()
-    first, second = Collected(1), Collected(1)
-    inbox = bus.open_inbox(first)
-    bus.publish("echo", b"1", inbox.subject)
-    assert await first.all() == [b"1"]
 
-    inbox.handler = None
-    bus.publish("echo", b"dropped", inbox.subject)
+    bus.before_write(lambda: bus.publish("a", b"2"))
+    bus.before_write(lambda: bus.publish("a", b"", headers={"\n": "refused"}))
+    bus.before_write(lambda: bus.publish("a", b"3"))
+    bus.publish("a", b"1")
     await bus.flush()
+    bus.publish("a", b"4")
+
+    assert await got.all() == [b"1", b"2", b"3", b"4"]
+
+
+async def test_a_close_takes_what_was_put_off_with_it(bus: Bus, other: Bus) -> None:
+    got = Collected(1)
+    await other.subscribe("a", got)
     await other.flush()
-    await bus.flush()
-    inbox.handler = second
-    bus.publish("echo", b"2", inbox.subject)
-    assert await second.all() == [b"2"]
-    assert len(first.messages) == 1
+    bus.before_write(lambda: bus.publish("a", b"last"))
+    await bus.close()
+
+    assert await got.all() == [b"last"]
 
 
 async def test_no_responders_reach_an_inbox_as_a_message(bus: Bus) -> None:

@@ -88,9 +88,7 @@ class Edge:
 
 def nobody_there(call: Call) -> None:
     """The server's word that nobody got what the call was sent with last."""
-    handler = call.sent_in[-1].inbox.handler
-    assert handler is not None
-    handler(Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
+    call.sent_in[-1].inbox.handler(Message(b"", b"", b"", NO_RESPONDERS + b"\r\n\r\n"))
 
 
 @asynccontextmanager

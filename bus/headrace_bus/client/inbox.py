@@ -36,17 +36,10 @@ class Inbox:
         self._mux = mux
         self._token = token
         self.subject: Final = subject
-        self.handler: Handler | None = handler
-        """None: what comes is dropped, until there is a handler again.
-
-        A subject used once more also brings answers to what it was used for before. It is cheaper
-        than a new one here, and far cheaper in the server, which has to find out where a subject
-        goes that it has never seen.
-        """
+        self.handler: Final = handler
 
     def close(self) -> None:
         """Answers that still come are dropped. A second call does nothing."""
-        self.handler = None
         self._mux.remove(self._token)
 
 
@@ -122,8 +115,7 @@ class ReplyMux:
         token = subject[self._cut :]
         inbox = self._inboxes.get(token)
         if inbox is not None:
-            if inbox.handler is not None:
-                inbox.handler(make_message(subject, reply, data, header))
+            inbox.handler(make_message(subject, reply, data, header))
             return
         waiting = self._requests.pop(token, None)
         if waiting is not None:

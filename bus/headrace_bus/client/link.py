@@ -88,7 +88,10 @@ class Link(Client):
         """Queue what was put off to the end of the tick."""
         works, self._before_write = self._before_write, []
         for work in works:
-            work()
+            try:
+                work()
+            except Exception:  # somebody else's mistake must not stop all writing
+                log.exception("what waited for the end of a turn failed")
 
     def _schedule(self) -> None:
         self._scheduled = True
