@@ -115,7 +115,7 @@ def simulated(jobs: Sequence[Job], seed: int) -> dict[str, float]:
     servers = TAIL_INSTANCES
     outcomes = {
         "headrace, simulated": simulate_dispatch(
-            jobs, ingresses=INGRESSES, instances=servers, seed=seed
+            jobs, ingresses=INGRESSES, instances=servers, seed=seed, standby=1
         ),
         "two choices, simulated": two_choices(jobs, servers=servers, seed=seed),
         "random queue groups, simulated": random_queues(jobs, servers=servers, seed=seed),

@@ -53,6 +53,7 @@ class Snapshot:
 
     state: InstanceState
     slots: int
+    standby: int
     in_flight: int
     served: int
     phases: Mapping[str, float]
@@ -70,6 +71,7 @@ def heartbeat(
         client=client,
         state=snapshot.state,
         slots=snapshot.slots,
+        standby=snapshot.standby,
         in_flight=snapshot.in_flight,
         served=snapshot.served,
         phases=dict(snapshot.phases),

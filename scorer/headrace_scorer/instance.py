@@ -268,6 +268,7 @@ class Instance:
         return Snapshot(
             state=self._state,
             slots=self._serving.slots if serves else 0,
+            standby=self._serving.admission.standby if serves else 0,
             in_flight=self._serving.in_flight,
             served=self._serving.served,
             phases=self._phases,

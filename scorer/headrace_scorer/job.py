@@ -35,3 +35,5 @@ class Job:
     """Pieces of a streamed answer that have left."""
     large: Large | None = None
     cancelled: bool = False
+    overdue: bool = False
+    """It has stood by for too long."""

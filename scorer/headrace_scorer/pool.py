@@ -40,6 +40,7 @@ class Sink(Protocol):
     def answered(self, job: Job, kind: int, payload: bytes) -> None: ...
     def lost(self, job: Job, reason: str) -> None: ...
     def expired(self, job: Job) -> None: ...
+    def recalled(self, job: Job) -> None: ...
     def capacity_changed(self) -> None: ...
 
 
@@ -110,14 +111,23 @@ class Pool:
                 queue.remove(job)
                 self._sink.lost(job, verdicts.CANCELLED)
                 return
-        for worker in self.workers:
-            if job.number in worker.jobs:
-                worker.tell(frames.CANCEL, job.number)
+        self._tell_holder(job, frames.CANCEL)
+
+    def recall(self, job: Job) -> None:
+        """Take it back if its run has not begun; the sink hears if so."""
+        if job in self._pending:
+            self._pending.remove(job)
+            self._sink.recalled(job)
+        else:
+            self._tell_holder(job, frames.RECALL)
 
     def credit(self, job: Job, chunks: int) -> None:
+        self._tell_holder(job, frames.CREDIT, min(chunks, 2**31).to_bytes(4, "big"))
+
+    def _tell_holder(self, job: Job, kind: int, payload: bytes = b"") -> None:
         for worker in self.workers:
             if job.number in worker.jobs:
-                worker.tell(frames.CREDIT, job.number, min(chunks, 2**31).to_bytes(4, "big"))
+                worker.tell(kind, job.number, payload)
 
     def check(self, now: float) -> None:
         """Ping workers, and kill those that hang; call it twice a second."""
@@ -166,6 +176,12 @@ class Pool:
             if worker.jobs and not worker.asynchronous:
                 next(iter(worker.jobs.values())).sent_s = monotonic()
         self._sink.answered(job, kind, payload)
+        if self._pending or self._suspects or worker.exclusive:
+            self._pump()
+
+    def recalled(self, worker: Worker, job: Job) -> None:
+        """A worker gave back what it had not begun."""
+        self._sink.recalled(job)
         if self._pending or self._suspects or worker.exclusive:
             self._pump()
 

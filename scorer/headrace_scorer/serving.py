@@ -22,7 +22,8 @@ from headrace_bus.routing.admission import (
     Grant,
 )
 from headrace_bus.routing.handed import HANDED_BYTES, Bodies, message_bytes
-from headrace_bus.routing.look_ahead import Ahead, base_slots, look_ahead
+from headrace_bus.routing.look_ahead import LEAST_S, Ahead, base_slots, look_ahead
+from headrace_bus.routing.standby import STANDBY_S, standby_places
 from headrace_bus.routing.trains import Trains
 from headrace_bus.wire.envelope import (
     Answer,
@@ -33,7 +34,7 @@ from headrace_bus.wire.envelope import (
     encode_answer,
     pack_answer,
 )
-from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Want, decode_control
+from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Recall, Want, decode_control
 from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.train import uncouple
 from headrace_scorer import transfers
@@ -41,6 +42,7 @@ from headrace_scorer.job import Job, Large
 from headrace_scorer.lateness import Lateness
 from headrace_scorer.pool import Pool
 from headrace_scorer.transfers import Transfers
+from headrace_scorer.verdicts import CANCELLED
 from headrace_scorer.worker import frames
 from headrace_telemetry.clock import monotonic
 
@@ -53,6 +55,7 @@ SERVICE_WEIGHT: Final = 0.05  # of the newest sample in the mean service time
 MIRROR: Final = int(RequestFlag.MIRROR)  # plain ints: the enum's operators cost 1 us each
 MORE: Final = int(RequestFlag.MORE)
 TRAINS: Final = int(RequestFlag.TRAINS)
+STANDBY: Final = int(RequestFlag.STANDBY)
 TOO_LARGE: Final = "answer_too_large"
 FIRST_SAMPLES: Final = 8  # answers before the look-ahead is set for the first time
 
@@ -142,6 +145,8 @@ class Serving:
         if isinstance(control, Cancel):
             if not self._transfers.cancel(job):
                 self.pool.cancel(job)
+        elif isinstance(control, Recall):
+            self.pool.recall(job)
         elif isinstance(control, Credit):
             self.pool.credit(job, control.n)
         elif isinstance(control, Pull):
@@ -175,6 +180,9 @@ class Serving:
             deadline_s=self._deadline(request, now),
         )
         self._jobs[request.request_id] = job
+        if request.flags & STANDBY and self.admission.in_flight > self.admission.slots:
+            wait_s = min(STANDBY_S, max(0.0, job.deadline_s - now))
+            asyncio.get_running_loop().call_later(wait_s, self._stood_by, job)
         if job.deadline_s <= now:
             self.expired(job)
         elif transfers.pulls(request):
@@ -251,22 +259,55 @@ class Serving:
     def expired(self, job: Job) -> None:
         self._finish(job, AnswerKind.EXPIRED, 0, b"", -1, b"", "deadline")
 
+    def recalled(self, job: Job) -> None:
+        """It had not begun, and is the ingress' again."""
+        if job.cancelled:
+            self.lost(job, CANCELLED)
+            return
+        now, request = monotonic(), job.request
+        if job.deadline_s <= now:
+            self.expired(job)
+            return
+        del self._jobs[request.request_id]
+        self._transfers.forget(job)
+        grants = self.admission.give_back(request.request_id, now, overdue=job.overdue)
+        self._publish(job.reply, self._answer(AnswerKind.BUSY, request))
+        self._grant(grants)
+        if self.admission.draining and not self.in_flight:
+            self._idle.set()
+
+    def _stood_by(self, job: Job) -> None:
+        """It has been here for as long as it may wait."""
+        if self._jobs.get(job.request.request_id) is job and self.pool is not None:
+            job.overdue = True
+            self.pool.recall(job)
+
     def capacity_changed(self) -> None:
         """Set the slots anew by the workers there are and the measured service time."""
         pool, limit = self.pool, self._launch.max_concurrent
-        slots = 0
+        slots = standby = 0
         if pool is not None and (workers := pool.open_workers):
             base = base_slots(workers, limit, is_async=pool.asynchronous)
             lanes = limit if pool.asynchronous else workers
-            more = look_ahead(self._service_s, lanes, limit, self._ahead.seconds)
+            if self._launch.idempotent and not pool.asynchronous:
+                standby = standby_places(self._service_s, base, limit)
+            most_s = LEAST_S if standby and not self._quick else self._ahead.seconds
+            more = look_ahead(self._service_s, lanes, limit, most_s)
             self._starts_at_once = 1 if pool.asynchronous else workers
-            pool.depth = 1 + -(-more // workers)
             slots = base + more
+            # Of several workers nobody knows which is done first: it waits here for any.
+            in_worker = standby if workers == 1 else 0
+            pool.depth = 1 + -(-more // workers) + in_worker
         before = self.admission.slots
-        if slots != before:
-            self._grant(self.admission.set_slots(slots, monotonic()))
+        if slots != before or standby != self.admission.standby:
+            self._grant(self.admission.set_slots(slots, monotonic(), standby))
         if (slots > 0) != (before > 0):
             self.on_change()
+
+    @property
+    def _quick(self) -> bool:
+        """One that stands by is over too soon for a slot never to be empty."""
+        return self._service_s is not None and self._service_s < LEAST_S
 
     def tick(self, now: float) -> None:
         """Look at slots, held grants and workers; twice a second."""

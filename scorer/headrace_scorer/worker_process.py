@@ -41,6 +41,7 @@ class Owner(Protocol):
     def worker_failed(self, worker: Worker, report: dict[str, Any]) -> None: ...
     def worker_ended(self, worker: Worker) -> None: ...
     def answered(self, worker: Worker, job: Job, kind: int, payload: bytes) -> None: ...
+    def recalled(self, worker: Worker, job: Job) -> None: ...
 
 
 class _Reader(asyncio.Protocol):
@@ -205,6 +206,9 @@ class Worker:
             self.ready, self.pong_at = True, monotonic()
             self.asynchronous = bool(_report(payload).get("async"))
             self._owner.worker_ready(self)
+        elif kind == frames.RECALLED:
+            if (job := self.jobs.pop(number, None)) is not None:
+                self._owner.recalled(self, job)
         elif kind == frames.FAILED:
             self._owner.worker_failed(self, _report(payload))
 

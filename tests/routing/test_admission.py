@@ -21,6 +21,7 @@ from headrace_bus.wire.instance_control import (
     Cancel,
     Credit,
     InstanceControl,
+    Recall,
     Want,
     decode_control,
     encode_control,
@@ -36,17 +37,20 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.admission = Admission(2)
+        self.admission = Admission(2, standby=1)
         self.now = 0.0
         self.number = 0
         self.running: list[str] = []
 
-    @rule(ingress=st.sampled_from(INGRESSES), behind=st.integers(0, 3))
-    def request(self, ingress: str, behind: int) -> None:
+    @rule(ingress=st.sampled_from(INGRESSES), behind=st.integers(0, 3), patient=st.booleans())
+    def request(self, ingress: str, behind: int, patient: bool) -> None:
         self.number += 1
         name = str(self.number)
-        entitled = self.admission.free_for(ingress)
-        verdict = self.admission.admit(name, ingress, behind << 8, self.now)
+        entitled = self.admission.free_for(ingress) > 0
+        if self.admission.free_for(ingress) == self.admission.free and not patient:
+            entitled = entitled and self.admission.in_flight < self.admission.slots
+        flags = behind << 8 | (int(RequestFlag.STANDBY) if patient else 0)
+        verdict = self.admission.admit(name, ingress, flags, self.now)
         self.admission.grants(self.now)
 
         assert isinstance(verdict, Admitted if entitled else Busy)
@@ -60,13 +64,21 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.running.remove(name)
         self.admission.finish(name, self.now)
 
+    @precondition(lambda self: len(self.running) > self.admission.slots)
+    @rule(overdue=st.booleans())
+    def give_back(self, overdue: bool) -> None:
+        places = self.admission.free
+        self.admission.give_back(self.running.pop(), self.now, overdue=overdue)
+
+        assert not overdue or self.admission.free <= places, "its place stays shut for now"
+
     @rule(ingress=st.sampled_from(INGRESSES), n=st.integers(0, 4))
     def want(self, ingress: str, n: int) -> None:
         self.admission.want(ingress, n, "reply", self.now)
 
-    @rule(slots=st.integers(0, 5))
-    def resize(self, slots: int) -> None:
-        self.admission.set_slots(slots, self.now)
+    @rule(slots=st.integers(0, 5), standby=st.integers(0, 2))
+    def resize(self, slots: int, standby: int) -> None:
+        self.admission.set_slots(slots, self.now, standby)
 
     @rule(seconds=st.floats(0, 2 * GRANT_HOLD_S))
     def wait(self, seconds: float) -> None:
@@ -83,7 +95,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         assert self.admission.in_flight == len(self.running)
         assert (held == 0) == (self.admission.next_expiry is None)
         if self.admission.free:
-            assert self.admission.free + held + len(self.running) == self.admission.slots
+            places = self.admission.slots + self.admission.standby
+            assert self.admission.free + held + len(self.running) <= places
 
 
 TestAdmission = AdmissionMachine.TestCase
@@ -180,6 +193,7 @@ def test_a_draining_instance_takes_nothing_and_a_resent_request_is_not_run_twice
         ),
         st.builds(Want, ingress_id=st.text(), n=st.just(0), reply=st.text()),
         st.builds(Cancel, request_id=st.text()),
+        st.builds(Recall, request_id=st.text()),
         st.builds(Credit, request_id=st.text(), n=st.integers(0, 100)),
     )
 )

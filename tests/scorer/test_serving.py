@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from headrace_bus.client.connection import Bus
 from headrace_bus.routing.admission import REMEMBERED
 from headrace_bus.routing.outcome import failed
-from headrace_bus.wire.envelope import CHUNK_WINDOW, AnswerKind, RequestFlag
+from headrace_bus.wire.envelope import CHUNK_WINDOW, AnswerKind, Request, RequestFlag
 from headrace_bus.wire.heartbeat import InstanceState
-from headrace_bus.wire.instance_control import Cancel, Credit, Want
+from headrace_bus.wire.instance_control import Cancel, Credit, Recall, Want
 from headrace_bus.wire.launch import Probe
 from headrace_telemetry.clock import unix_ms
 from scorer.caller import Caller, Instance
@@ -185,6 +186,112 @@ async def test_requests_in_one_message_are_answered_each_and_together_where_that
         assert {one.kind for one in refused} == {AnswerKind.BUSY}
         assert caller.messages == (1 if flags else 7)
         assert (await first.get()).kind == AnswerKind.DONE
+
+
+COUNTING = """
+import json, os, time
+def init():
+    pass
+def run(raw):
+    asked = json.loads(raw)
+    with open(asked["log"], "a") as log:
+        log.write(asked["name"] + "\\n")
+    time.sleep(asked.get("s", 0))
+    return {}
+"""
+
+
+async def standing_by(serve: Serve, log: Path, **fields: Any) -> tuple[Instance, Caller]:
+    """An instance whose runs are measured and short, so that one may stand by."""
+    instance, caller = await serve(COUNTING, **fields)
+    await caller.ask({"log": str(log), "name": "first", "s": 0.02})
+    await instance.when(lambda beat: beat.standby > 0)
+    return instance, caller
+
+
+def counted(caller: Caller, log: Path, name: str, run_s: float = 0.0, flags: int = 0) -> Request:
+    body = json.dumps({"log": str(log), "name": name, "s": run_s}).encode()
+    return caller.request(body, flags=flags)
+
+
+STANDBY = int(RequestFlag.STANDBY)
+
+
+async def test_one_stands_by_and_begins_when_the_run_before_it_ends(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """On a machine that stalls it may be given back instead: then all are sent anew."""
+    log = tmp_path / "runs"
+    _, caller = await standing_by(serve, log)
+    expected = [AnswerKind.DONE, AnswerKind.BUSY, AnswerKind.DONE, AnswerKind.BUSY]
+    for again in range(20):
+        before = caller.send(counted(caller, log, f"before{again}", 0.02))
+        impatient = caller.send(counted(caller, log, f"impatient{again}"))
+        waiting = caller.send(counted(caller, log, f"waiting{again}", flags=STANDBY))
+        surplus = caller.send(counted(caller, log, f"surplus{again}", flags=STANDBY))
+        kinds = [(await one.get()).kind for one in (before, impatient, waiting, surplus)]
+        if kinds == expected:
+            break
+
+    assert kinds == expected
+    assert log.read_text().split()[-2:] == [f"before{again}", f"waiting{again}"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_what_stands_by_is_given_back_when_it_is_called_or_waits_for_too_long(
+    serve: Serve, tmp_path: Path, workers: int
+) -> None:
+    """It has run nowhere, and may come again under the same id."""
+    log, variables = tmp_path / "runs", {"WORKER_COUNT": str(workers)}
+    _, caller = await standing_by(
+        serve, log, max_concurrent=workers, environment_variables=variables
+    )
+    long = [caller.send(counted(caller, log, "long", 2.0)) for _ in range(workers)]
+    called, late = (counted(caller, log, name, flags=STANDBY) for name in ("called", "late"))
+
+    answers = caller.send(called)
+    caller.control(Recall(request_id=called.request_id))
+    back = await answers.get()
+    given = await caller.send(late).get()
+    shut = await caller.send(late).get()
+
+    assert all(one.empty() for one in long), "the runs before them still run"
+    assert [back.kind, given.kind, shut.kind] == [AnswerKind.BUSY] * 3
+    assert given.free == workers - 1, "nobody waits in its place until a slot turns over"
+    for one in long:
+        assert (await one.get()).kind == AnswerKind.DONE
+    assert (await caller.send(called).get()).kind == AnswerKind.DONE
+    assert log.read_text().split() == ["first", *["long"] * workers, "called"]
+
+
+async def test_what_stands_by_outlives_the_worker_before_it(serve: Serve, tmp_path: Path) -> None:
+    log = tmp_path / "runs"
+    instance, caller = await standing_by(serve, log)
+    caller.send(counted(caller, log, "killed", 5.0))
+    waiting = caller.send(counted(caller, log, "waiting", flags=STANDBY))
+    surplus = caller.send(counted(caller, log, "surplus", flags=STANDBY))
+    assert (await surplus.get()).kind == AnswerKind.BUSY, "both are there"
+    assert instance.last is not None
+    os.kill(instance.last.workers[0], signal.SIGKILL)
+
+    answer = await waiting.get()
+
+    assert answer.kind in (AnswerKind.DONE, AnswerKind.BUSY), "begun by the next, or given back"
+    assert log.read_text().split().count("waiting") == (answer.kind == AnswerKind.DONE)
+
+
+async def test_a_model_that_must_not_run_twice_lets_nobody_stand_by(
+    serve: Serve, tmp_path: Path
+) -> None:
+    instance, caller = await serve(COUNTING, idempotent=False)
+    await caller.ask({"log": str(tmp_path / "runs"), "name": "first"})
+    beat = await instance.when(lambda beat: beat.served > 0)
+    ticks = beat.served
+    for _ in range(3):
+        await caller.ask({"log": str(tmp_path / "runs"), "name": "again"})
+    beat = await instance.when(lambda beat: beat.served > ticks)
+
+    assert beat.standby == 0
 
 
 async def test_a_stream_comes_in_numbered_chunks_with_credit(serve: Serve) -> None:

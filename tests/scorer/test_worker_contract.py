@@ -212,6 +212,23 @@ def test_a_long_run_still_answers_pings(worker: WorkerChild) -> None:
     assert worker.next()[0] == frames.ANSWER
 
 
+def test_what_has_not_begun_is_given_back_and_never_runs(worker: WorkerChild) -> None:
+    running = worker.send(b'{"do": "sleep", "s": 0.2}')
+    waiting = worker.send(b'{"do": "raise"}')
+    after = worker.send(b"{}")
+    worker.tell(frames.RECALL, waiting)
+    worker.tell(frames.RECALL, waiting)
+
+    assert worker.told()[:2] == (frames.RECALLED, waiting)
+    assert [worker.next()[:2] for _ in range(2)] == [
+        (frames.ANSWER, running),
+        (frames.ANSWER, after),
+    ]
+    worker.tell(frames.RECALL, after)
+    worker.tell(frames.PING, 9)
+    assert worker.told()[:2] == (frames.PONG, 9), "what has begun is not given back"
+
+
 def test_print_and_logging_are_lines_of_the_console(worker: WorkerChild) -> None:
     worker.ask(b'{"do": "print"}')
 

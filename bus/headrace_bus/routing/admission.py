@@ -58,7 +58,8 @@ class Grant:
 
 Verdict = Admitted | Busy | Draining | Duplicate
 
-_RESENT: Final = int(RequestFlag.RESENT)  # a plain int: the enum's operators cost 1 us each
+_RESENT: Final = int(RequestFlag.RESENT)  # plain ints: the enum's operators cost 1 us each
+_STANDBY: Final = int(RequestFlag.STANDBY)
 _ADMITTED: Final = Admitted()
 _BUSY: Final = Busy()
 _DRAINING: Final = Draining()
@@ -77,8 +78,10 @@ class _Ingress:
 class Admission:
     """The slots of one instance. Time is monotonic seconds, given by the caller."""
 
-    def __init__(self, slots: int, remembered: int = REMEMBERED) -> None:
+    def __init__(self, slots: int, remembered: int = REMEMBERED, *, standby: int = 0) -> None:
         self.slots = slots
+        self.standby = standby
+        self._closed = 0
         self._remembered = remembered
         self.draining = False
         self._running: dict[str, str] = {}
@@ -93,8 +96,12 @@ class Admission:
 
     @property
     def free(self) -> int:
-        """Slots nobody has and nobody is granted; never negative."""
-        return max(0, self.slots - len(self._running) - self._held)
+        """Places nobody has and nobody is granted, standby included; never negative."""
+        return max(0, self._room)
+
+    @property
+    def _room(self) -> int:
+        return self.slots + self.standby - self._closed - len(self._running) - self._held
 
     @property
     def next_expiry(self) -> float | None:
@@ -125,7 +132,7 @@ class Admission:
         if known is not None and known.holds:
             known.holds.pop(0)
             self._held -= 1
-        elif self.slots - len(self._running) - self._held <= 0:
+        elif self._room <= 0 or (len(self._running) >= self.slots and not flags & _STANDBY):
             return _BUSY
         self._running[request_id] = ingress_id
         if known is not None:
@@ -142,6 +149,18 @@ class Admission:
         self._finished[request_id] = None
         if len(self._finished) > self._remembered:
             self._finished.popitem(last=False)
+        self._closed = 0
+        return self._freed(ingress_id, now, answered)
+
+    def give_back(self, request_id: str, now: float, *, overdue: bool = False) -> list[Grant]:
+        """As `finish` for one that has not begun and may come again.
+
+        `overdue`: it has waited for too long, so nobody waits in its place until a slot turns over.
+        """
+        self._closed += overdue
+        return self._freed(self._running.pop(request_id, None), now, True)
+
+    def _freed(self, ingress_id: str | None, now: float, answered: bool) -> list[Grant]:
         if not self._queue or ingress_id is None:
             return []
         grants = self._grant(now)
@@ -164,9 +183,9 @@ class Admission:
         """Drop what an ingress that has gone wanted and was granted."""
         return self.want(ingress_id, 0, "", now)
 
-    def set_slots(self, slots: int, now: float) -> list[Grant]:
+    def set_slots(self, slots: int, now: float, standby: int = 0) -> list[Grant]:
         """Change the number of slots; those running are never taken back."""
-        self.slots = slots
+        self.slots, self.standby = slots, standby
         return self._grant(now)
 
     def drain(self) -> None:

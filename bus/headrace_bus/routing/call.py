@@ -113,6 +113,11 @@ class Call(Ticket):
         """
         return self.resent and not self.lane.route.idempotent
 
+    @property
+    def may_stand_by(self) -> bool:
+        """A large body moves once, to where it is read."""
+        return self.attempt == 1 and self.incoming.file is None
+
     def resolve(self, result: Result) -> None:
         """Give the result, once; a stream that had begun is broken by a refusal."""
         if self.deliver is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -20,6 +21,7 @@ from typing import Final
 from headrace_bus.routing.liveness import AMNESTY_S
 from headrace_bus.routing.patience import Patience
 from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, needs_s, takes
+from headrace_bus.routing.standby import STANDBY_S, Standbys
 from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
 
@@ -58,6 +60,7 @@ class Dispatch:
         self._wanted = 0
         self._bound = 0
         self._slow = 0
+        self._standbys = Standbys()
         self._pace: Pace | None = None
         """Of all instances, measured once a request waits that is `hurried`."""
 
@@ -69,7 +72,7 @@ class Dispatch:
     @property
     def restless(self) -> bool:
         """Whether `next` or `wants` may have something to say."""
-        return bool(self.queue) or self._wanted > 0
+        return bool(self.queue) or self._wanted > 0 or bool(self._standbys)
 
     @property
     def ready(self) -> int:
@@ -80,7 +83,7 @@ class Dispatch:
         """Bind the request to an instance, or queue it behind those that wait."""
         if not self.queue:
             instance = self._least_loaded()
-            if instance is not None:
+            if instance is not None and (ticket.may_stand_by or not instance.full):
                 self._bind(ticket, instance, now)
                 return instance
         self.patience.missed(now)
@@ -102,6 +105,8 @@ class Dispatch:
             if (first := next(in_time, None)) is None:
                 return None
             ticket = first
+        if instance.full and not ticket.may_stand_by:
+            return None
         self.queue.remove(ticket)  # looks from the head on
         self._bind(ticket, instance, now)
         return ticket
@@ -157,11 +162,11 @@ class Dispatch:
         if instance is not None:
             instance.learn(free)
 
-    def refused(self, ticket: Ticket) -> bool:
+    def refused(self, ticket: Ticket, free: int = 0) -> bool:
         """BUSY: nothing ran. Back to the head of the queue; False when nobody waits for it."""
         instance = self._release(ticket)
         if instance is not None:
-            instance.learn(0)
+            instance.learn(free)
         return self._requeue(ticket)
 
     def unsent(self, ticket: Ticket) -> None:
@@ -218,7 +223,8 @@ class Dispatch:
         instance.client, instance.seen = heartbeat.client, now
         instance.reach, instance.pulls = heartbeat.reach, heartbeat.pulls
         instance.trains = heartbeat.trains
-        instance.slots, instance.suspect = heartbeat.slots, False
+        instance.slots, instance.standby = heartbeat.slots, heartbeat.standby
+        instance.suspect = False
         if heartbeat.state == InstanceState.READY and not self.ready:
             self._wait_anew(now)
         instance.ready = heartbeat.state == InstanceState.READY
@@ -279,6 +285,17 @@ class Dispatch:
                 changes.append(WantChange(instance=instance, n=len(self.queue)))
         return changes
 
+    def recalls(self) -> list[Ticket]:
+        """Requests that wait at an instance while another could begin them at once."""
+        if self.queue or self.paused or not self._standbys:
+            return []
+        free = (
+            one.slots - len(one.open) - one.others
+            for one in self.instances.values()
+            if one.usable and not one.pace.slow
+        )
+        return self._standbys.recall(sum(n for n in free if n > 0))
+
     def overdue(self, now: float) -> list[tuple[Ticket, Overdue]]:
         """Return the requests past a deadline; they stay where they are until `withdraw`."""
         paused = self.paused
@@ -333,7 +350,8 @@ class Dispatch:
         least, ties = inf, 1
         for instance in self.instances.values():
             taken = len(instance.open) + instance.others
-            if taken >= instance.slots or not instance.ready or instance.suspect:
+            places = instance.slots + instance.standby
+            if taken >= places or not instance.ready or instance.suspect:
                 continue
             if instance.pace.slow and not self._worth_it(instance):
                 continue
@@ -370,6 +388,10 @@ class Dispatch:
         ticket.instance = instance
         ticket.sent = now
         ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+        ticket.standby = instance.full
+        if ticket.standby:
+            ticket.run_deadline = min(ticket.run_deadline + STANDBY_S, ticket.deadline)
+            self._standbys.add(ticket)
         instance.open[ticket.request_id] = ticket
         self._bound += 1
         if self._slow and instance.pace.slow:
@@ -381,6 +403,8 @@ class Dispatch:
         if instance is None or instance.open.pop(ticket.request_id, None) is None:
             return None
         ticket.instance, ticket.run_deadline = None, inf
+        if ticket.standby:
+            self._standbys.discard(ticket)
         self.in_flight -= 1
         return instance
 
@@ -418,3 +442,11 @@ class Dispatch:
         if instance.wanted:
             instance.wanted = False
             self._wanted -= 1
+
+
+MakeDispatch = Callable[[str, int], Dispatch]
+"""From `<ep>.<dep>` and a seed."""
+
+
+def plain_dispatch(_: str, seed: int) -> Dispatch:
+    return Dispatch(random.Random(seed))

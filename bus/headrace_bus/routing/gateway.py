@@ -19,9 +19,10 @@ import structlog
 from headrace_bus.client.connection import Bus, Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope
 from headrace_bus.routing.call import Call, Deliver, Incoming
+from headrace_bus.routing.dispatch import MakeDispatch, plain_dispatch
 from headrace_bus.routing.far import FarBodies
 from headrace_bus.routing.handed import Bodies
-from headrace_bus.routing.lane import Lane, MakeDispatch, plain_dispatch
+from headrace_bus.routing.lane import Lane
 from headrace_bus.routing.limits import Peers
 from headrace_bus.routing.liveness import Judge, Verdict
 from headrace_bus.routing.metrics import GatewayMetrics, LaneMetrics

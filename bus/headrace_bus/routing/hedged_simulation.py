@@ -106,13 +106,11 @@ class HedgedSimulation(DispatchSimulation):
     def _cancel(
         self, instance: _Instance, ingress: _Ingress, loser: Ticket
     ) -> Callable[[float], None]:
+        end = super()._finish(instance, ingress, loser)
+
         def event(now: float) -> None:
-            if loser.request_id not in self._started:
-                return  # it has ended by itself
-            self.busy_s += now - self._started.pop(loser.request_id)
-            grants = instance.admission.finish(loser.request_id, now, answered=False)
-            self._grants(instance, grants, now)
-            free = instance.admission.free_for(ingress.name)
-            self._send(now, lambda now: self._answer(ingress, loser, free, now))
+            if loser.request_id in self._started:  # else it has ended by itself
+                self.busy_s += now - self._started.pop(loser.request_id)
+                end(now)
 
         return event

@@ -65,9 +65,15 @@ class JournaledDispatch(Dispatch):
         super().answered(ticket, free)
         self._line("answered", [ticket.request_id, free], None)
 
-    def refused(self, ticket: Ticket) -> bool:
-        made = super().refused(ticket)
-        self._line("refused", [ticket.request_id], made)
+    def refused(self, ticket: Ticket, free: int = 0) -> bool:
+        made = super().refused(ticket, free)
+        self._line("refused", [ticket.request_id, free], made)
+        return made
+
+    def recalls(self) -> list[Ticket]:
+        made = super().recalls()
+        if made:
+            self._line("recalls", [], _ids(made))
         return made
 
     def turned_away(self, ticket: Ticket) -> bool:
@@ -189,6 +195,8 @@ class _Replayed:
                 return _ids(dispatch.beat(InstanceHeartbeat(**beat), now))
             case "wants", []:
                 return _changes(dispatch.wants())
+            case "recalls", []:
+                return _ids(dispatch.recalls())
             case "overdue", [now, expected]:
                 dispatch.patience.expected = expected
                 return [[ticket.request_id, why.value] for ticket, why in dispatch.overdue(now)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, cast
 
@@ -48,6 +47,7 @@ from headrace_bus.wire.instance_control import (
     Cancel,
     Credit,
     InstanceControl,
+    Recall,
     Want,
     encode_control,
     pack_backlog,
@@ -62,16 +62,10 @@ log = structlog.get_logger(__name__)
 _DONE: Final = int(AnswerKind.DONE)
 _MORE: Final = int(RequestFlag.MORE)
 _TRAINS: Final = int(RequestFlag.TRAINS)
+_STANDBY: Final = int(RequestFlag.STANDBY)
 _NOT_RUN: Final = (AnswerKind.BUSY, AnswerKind.DRAINING)
 _STREAM: Final = (AnswerKind.CHUNK, AnswerKind.END)
 _PULLED: Final = (AnswerKind.PULL, AnswerKind.LEFT, AnswerKind.PIECE)
-
-MakeDispatch = Callable[[str, int], Dispatch]
-"""From `<ep>.<dep>` and a seed."""
-
-
-def plain_dispatch(_: str, seed: int) -> Dispatch:
-    return Dispatch(random.Random(seed))
 
 
 class Lane:
@@ -174,7 +168,8 @@ class Lane:
             return
         if answer.kind == _DONE:
             self.metrics.run_s.observe(answer.exec_us / 1e6)
-            took_s = monotonic() - call.sent
+            # How long it stood by says nothing of its instance.
+            took_s = answer.exec_us / 1e6 if call.standby else monotonic() - call.sent
             self.dispatch.measured(known.iid, took_s)
             if self._copies is not None:
                 self._copies.answered(call, took_s)
@@ -243,6 +238,9 @@ class Lane:
         now = monotonic()
         while (ticket := self.dispatch.next(now)) is not None:
             self._send(cast("Call", ticket))
+        for ticket in self.dispatch.recalls():
+            if ticket.instance is not None:
+                self._tell(ticket.instance.iid, Recall(request_id=ticket.request_id))
         for change in self.dispatch.wants():
             iid, waited_ms = change.instance.iid, self.dispatch.waited_ms(now)
             reply = self._grant_reply(iid)
@@ -292,7 +290,7 @@ class Lane:
         known = call.instance
         if known is None:
             return
-        flags = _TRAINS
+        flags = _TRAINS | _STANDBY if call.standby else _TRAINS
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
         if self.dispatch.queue:
             flags |= _MORE
@@ -399,7 +397,7 @@ class Lane:
             self.dispatch.kept(call)
             return
         if answer.kind == AnswerKind.BUSY:
-            self.dispatch.refused(call)
+            self.dispatch.refused(call, answer.free)
         else:
             self.dispatch.turned_away(call)
             call.resent = False  # it is not there, and never will be

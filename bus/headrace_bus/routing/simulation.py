@@ -4,13 +4,16 @@
     simulate_dispatch(load, ingresses=2, instances=4) -> Outcome: when each request ended
     central_queue, random_queues, two_choices: the same load under other rules, for comparison
 
-Time is in seconds and virtual. Messages take `latency_s` each way and are never lost.
+Time is in seconds and virtual. Messages take `latency_s` each way and are never lost. A slot is
+held for `beside_s` longer than its run, half before and half after it; what stands by is begun
+`begin_s` after the run before it.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,7 +22,9 @@ from typing import Final, NamedTuple
 
 from headrace_bus.routing.admission import WANT_SHIFT, Admission, Admitted, Grant
 from headrace_bus.routing.dispatch import Dispatch
+from headrace_bus.routing.standby import STANDBY_S
 from headrace_bus.routing.ticket import Instance, Ticket
+from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import pack_backlog
 
@@ -120,9 +125,11 @@ class _Ingress:
 
 
 class _Instance:
-    def __init__(self, name: str, slots: int) -> None:
+    def __init__(self, name: str, slots: int, standby: int) -> None:
         self.name = name
-        self.admission = Admission(slots)
+        self.admission = Admission(slots, standby=standby)
+        self.running = 0
+        self.waiting: deque[tuple[_Ingress, Ticket]] = deque()
 
 
 class DispatchSimulation:
@@ -136,17 +143,21 @@ class DispatchSimulation:
         slots: int,
         latency_s: float,
         seed: int,
+        standby: int = 0,
+        beside_s: float = 0.0,
+        begin_s: float = 0.0,
         slowed: float = 1.0,
         slowed_from_s: float = 0.0,
     ) -> None:
         self.outcome = Outcome()
         self._latency_s = latency_s
+        self._beside_s, self._begin_s = beside_s, begin_s
         self._slowed, self._slowed_from_s = slowed, slowed_from_s
         self._rng = random.Random(seed)
         self._ingresses = {
             f"i{n}": _Ingress(f"i{n}", self._rng.randrange(2**32)) for n in range(ingresses)
         }
-        self._instances = {f"s{n}": _Instance(f"s{n}", slots) for n in range(instances)}
+        self._instances = {f"s{n}": _Instance(f"s{n}", slots, standby) for n in range(instances)}
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
         self._jobs: dict[str, Job] = {}
@@ -176,9 +187,7 @@ class DispatchSimulation:
         """Waiting requests and free slots at the same time are what the law forbids."""
         waiting = sum(len(one.dispatch.queue) for one in self._ingresses.values())
         if waiting:
-            free = sum(
-                one.admission.slots - one.admission.in_flight for one in self._instances.values()
-            )
+            free = sum(one.admission.slots - one.running for one in self._instances.values())
             self.outcome.idle_while_waiting_s += min(waiting, free) * (now - self._last_s)
         self._last_s = now
 
@@ -195,35 +204,75 @@ class DispatchSimulation:
         known = ticket.instance
         assert known is not None, "a request is sent after it was bound"
         n = ingress.dispatch.more_waiting(known) if known.wanted else 0
-        behind = pack_backlog(n, ingress.dispatch.waited_ms(now)) << WANT_SHIFT
+        flags = pack_backlog(n, ingress.dispatch.waited_ms(now)) << WANT_SHIFT
+        flags |= RequestFlag.STANDBY if ticket.standby else 0
         instance = self._instances[known.iid]
 
         def event(now: float) -> None:
             admission = instance.admission
-            verdict = admission.admit(ticket.request_id, ingress.name, behind, now)
+            verdict = admission.admit(ticket.request_id, ingress.name, flags, now)
             self._grants(instance, admission.grants(now), now)
             if isinstance(verdict, Admitted):
-                service = self._jobs[ticket.request_id].service_s
-                if instance.name == "s0" and now >= self._slowed_from_s:
-                    service *= self._slowed
-                self._at(now + service, self._finish(instance, ingress, ticket))
+                self._admitted(instance, ingress, ticket, now)
             else:
-                self._send(now, self._busy(ingress, ticket))
+                self._busy(instance, ingress, ticket, now)
 
         self._send(now, event)
 
-    def _busy(self, ingress: _Ingress, ticket: Ticket) -> Callable[[float], None]:
+    def _admitted(self, instance: _Instance, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+        if instance.running < instance.admission.slots:
+            self._begin(instance, ingress, ticket, now + self._beside_s / 2)
+            return
+        instance.waiting.append((ingress, ticket))
+        give_back = self._give_back(instance, ingress, ticket, ticket.sent, overdue=True)
+        self._at(now + STANDBY_S, give_back)
+
+    def _begin(self, instance: _Instance, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+        instance.running += 1
+        service = self._jobs[ticket.request_id].service_s
+        if instance.name == "s0" and now >= self._slowed_from_s:
+            service *= self._slowed
+        self._at(now + service, self._finish(instance, ingress, ticket))
+
+    def _give_back(
+        self,
+        instance: _Instance,
+        ingress: _Ingress,
+        ticket: Ticket,
+        sent: float,
+        *,
+        overdue: bool = False,
+    ) -> Callable[[float], None]:
         def event(now: float) -> None:
-            self.outcome.bounced += 1
-            ingress.dispatch.refused(ticket)
-            self._settle(ingress, now)
+            if (ingress, ticket) not in instance.waiting or ticket.sent != sent:
+                return
+            instance.waiting.remove((ingress, ticket))
+            grants = instance.admission.give_back(ticket.request_id, now, overdue=overdue)
+            self._busy(instance, ingress, ticket, now)
+            self._grants(instance, grants, now)
 
         return event
+
+    def _busy(self, instance: _Instance, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+        free = instance.admission.free_for(ingress.name)
+
+        def event(now: float) -> None:
+            self.outcome.bounced += 1
+            ingress.dispatch.refused(ticket, free)
+            self._settle(ingress, now)
+
+        self._send(now, event)
 
     def _finish(
         self, instance: _Instance, ingress: _Ingress, ticket: Ticket
     ) -> Callable[[float], None]:
         def event(now: float) -> None:
+            instance.running -= 1
+            if instance.waiting and instance.running < instance.admission.slots:
+                self._begin(instance, *instance.waiting.popleft(), now + self._begin_s)
+            self._at(now + self._beside_s / 2, told)
+
+        def told(now: float) -> None:
             self._grants(instance, instance.admission.finish(ticket.request_id, now), now)
             free = instance.admission.free_for(ingress.name)
             self._send(now, lambda now: self._answer(ingress, ticket, free, now))
@@ -233,7 +282,10 @@ class DispatchSimulation:
     def _answer(self, ingress: _Ingress, ticket: Ticket, free: int, now: float) -> None:
         self.outcome.latency_s.append(now - ticket.arrived)
         if ticket.instance is not None:
-            ingress.dispatch.measured(ticket.instance.iid, now - ticket.sent)
+            took_s = now - ticket.sent
+            if ticket.standby:
+                took_s = min(took_s, self._jobs[ticket.request_id].service_s)
+            ingress.dispatch.measured(ticket.instance.iid, took_s)
         ingress.dispatch.answered(ticket, free)
         self._settle(ingress, now)
 
@@ -259,6 +311,10 @@ class DispatchSimulation:
     def _settle(self, ingress: _Ingress, now: float) -> None:
         while (ticket := ingress.dispatch.next(now)) is not None:
             self._request(ingress, ticket, now)
+        for ticket in ingress.dispatch.recalls():
+            assert ticket.instance is not None, "it waits at one"
+            instance = self._instances[ticket.instance.iid]
+            self._send(now, self._give_back(instance, ingress, ticket, ticket.sent))
         for change in ingress.dispatch.wants():
             waited_ms = ingress.dispatch.waited_ms(now)
             self._send(now, self._want(ingress, change.instance, change.n, waited_ms))
@@ -281,6 +337,7 @@ class DispatchSimulation:
             client=instance.name,
             state=InstanceState.READY,
             slots=instance.admission.slots,
+            standby=instance.admission.standby,
             in_flight=instance.admission.in_flight,
         )
         for ingress in self._ingresses.values():
@@ -297,6 +354,9 @@ def simulate_dispatch(
     slots: int = 1,
     latency_s: float = LATENCY_S,
     seed: int = 0,
+    standby: int = 0,
+    beside_s: float = 0.0,
+    begin_s: float = 0.0,
     slowed: float = 1.0,
     slowed_from_s: float = 0.0,
 ) -> Outcome:
@@ -310,6 +370,9 @@ def simulate_dispatch(
         slots=slots,
         latency_s=latency_s,
         seed=seed,
+        standby=standby,
+        beside_s=beside_s,
+        begin_s=begin_s,
         slowed=slowed,
         slowed_from_s=slowed_from_s,
     )

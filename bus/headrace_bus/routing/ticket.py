@@ -17,10 +17,12 @@ class Ticket:
         "deadline",
         "instance",
         "queue_deadline",
+        "recalled",
         "request_id",
         "run_deadline",
         "run_timeout_s",
         "sent",
+        "standby",
     )
 
     def __init__(
@@ -41,8 +43,15 @@ class Ticket:
         self.instance: Instance | None = None
         self.sent = 0.0
         self.run_deadline = inf
+        self.standby = self.recalled = False
+        """Sent to an instance to wait there for a slot; and called back since."""
         self.abandoned = False
         """Nobody waits for the answer; the slot stays taken until it comes."""
+
+    @property
+    def may_stand_by(self) -> bool:
+        """One that was lost once is not put at risk again before it can begin."""
+        return self.attempt == 1
 
     @property
     def hurried(self) -> bool:
@@ -66,6 +75,7 @@ class Instance:
         "returning",
         "seen",
         "slots",
+        "standby",
         "suspect",
         "trains",
         "wanted",
@@ -82,6 +92,8 @@ class Instance:
         self.trains = False
         """It takes several requests in one message (`wire.train`)."""
         self.slots = 0
+        self.standby = 0
+        """Requests that may wait there for a slot."""
         self.ready = False
         self.suspect = False
         self.seen = 0.0
@@ -99,6 +111,11 @@ class Instance:
     def usable(self) -> bool:
         return self.ready and not self.suspect
 
+    @property
+    def full(self) -> bool:
+        """No slot is free; one may wait there."""
+        return len(self.open) + self.others >= self.slots
+
     def learn(self, free: int) -> None:
-        """Take the number of slots the instance says this ingress may use now."""
-        self.others = max(0, self.slots - free - len(self.open))
+        """Take the number of places the instance says this ingress may use now."""
+        self.others = max(0, self.slots + self.standby - free - len(self.open))

@@ -39,6 +39,7 @@ class RequestFlag(IntFlag):
     RETRY = 4  # the second attempt of a request lost with its instance
     RESENT = 8  # sent again under the same id after a reconnect; drop it if it is here already
     MORE = 16  # others wait at the ingress for a slot
+    STANDBY = 32  # no slot is free for it anywhere: it may wait at the instance for one
     TRAINS = 64  # its answer may come with others in one message (wire.train)
 
 
@@ -46,7 +47,7 @@ class AnswerKind(IntEnum):
     """What became of a request at an instance."""
 
     DONE = 1  # status, headers and the whole body
-    BUSY = 2  # not admitted, nothing ran; the request goes back to the head of its queue
+    BUSY = 2  # not begun, nothing ran; the request goes back to the head of its queue
     DRAINING = 3  # not admitted, the instance takes nothing more
     CHUNK = 4  # a piece of a streamed body; the first one carries status and headers
     END = 5  # the streamed body is complete, or broken when `reason` says why

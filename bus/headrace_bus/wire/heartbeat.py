@@ -60,6 +60,8 @@ class InstanceHeartbeat:
     memory_bytes: int = 0
     reach: str = ""
     """An ingress that says the same can hand over large bodies as files (`routing.handed`)."""
+    standby: int = 0
+    """Requests that may wait there beyond `slots`, each for the next slot (`routing.standby`)."""
     pulls: bool = False
     """It asks for a large body that it cannot open (`routing.far`)."""
     trains: bool = False

@@ -5,6 +5,7 @@ Cancel   the caller hung up or ran out of time
 Credit   n more chunks of a streamed answer may come
 Pull     send pieces of the large answer; from its end on: all is here
 Piece    one of the request's body that the instance asked for
+Recall   a slot is free elsewhere: give the request back, unless it has begun
 """
 
 from __future__ import annotations
@@ -72,7 +73,15 @@ class Piece:
     data: bytes
 
 
-InstanceControl = Want | Cancel | Credit | Pull | Piece
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """Answered by BUSY if the request had not begun, else by nothing but its own answer."""
+
+    kind: ClassVar[int] = 6
+    request_id: str
+
+
+InstanceControl = Want | Cancel | Credit | Pull | Piece | Recall
 
 
 def pack_backlog(n: int, waited_ms: int) -> int:
@@ -94,7 +103,7 @@ def encode_control(message: InstanceControl) -> bytes:
         case Want():
             word = pack_backlog(message.n, message.waited_ms)
             fields: tuple[str | int | bytes, ...] = (message.ingress_id, word, message.reply)
-        case Cancel():
+        case Cancel() | Recall():
             fields = (message.request_id,)
         case Credit():
             fields = (message.request_id, message.n)
@@ -133,6 +142,9 @@ def _message(kind: object, fields: list[Any]) -> InstanceControl:
         if not isinstance(data, bytes):
             raise ValueError("a piece holds bytes")
         return Piece(request_id=str(request_id), number=_count(number), data=data)
+    if kind == Recall.kind:
+        (request_id,) = fields
+        return Recall(request_id=str(request_id))
     raise ValueError(f"kind {kind!r}")
 
 

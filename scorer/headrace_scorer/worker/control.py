@@ -20,6 +20,8 @@ class Control:
         self._lock = threading.Lock()
         self._changed = threading.Condition()
         self._cancelled: set[int] = set()
+        self._begun = 0
+        self._recalled: set[int] = set()
         self._credit: dict[int, int] = {}
         self.on_cancel: Callable[[int], None] = lambda number: None
         self.on_credit: Callable[[int], None] = lambda number: None
@@ -30,6 +32,23 @@ class Control:
     def send(self, kind: int, payload: bytes = b"", number: int = 0) -> None:
         with self._lock:
             self._socket.sendall(frames.encode(kind, number, payload))
+
+    def begin(self, number: int) -> bool:
+        """Claim the request for the main thread; False when it was given back before."""
+        with self._changed:
+            if number in self._recalled:
+                self._recalled.remove(number)
+                return False
+            self._begun = max(self._begun, number)
+            return True
+
+    def _give_back(self, number: int) -> None:
+        """Begun or given back: whichever of the two threads is first."""
+        with self._changed:
+            if number <= self._begun or number in self._recalled:
+                return
+            self._recalled.add(number)
+        self.send(frames.RECALLED, number=number)
 
     def cancelled(self, number: int) -> bool:
         return number in self._cancelled
@@ -82,6 +101,8 @@ class Control:
     def _take(self, kind: int, number: int, payload: bytes) -> None:
         if kind == frames.PING:
             self.send(frames.PONG, number=number)
+        elif kind == frames.RECALL:
+            self._give_back(number)
         elif kind == frames.CANCEL:
             with self._changed:
                 self._cancelled.add(number)

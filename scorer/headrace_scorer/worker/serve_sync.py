@@ -37,7 +37,8 @@ class SyncLoop:
             if not size:
                 return
             for _, number, payload in decoder.feed(bytes(view[:size])):
-                self._one(number, frames.decode_call(payload))
+                if self._control.begin(number):
+                    self._one(number, frames.decode_call(payload))
 
     def _read(self, view: memoryview) -> int:
         """Bytes read, 0 at the end; before it waits, everything has been answered."""
