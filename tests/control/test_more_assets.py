@@ -136,3 +136,26 @@ async def test_of_two_who_create_a_version_at_once_nobody_is_lost(control: Contr
 
     assert answers.count(201) == 1
     assert set(answers) <= {200, 201, 409}
+
+
+@pytest.mark.parametrize("path", ["/data/d", ""], ids=["container", "workspace"])
+async def test_of_two_first_changes_after_one_reading_the_second_is_refused(
+    control: ControlClient, path: str
+) -> None:
+    """Before anybody has written words of it there is no record; its ETag says so."""
+    if path:
+        properties = {"dataType": "uri_folder", "dataUri": f"{PATHS}/d/"}
+        await control.put(f"{path}/versions/1", {"properties": properties})
+    method = "PUT" if path else "PATCH"
+    read = (await control.get(path)).headers["ETag"]
+    body = {"properties": {"description": "first"}}
+    first = await control.send(method, path, body, headers={"If-Match": read})
+    second = await control.send(
+        method, path, {"properties": {"description": "second"}}, headers={"If-Match": read}
+    )
+
+    assert first.status in (200, 201), first.data
+    assert (second.status, second.code) == (409, "Conflict")
+    assert (await control.get(path)).json["properties"]["description"] == "first"
+    now = (await control.get(path)).headers["ETag"]
+    assert (await control.send(method, path, body, headers={"If-Match": now})).status == 200

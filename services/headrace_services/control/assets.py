@@ -28,7 +28,7 @@ from headrace_services.control.forgettable import renewed
 from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, asset_key
 from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
-from headrace_services.control.stored import Shelf, Stored
+from headrace_services.control.stored import Shelf, Stored, etag_of
 from headrace_telemetry.clock import timestamp
 
 STAND_IN_VERSION: Final = "1"
@@ -193,7 +193,7 @@ class Assets:
         if not specs and container is None:
             raise NotFound(f"{self._type.kind} has no {name!r}", target=name)
         body = self._container_body(name, specs, container.value if container else None)
-        return Answer(body=body, headers=container.etag if container else {})
+        return Answer(body=body, headers=etag_of(container))
 
     async def put_container(self, call: Call) -> Answer:
         """Words, tags and the archived mark of all versions together."""

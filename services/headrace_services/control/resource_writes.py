@@ -12,7 +12,7 @@ from headrace_services.control.audit import audit
 from headrace_services.control.operations import Operations
 from headrace_services.control.ports import Convergence
 from headrace_services.control.records import Operation, ProvisioningState, Spec, Status
-from headrace_services.control.stored import Shelf, Stored
+from headrace_services.control.stored import Shelf, Stored, etag_of
 
 STATUS_TRIES = 5
 
@@ -146,7 +146,8 @@ def observed(spec: Spec, status: Status | None) -> Status:
 def require_match(call: Call, old: Stored[Spec] | None) -> None:
     """Raises ChangedMeanwhile when `If-Match` names a revision that is not the present one."""
     wanted = call.headers.get("If-Match", "").strip().strip('"')
-    if wanted and (old is None or wanted not in ("*", str(old.revision))):
+    present = [etag_of(old)["ETag"].strip('"')] + ["*"] * (old is not None)
+    if wanted and wanted not in present:
         raise ChangedMeanwhile(call.target)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Bucket
@@ -79,6 +79,11 @@ class Shelf(Generic[R]):
     async def delete(self, old: Stored[R]) -> None:
         """Raises RevisionConflict when somebody changed it since it was read."""
         await self._bucket.delete(old.key, old.revision)
+
+
+def etag_of(stored: Stored[Any] | None) -> dict[str, str]:
+    """As `Stored.etag`, also of what has no record before it is changed: revisions begin at 1."""
+    return {"ETag": '"0"'} if stored is None else stored.etag
 
 
 def _bounded(

@@ -26,9 +26,9 @@ from headrace_services.control.catalog import Catalog
 from headrace_services.control.merge_patch import merged
 from headrace_services.control.nouns import STORAGE_SUFFIX
 from headrace_services.control.records import Spec, catalog_key
-from headrace_services.control.resource_writes import ChangedMeanwhile
+from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
 from headrace_services.control.sas import SasSigner
-from headrace_services.control.stored import Shelf
+from headrace_services.control.stored import Shelf, Stored, etag_of
 from headrace_telemetry.clock import timestamp
 
 CLOUD_NAME: Final = "headrace"
@@ -81,12 +81,13 @@ class Workspace:
         return checked
 
     async def show(self, call: Call) -> Answer:
-        return Answer(body=await self._document())
+        stored = await self._stored()
+        return Answer(body=self._document(stored), headers=etag_of(stored))
 
     async def update(self, call: Call) -> Answer:
         """Merge tags and words; nothing else of a workspace can be changed."""
-        key = catalog_key("workspaces", self.ids.workspace.workspace)
-        old = await self.words.get(key)
+        old = await self._stored()
+        require_match(call, old)
         tags = object_at(call.body, "tags") if call.body.get("tags") is not None else {}
         words = object_at(call.body, "properties") if call.body.get("properties") else {}
         for name in WORDS:
@@ -99,14 +100,14 @@ class Workspace:
         name = self.ids.workspace.workspace
         spec = Spec(name=name, arm=arm_body, created_at=created_at, modified_at=now)
         try:
-            stored = await self.words.put(old, key, spec)
+            stored = await self.words.put(old, self._key, spec)
         except RevisionConflict:
             raise ChangedMeanwhile(str(self.ids.workspace)) from None
         audit(call, "write", str(self.ids.workspace), stored.revision)
-        return Answer(body=await self._document())
+        return Answer(body=self._document(stored))
 
     async def list_workspaces(self, call: Call) -> Answer:
-        return listing([await self._document()])
+        return listing([self._document(await self._stored())])
 
     async def discovery(self, call: Call) -> Answer:
         services = ("api", "history", "experimentation", "modelmanagement", "catalog")
@@ -135,9 +136,16 @@ class Workspace:
         """Done at once: signatures are checked with the key they are made with."""
         return Answer()
 
-    async def _document(self) -> dict[str, Any]:
+    @property
+    def _key(self) -> str:
+        return catalog_key("workspaces", self.ids.workspace.workspace)
+
+    async def _stored(self) -> Stored[Spec] | None:
+        """None until somebody changes a word of it."""
+        return await self.words.get(self._key)
+
+    def _document(self, stored: Stored[Spec] | None) -> dict[str, Any]:
         base, workspace = self.ids.control_url, self.ids.workspace
-        stored = await self.words.get(catalog_key("workspaces", workspace.workspace))
         own = stored.value.arm if stored else {}
         properties = {
             "description": own.get("description", ""),
