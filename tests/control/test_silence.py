@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from functools import partial
 from pathlib import Path
 
@@ -11,17 +10,11 @@ import pytest
 
 from headrace_services.control import app
 from headrace_services.control.silence import Silence
-from support.control import ControlClient, running_control
+from support.control import running_control
 from support.nats_server import NatsServer
 
 BOUND_S = 20.0
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half"
-
-
-async def _connected(control: ControlClient) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    context = ssl.create_default_context(cafile=control.home.ca)
-    port = int(control.base.rpartition(":")[2])
-    return await asyncio.open_connection("localhost", port, ssl=context)
 
 
 @pytest.mark.parametrize("said", [b"", HALF])
@@ -31,10 +24,10 @@ async def test_a_head_that_never_ends_is_not_waited_for(
     """Beside it, who has asked once keeps its connection, and a body may take its time."""
     monkeypatch.setattr(app, "Silence", partial(Silence, timeout_s=1.5, look_s=0.05))
     async with running_control(tmp_path / "home", nats_server.url) as control:
-        idle, idle_writer = await _connected(control)
+        idle, idle_writer = await control.connected()
         idle_writer.write(HALF + b": 1\r\n\r\n")
         assert b"200" in await idle.readline()
-        silent, silent_writer = await _connected(control)
+        silent, silent_writer = await control.connected()
         silent_writer.write(said)
 
         async with asyncio.timeout(BOUND_S):

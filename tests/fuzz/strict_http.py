@@ -102,7 +102,8 @@ def read_answers(data: bytes, methods: list[bytes]) -> list[Told]:
                 at = below
                 continue
             headless = len(found) < len(methods) and methods[len(found)] == b"HEAD"
-            headless &= not (one == 400 and status[1] == b"1.0")  # to bytes that it could not read
+            unread = one == 400 and status[1] == b"1.0"  # what it could not read has no method
+            headless &= not (unread and below < len(data))
             body = b""
             if not headless and one not in (204, 304):
                 body, below = _body(data, below, dict(fields), fields)

@@ -80,11 +80,13 @@ class Watch:
 
 
 _SILENT = (b"HEAD", b"CONNECT")
+_PLACES = (f"{WORKSPACE}/".encode(), f"{ACCOUNT}/".encode(), b"/nothing/")
 
 
 def _expect(asked: Asked, told: Told) -> str:
-    """A refusal names the path it is about: the one that was asked for."""
-    marks = MARK.findall(asked.target.partition(b"?")[0])
+    """A refusal names the path it is about: the one that was asked for, where it led so far."""
+    intact = asked.target.startswith(_PLACES)
+    marks = MARK.findall(asked.target.partition(b"?")[0]) if intact else []
     if told.status == 404 and marks and asked.method not in _SILENT and marks[0] not in told.body:
         return f"{told.body[:200]!r} is not about {marks[0]!r}"
     return ""
@@ -171,7 +173,10 @@ async def test_blobs_are_what_was_put_or_the_request_is_refused(control: Control
 
 
 def _of_another(who: int, shared: bool, mark: bytes) -> bool:
-    return not shared and mark.split(b"-")[1] != b"%d" % who
+    """Whether another said it, and not this one a damaged mark of its own."""
+    other, number = (int(part) for part in mark.split(b"-")[1:3])
+    said = FIRST <= number < FIRST + INPUTS and (number - FIRST) % AT_ONCE == other
+    return said and not shared and other != who
 
 
 def _blob_fault(ask: Ask, asked: Asked, told: Told) -> str:

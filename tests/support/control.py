@@ -57,6 +57,11 @@ class ControlClient:
         self.session = session
         self.token = home.token.read_text().strip()
 
+    async def connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection on which a test says its own bytes."""
+        context = ssl.create_default_context(cafile=self.home.ca)
+        return await asyncio.open_connection("localhost", yarl.URL(self.base).port, ssl=context)
+
     async def send(
         self,
         method: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import structlog
@@ -30,6 +31,23 @@ def _require_plain(request: web.Request) -> None:
     codings = [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())]
     if codings and (codings != ["chunked"] or request.version == HttpVersion10):
         raise OtherProtocol("the one Transfer-Encoding is chunked, in HTTP/1.1")
+
+
+async def refuse_expectation(request: web.Request, answer: web.StreamResponse) -> None:
+    """The HTTP library's own answer to an `Expect` it does not know, in ARM's words, and the last.
+
+    It comes before any middleware, and leaves the body unread: what follows may be that.
+    """
+    if answer.status == 417 and isinstance(answer, web.Response):
+        wanted = request.headers.get("Expect", "")[:64]
+        words = f"Expect is {wanted!r}; the one known is 100-continue"
+        body = arm.error_body("ExpectationFailed", words, target=request.path)
+        answer.body = json.dumps(body).encode()
+        # Too late for aiohttp to set these itself.
+        answer.headers["Content-Length"] = str(len(answer.body))
+        answer.headers["Content-Type"] = "application/json; charset=utf-8"
+        answer.headers["Connection"] = "close"
+        answer.force_close()
 
 
 def error_response(error: HeadraceError, *, target: str) -> web.Response:
