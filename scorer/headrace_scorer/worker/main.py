@@ -82,7 +82,9 @@ def _init(loaded: script.Script) -> None:
     if loaded.asynchronous:
         import asyncio
 
-        loop = asyncio.new_event_loop()
+        from . import event_loop
+
+        loop = event_loop.new()
         asyncio.set_event_loop(loop)  # what init makes on the loop must be on the one that serves
     console.log.info("Invoking user's init function")
     made = loaded.init()
