@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.deploy import Workbench, patient
-from support.platform import HEADRACE, Platform
+from support.platform import HEADRACE, Platform, until
 
 ENDPOINT = "target"
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
@@ -175,7 +175,7 @@ def test_keys_are_checked_and_an_old_one_is_refused_after_regeneration(
 
     target.run("online-endpoint", "regenerate-keys", "-n", ENDPOINT)
 
-    assert post(port, primary)[0] == 401
+    until(lambda: post(port, primary)[0] == 401, "the ingress to know the new keys")
     assert post(port, target.key(ENDPOINT))[0] == 200
     assert post(port, keys["secondaryKey"])[0] == 200
 

@@ -108,11 +108,12 @@ async def test_an_answer_that_is_not_200_is_an_error() -> None:
 
 async def test_an_open_loop_counts_the_wait_that_a_stall_imposes_on_later_requests() -> None:
     """A closed loop would see one slow request; those that were due meanwhile waited as well."""
-    resumed = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.4, resumed.set)
+    stalls: list[asyncio.Task[None]] = []
 
     async def answer(number: int) -> bytes:
-        await resumed.wait()
+        if not stalls:  # from the first request on, however late that is
+            stalls.append(asyncio.create_task(asyncio.sleep(0.4)))
+        await asyncio.wait(stalls)
         return OK
 
     async with serving(answer) as port:

@@ -44,7 +44,7 @@ def headrace(*args: str, home: Path | None = None, **more: str) -> subprocess.Co
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
@@ -87,7 +87,7 @@ def test_the_client_path_imports_nothing_heavy(args: tuple[str, ...], tmp_path: 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     line = next(one for one in done.stderr.splitlines() if one.startswith("IMPORTED"))
@@ -215,7 +215,7 @@ def test_no_to_a_question_is_an_answer_and_no_interrupt(tmp_path: Path) -> None:
             stdin=theirs,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             env=os.environ | {"HEADRACE_HOME": str(tmp_path)},
             check=False,
         )

@@ -44,7 +44,7 @@ def test_what_waits_together_is_one_call_and_each_gets_its_own(
     python = sys.executable if version == "ours" else interpreter(version)
     with WorkerChild(tmp_path, SCRIPT, python=python) as worker:
         assert worker.started()["async"] is True  # takes many at once
-        worker.send(b'{"s": 0.1}')
+        worker.send(b'{"s": 0.5}')
         numbers = [worker.send(json.dumps({"n": n}).encode()) for n in range(TOGETHER)]
         answers = [worker.next()[2] for _ in [0, *numbers]]
         found = [json.loads(decode_reply(one).body) for one in answers]
@@ -66,7 +66,7 @@ async def test_only_the_caller_at_fault_gets_the_error(serve: Serve) -> None:
 
 async def test_a_cancelled_element_never_reaches_run(serve: Serve) -> None:
     instance, caller = await serve(SCRIPT, max_concurrent=20)
-    blocker = asyncio.create_task(caller.ask({"s": 1.2}))
+    blocker = asyncio.create_task(caller.ask({"s": 3}))
     await instance.when(lambda beat: beat.in_flight)
     request = caller.request(b'{"n": 1}')
     queue = caller.send(request)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import psutil
 
 HEADRACE = Path(sys.executable).with_name("headrace")
-COMMAND_BOUND_S = 120  # longer than any single command takes, shorter than a hung test run
+COMMAND_BOUND_S = 240  # longer than any single command takes, shorter than a hung test run
 
 
 class CommandFailed(AssertionError):
