@@ -24,7 +24,6 @@ MAX_KEY_CHARS: Final = 2_000  # half of the server's longest protocol line
 MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
 _MARKER_TTL_S: Final = 600  # watchers cut off for longer list all again anyway
 _KEY: Final = re.compile(r"[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*")
-_NAME_IN_USE: Final = 10058
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +95,7 @@ class Bucket:
         bucket = cls(bus, name)
         spec = replace(bucket._spec, replicas=replicas)
         bucket._spec = spec if history is None else replace(spec, history=history)
-        config = bucket._spec.stream()
-        try:
-            await jetstream.call(bus, f"STREAM.CREATE.{bucket.stream}", config)
-        except JetStreamRefused as error:
-            if error.err_code != _NAME_IN_USE:
-                raise
-            await jetstream.call(bus, f"STREAM.UPDATE.{bucket.stream}", config)
+        await jetstream.make_stream(bus, bucket._spec.stream())
         return bucket
 
     async def get(self, key: str) -> Record | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from headrace_bus.client.connection import Bus
-from headrace_bus.errors import JetStreamRefused
 from headrace_bus.store import jetstream
 from headrace_bus.wire.subjects import all_events, event
 
@@ -19,7 +18,6 @@ MAX_EACH: Final = 40_000  # of one kind, so that refusals never push out what wa
 MAX_EVENT_BYTES: Final = 16 * 1024
 AT_ONCE: Final = 32  # reads under way
 _NS: Final = 1_000_000_000
-_NAME_IN_USE: Final = 10058
 
 
 class Events:
@@ -45,12 +43,7 @@ class Events:
             "deny_delete": True,
             "deny_purge": True,
         }
-        try:
-            await jetstream.call(bus, f"STREAM.CREATE.{STREAM}", config)
-        except JetStreamRefused as error:
-            if error.err_code != _NAME_IN_USE:
-                raise
-            await jetstream.call(bus, f"STREAM.UPDATE.{STREAM}", config)
+        await jetstream.make_stream(bus, config)
         return cls(bus)
 
     async def write(self, kind: str, fields: Mapping[str, Any]) -> None:

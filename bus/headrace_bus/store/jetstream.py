@@ -18,6 +18,7 @@ ATTEMPT_S: Final = 2.0  # one request
 BOUND_S: Final = 10.0  # all attempts together: a restart of the server fits in
 WRONG_LAST_SEQUENCE: Final = frozenset((10071, 10164))
 _PAUSE_S: Final = 0.05
+_NAME_IN_USE: Final = 10058
 _NOT_FOUND: Final = frozenset((10037,))
 _NOT_YET: Final = frozenset((10008, 10039))  # JetStream is starting up; its account is not there
 
@@ -45,6 +46,19 @@ async def call(bus: Bus, api: str, body: Mapping[str, Any]) -> dict[str, Any]:
             if error.err_code not in _NOT_YET:
                 raise
             await _pause(error, give_up)
+
+
+async def make_stream(bus: Bus, config: Mapping[str, Any]) -> None:
+    """Create the stream of this configuration, or bring the one of its name up to date.
+
+    Raises JetStreamRefused, BusDisconnected after BOUND_S.
+    """
+    try:
+        await call(bus, f"STREAM.CREATE.{config['name']}", config)
+    except JetStreamRefused as error:
+        if error.err_code != _NAME_IN_USE:
+            raise
+        await call(bus, f"STREAM.UPDATE.{config['name']}", config)
 
 
 async def store(bus: Bus, subject: str, data: bytes, headers: Mapping[str, str]) -> int:
