@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Self
 
 from headrace_bus.wire.envelope import Answer, AnswerKind, decode_answer, encode_answer
+from headrace_bus.wire.train import couple, uncouple
 
 _CONNECT = re.compile(rb"CONNECT (\{.*?\})\r\n")
 _PUBLISH = re.compile(rb"PUB (_INBOX_ingress\S*) +(?:(\S+) )?(\d+)\r\n")
@@ -53,23 +54,32 @@ class Switch:
         while (found := _PUBLISH.search(data, at)) is not None:
             end = found.end() + int(found[3]) + 2
             made += data[at : found.start()]
-            answer = decode_answer(data[found.end() : end - 2]) if end <= len(data) else None
-            made += data[found.start() : end] if answer is None else self._passed(found, answer)
+            if end <= len(data):
+                made += self._passed(found[1], data[found.end() : end - 2])
+            else:
+                made += data[found.start() :]
             at = end
         return bytes(made + data[at:])
 
-    def _passed(self, found: re.Match[bytes], answer: Answer) -> bytes:
-        """One whole answer as it goes on."""
-        if answer.kind == AnswerKind.DONE:
-            before, self._before = self._before, answer.body
-            self._answers += 1
-            if self._answers % self._one_in == 0:
-                self.tampered += 1
-                if self.tamper is Tamper.DROP:
-                    return b""
-                answer = answer._replace(body=before)
-        payload = encode_answer(answer)
-        return b"PUB %b  %d\r\n%b\r\n" % (found[1], len(payload), payload)
+    def _passed(self, subject: bytes, message: bytes) -> bytes:
+        """One whole message as it goes on: an answer, or several of one turn; b"" for none left."""
+        answers = [self._changed(decode_answer(one)) for one in uncouple(message)]
+        left = [encode_answer(one) for one in answers if one is not None]
+        if not left:
+            return b""
+        payload = couple(left)
+        return b"PUB %b  %d\r\n%b\r\n" % (subject, len(payload), payload)
+
+    def _changed(self, answer: Answer) -> Answer | None:
+        """The answer as it goes on, None for a dropped one."""
+        if answer.kind != AnswerKind.DONE:
+            return answer
+        before, self._before = self._before, answer.body
+        self._answers += 1
+        if self._answers % self._one_in:
+            return answer
+        self.tampered += 1
+        return None if self.tamper is Tamper.DROP else answer._replace(body=before)
 
 
 class CuttingProxy:
