@@ -112,8 +112,13 @@ class HandedFile:
         )
 
     def body(self, size_bytes: int | None = None, at: int = 0) -> bytes:
-        """The body or a piece of it, for an instance that cannot open the file. Raises OSError."""
+        """The body or a piece of it, for an instance that cannot open the file. Raises OSError.
+
+        Behind its end there is nothing.
+        """
         left = self.size_bytes - at
+        if left <= 0:
+            return b""
         size = left if size_bytes is None else min(size_bytes, left)
         return os.pread(self._descriptor, size, NONCE_BYTES + at)
 
