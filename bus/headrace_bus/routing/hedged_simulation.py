@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from headrace_bus.routing.hedge import Declined, Hedge
-from headrace_bus.routing.simulation import DispatchSimulation, _Ingress, _Instance
+from headrace_bus.routing.simulation import DispatchSimulation, SimulatedIngress, SimulatedInstance
 from headrace_bus.routing.ticket import Instance, Ticket
 
 
@@ -32,7 +32,7 @@ class HedgedSimulation(DispatchSimulation):
         self._started: dict[str, float] = {}
         self._done: set[str] = set()
 
-    def _request(self, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+    def _request(self, ingress: SimulatedIngress, ticket: Ticket, now: float) -> None:
         super()._request(ingress, ticket, now)
         hedge = self._hedges[ingress.name]
         if ticket.request_id in self._originals:
@@ -41,7 +41,7 @@ class HedgedSimulation(DispatchSimulation):
         if (after_s := hedge.times.value_s) is not None:
             self._at(now + after_s, lambda now: self._late(ingress, ticket, now))
 
-    def _late(self, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+    def _late(self, ingress: SimulatedIngress, ticket: Ticket, now: float) -> None:
         name, instance = ticket.request_id, ticket.instance
         if instance is None or name in self._done or name in self._by_original:
             return
@@ -51,7 +51,7 @@ class HedgedSimulation(DispatchSimulation):
             return
         self._copy(ingress, ticket, other, now)
 
-    def _copy(self, ingress: _Ingress, ticket: Ticket, other: Instance, now: float) -> None:
+    def _copy(self, ingress: SimulatedIngress, ticket: Ticket, other: Instance, now: float) -> None:
         job = self._jobs[ticket.request_id]
         copy = Ticket(
             f"{ticket.request_id} again",
@@ -70,7 +70,7 @@ class HedgedSimulation(DispatchSimulation):
         self._request(ingress, copy, now)
 
     def _finish(
-        self, instance: _Instance, ingress: _Ingress, ticket: Ticket
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, ticket: Ticket
     ) -> Callable[[float], None]:
         """Runs at the end of a service that was not cancelled before."""
         end = super()._finish(instance, ingress, ticket)
@@ -83,7 +83,7 @@ class HedgedSimulation(DispatchSimulation):
 
         return event
 
-    def _answer(self, ingress: _Ingress, ticket: Ticket, free: int, now: float) -> None:
+    def _answer(self, ingress: SimulatedIngress, ticket: Ticket, free: int, now: float) -> None:
         original = self._originals.get(ticket.request_id)
         first = original or ticket
         if first.request_id in self._done:  # the loser says that its slot is free
@@ -104,7 +104,7 @@ class HedgedSimulation(DispatchSimulation):
             self._send(now, self._cancel(self._instances[loser.instance.iid], ingress, loser))
 
     def _cancel(
-        self, instance: _Instance, ingress: _Ingress, loser: Ticket
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, loser: Ticket
     ) -> Callable[[float], None]:
         end = super()._finish(instance, ingress, loser)
 

@@ -118,18 +118,22 @@ def stalling_load(
     return jobs
 
 
-class _Ingress:
+class SimulatedIngress:
+    """The real dispatch, whose messages the simulation carries."""
+
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
         self.dispatch = Dispatch(random.Random(seed))
 
 
-class _Instance:
+class SimulatedInstance:
+    """The real admission, and runs that take as long as they are said to."""
+
     def __init__(self, name: str, slots: int, standby: int) -> None:
         self.name = name
         self.admission = Admission(slots, standby=standby)
         self.running = 0
-        self.waiting: deque[tuple[_Ingress, Ticket]] = deque()
+        self.waiting: deque[tuple[SimulatedIngress, Ticket]] = deque()
 
 
 class DispatchSimulation:
@@ -155,9 +159,11 @@ class DispatchSimulation:
         self._slowed, self._slowed_from_s = slowed, slowed_from_s
         self._rng = random.Random(seed)
         self._ingresses = {
-            f"i{n}": _Ingress(f"i{n}", self._rng.randrange(2**32)) for n in range(ingresses)
+            f"i{n}": SimulatedIngress(f"i{n}", self._rng.randrange(2**32)) for n in range(ingresses)
         }
-        self._instances = {f"s{n}": _Instance(f"s{n}", slots, standby) for n in range(instances)}
+        self._instances = {
+            f"s{n}": SimulatedInstance(f"s{n}", slots, standby) for n in range(instances)
+        }
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
         self._jobs: dict[str, Job] = {}
@@ -191,7 +197,7 @@ class DispatchSimulation:
             self.outcome.idle_while_waiting_s += min(waiting, free) * (now - self._last_s)
         self._last_s = now
 
-    def _arrival(self, ingress: _Ingress, name: str) -> Callable[[float], None]:
+    def _arrival(self, ingress: SimulatedIngress, name: str) -> Callable[[float], None]:
         def event(now: float) -> None:
             ticket = Ticket(name, arrived=now, queue_deadline=inf, deadline=inf, run_timeout_s=inf)
             if ingress.dispatch.submit(ticket, now) is not None:
@@ -200,7 +206,7 @@ class DispatchSimulation:
 
         return event
 
-    def _request(self, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+    def _request(self, ingress: SimulatedIngress, ticket: Ticket, now: float) -> None:
         known = ticket.instance
         assert known is not None, "a request is sent after it was bound"
         n = ingress.dispatch.more_waiting(known) if known.wanted else 0
@@ -219,7 +225,9 @@ class DispatchSimulation:
 
         self._send(now, event)
 
-    def _admitted(self, instance: _Instance, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+    def _admitted(
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, ticket: Ticket, now: float
+    ) -> None:
         if instance.running < instance.admission.slots:
             self._begin(instance, ingress, ticket, now + self._beside_s / 2)
             return
@@ -227,7 +235,9 @@ class DispatchSimulation:
         give_back = self._give_back(instance, ingress, ticket, ticket.sent, overdue=True)
         self._at(now + STANDBY_S, give_back)
 
-    def _begin(self, instance: _Instance, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+    def _begin(
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, ticket: Ticket, now: float
+    ) -> None:
         instance.running += 1
         service = self._jobs[ticket.request_id].service_s
         if instance.name == "s0" and now >= self._slowed_from_s:
@@ -236,8 +246,8 @@ class DispatchSimulation:
 
     def _give_back(
         self,
-        instance: _Instance,
-        ingress: _Ingress,
+        instance: SimulatedInstance,
+        ingress: SimulatedIngress,
         ticket: Ticket,
         sent: float,
         *,
@@ -253,7 +263,9 @@ class DispatchSimulation:
 
         return event
 
-    def _busy(self, instance: _Instance, ingress: _Ingress, ticket: Ticket, now: float) -> None:
+    def _busy(
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, ticket: Ticket, now: float
+    ) -> None:
         free = instance.admission.free_for(ingress.name)
 
         def event(now: float) -> None:
@@ -264,7 +276,7 @@ class DispatchSimulation:
         self._send(now, event)
 
     def _finish(
-        self, instance: _Instance, ingress: _Ingress, ticket: Ticket
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, ticket: Ticket
     ) -> Callable[[float], None]:
         def event(now: float) -> None:
             instance.running -= 1
@@ -279,7 +291,7 @@ class DispatchSimulation:
 
         return event
 
-    def _answer(self, ingress: _Ingress, ticket: Ticket, free: int, now: float) -> None:
+    def _answer(self, ingress: SimulatedIngress, ticket: Ticket, free: int, now: float) -> None:
         self.outcome.latency_s.append(now - ticket.arrived)
         if ticket.instance is not None:
             took_s = now - ticket.sent
@@ -289,7 +301,7 @@ class DispatchSimulation:
         ingress.dispatch.answered(ticket, free)
         self._settle(ingress, now)
 
-    def _grants(self, instance: _Instance, grants: Sequence[Grant], now: float) -> None:
+    def _grants(self, instance: SimulatedInstance, grants: Sequence[Grant], now: float) -> None:
         for grant in grants:
             self._send(now, self._granted(self._ingresses[grant.ingress_id], instance, grant.held))
         expiry = instance.admission.next_expiry
@@ -300,7 +312,7 @@ class DispatchSimulation:
             )
 
     def _granted(
-        self, ingress: _Ingress, instance: _Instance, held: int
+        self, ingress: SimulatedIngress, instance: SimulatedInstance, held: int
     ) -> Callable[[float], None]:
         def event(now: float) -> None:
             ingress.dispatch.granted(instance.name, held)
@@ -308,7 +320,7 @@ class DispatchSimulation:
 
         return event
 
-    def _settle(self, ingress: _Ingress, now: float) -> None:
+    def _settle(self, ingress: SimulatedIngress, now: float) -> None:
         while (ticket := ingress.dispatch.next(now)) is not None:
             self._request(ingress, ticket, now)
         for ticket in ingress.dispatch.recalls():
@@ -320,7 +332,7 @@ class DispatchSimulation:
             self._send(now, self._want(ingress, change.instance, change.n, waited_ms))
 
     def _want(
-        self, ingress: _Ingress, known: Instance, n: int, waited_ms: int
+        self, ingress: SimulatedIngress, known: Instance, n: int, waited_ms: int
     ) -> Callable[[float], None]:
         instance = self._instances[known.iid]
 
@@ -330,7 +342,7 @@ class DispatchSimulation:
 
         return event
 
-    def _beat(self, instance: _Instance, now: float) -> None:
+    def _beat(self, instance: SimulatedInstance, now: float) -> None:
         heartbeat = InstanceHeartbeat(
             iid=instance.name,
             epoch=1,
