@@ -11,8 +11,9 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.client.message import Message
 from headrace_bus.client.roles import Role
 from headrace_bus.client.settings import BusSettings
-from headrace_bus.store.events import Events
-from headrace_bus.wire.subjects import all_events
+from headrace_bus.store.events import MAX_BYTES, MAX_EACH, MAX_EVENT_BYTES, Events
+from headrace_bus.wire.subjects import all_events, event
+from headrace_services.control.events import DONE, KINDS, REFUSED, USED
 from support.control import WORKSPACE, ControlClient, running_control
 from support.identity import as_bearer, fetch_token, make_client
 from support.nats_server import NatsServer
@@ -76,6 +77,42 @@ async def test_events_outlive_control_and_reach_who_subscribes(
     assert len({one["subject"] for one in events}) == 80
     said = [json.loads((await heard.get()).data) for _ in range(80)]
     assert {one["id"] for one in said} == {one["id"] for one in events}
+    await bus.close()
+
+
+STORED_BESIDE_BYTES = 128
+"""Of each message: its subject, its id in a header, and what the server puts around it."""
+
+
+def test_no_kind_of_event_pushes_out_another() -> None:
+    assert len(KINDS) * MAX_EACH * (MAX_EVENT_BYTES + STORED_BESIDE_BYTES) <= MAX_BYTES
+
+
+async def test_the_refusal_of_any_path_leaves_an_event(control: ControlClient) -> None:
+    for letter in ("x", "%22", "%F0%9F%9A%82"):
+        await control.put(f"/onlineEndpoints/{letter * 600}", {"properties": {}})
+
+    events = (await control.get("/events")).json["value"]
+
+    assert [one["data"]["outcome"] for one in events] == ["BadArgument"] * 3
+    assert max(len(json.dumps(one)) for one in events) <= MAX_EVENT_BYTES
+
+
+async def test_what_a_scorer_may_do_is_kept_apart_from_what_was_changed(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    await bus.subscribe(all_events(), heard.put_nowait)
+    await bus.flush()
+    async with running_control(tmp_path / "home", nats_server.url) as control:
+        await control.created(EP, endpoint_body(authMode="AMLToken"))
+        assert (await control.post(f"{EP}/token")).status == 200
+        assert (await control.post(f"{EP}/listKeys")).status == 400
+
+    async with asyncio.timeout(10):
+        subjects = [(await heard.get()).subject for _ in range(3)]
+    assert subjects == [event(DONE), event(USED), event(REFUSED)]
     await bus.close()
 
 

@@ -14,8 +14,8 @@ from headrace_bus.wire.subjects import all_events, event
 STREAM: Final = "EVENTS"
 MAX_AGE_S: Final = 30 * 24 * 3600
 MAX_BYTES: Final = 64 * 1024 * 1024
-MAX_EACH: Final = 40_000  # of one kind, so that refusals never push out what was done
-MAX_EVENT_BYTES: Final = 16 * 1024
+MAX_EACH: Final = 10_000  # of one kind, so that no kind pushes out another
+MAX_EVENT_BYTES: Final = 2 * 1024  # three kinds, as many and as large as may be, fit MAX_BYTES
 AT_ONCE: Final = 32  # reads under way
 _NS: Final = 1_000_000_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 
@@ -19,11 +20,17 @@ log = structlog.get_logger(__name__)
 
 DONE: Final = "done"
 REFUSED: Final = "refused"
+USED: Final = "used"
+KINDS: Final = (DONE, REFUSED, USED)
+"""Kept apart, so that what was changed is not pushed out by who may change nothing."""
 SUCCEEDED: Final = "Succeeded"
 TYPE: Final = "headrace.control.write"
 DEFAULT_COUNT: Final = 100
 MAX_COUNT: Final = 1_000
-MAX_TEXT_CHARS: Final = 2_048
+MAX_WORD_CHARS: Final = 256
+MAX_RESOURCE_CHARS: Final = 768
+_CHANGES_NOTHING: Final = ("/token/action", "/getlogs/action")  # scorers and readers may
+_SHOWN: Final = "/:@#=,;+()$ "  # as they are; neither these nor what `quote` makes grow in JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +47,8 @@ class Journal:
     ) -> None:
         """Keep it, or say in the log why it could not be kept."""
         data = {
-            "who": who[:MAX_TEXT_CHARS],
-            "action": action[:MAX_TEXT_CHARS],
+            "who": _plain(who, MAX_WORD_CHARS),
+            "action": _plain(action, MAX_WORD_CHARS),
             "outcome": error.code if error else SUCCEEDED,
         }
         fields = {
@@ -49,13 +56,13 @@ class Journal:
             "id": uuid.uuid4().hex,
             "source": "/headrace/control",
             "type": TYPE,
-            "subject": resource[:MAX_TEXT_CHARS],
+            "subject": _plain(resource, MAX_RESOURCE_CHARS),
             "time": timestamp(),
             "datacontenttype": "application/json",
             "data": data,
         }
         try:
-            await self.events.write(REFUSED if error else DONE, fields)
+            await self.events.write(_kind(action, error), fields)
         except BusError as failure:
             log.warning("an event was not kept", reason=failure.message, **data)
 
@@ -66,3 +73,14 @@ class Journal:
             raise InvalidInput(f"$top is {text[:40]!r}: use a whole number", target="$top")
         found: list[dict[str, Any]] = await self.events.last(min(int(text), MAX_COUNT))
         return Answer(body=arm.collection(found))
+
+
+def _kind(action: str, error: HeadraceError | None) -> str:
+    if error is not None:
+        return REFUSED
+    return USED if action.lower().endswith(_CHANGES_NOTHING) else DONE
+
+
+def _plain(text: str, most: int) -> str:
+    """Cut so that an event always fits: whoever may only be refused chooses the path."""
+    return quote(text, safe=_SHOWN, errors="replace")[:most]
