@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from bench import generator
@@ -40,10 +39,6 @@ class Fleet(Headrace):
         super().__init__(instances)
         self._second: subprocess.Popen[bytes] | None = None
         self.targets: list[Target] = []
-
-    @property
-    def home(self) -> Path:
-        return self._home
 
     def start(self, workload: Workload) -> Target:
         first = super().start(workload)

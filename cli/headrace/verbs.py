@@ -412,7 +412,7 @@ COMMANDS: Final = (
     ),
     Command(name="audit", target="headrace.audit:audit", help="Prove that no request was lost."),
     Command(name="events", target="headrace.events:events", help="Who changed what, and when."),
-    Command(name="gc", target="headrace.gc:gc", help="Delete uploads that nothing refers to."),
+    Command(name="gc", target="headrace.gc:gc", help="Delete what nothing refers to."),
     Command(name="help", target="headrace.own:help_topic", help="help exit-codes."),
 )
 

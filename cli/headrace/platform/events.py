@@ -12,7 +12,6 @@ import click
 from headrace.platform.card import Card, short
 
 TICK: Final = "✓"
-CROSS: Final = "✗"
 
 
 class Listener(Protocol):
