@@ -37,13 +37,22 @@ def local_tree(text: str, info: ValidationInfo) -> str:
 
 
 def check_links_stay(folder: Path) -> None:
-    """ValueError when a link below the folder points out of it."""
+    """ValueError when a link below the folder points out of it, or cannot be followed."""
     if not folder.is_dir():
         return
     root = folder.resolve()
     for path in _links(folder):
-        if not path.resolve().is_relative_to(root):
+        if not _target(path).is_relative_to(root):
             raise ValueError(f"{path} links to a place outside the folder: {os.readlink(path)}")
+
+
+def _target(link: Path) -> Path:
+    try:
+        return Path(os.path.realpath(link, strict=True))
+    except OSError as error:
+        raise ValueError(
+            f"{link} is a link to nothing that can be read: {error.strerror}"
+        ) from error
 
 
 def _links(folder: Path) -> Iterator[Path]:

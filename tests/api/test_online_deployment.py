@@ -170,6 +170,13 @@ def test_a_model_that_leaves_its_folder_by_a_link_is_refused(tmp_path: Path) -> 
     assert "links to a place outside the folder" in fault(path)
 
 
+@pytest.mark.parametrize("target", ["loop", "gone.pkl"])
+def test_a_link_in_a_model_that_leads_nowhere_is_refused(tmp_path: Path, target: str) -> None:
+    path = project(tmp_path)
+    (tmp_path / "model" / "loop").symlink_to(target)
+    assert "loop is a link to nothing that can be read" in fault(path)
+
+
 def test_every_fault_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     lines = fault(project(tmp_path, instance_count="x", nonsense=1, model="none")).splitlines()
     assert len(lines) == 3
