@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ def _parse_without_collecting(*args: Any, **kwargs: Any) -> Any:
 
 
 ast.parse = _parse_without_collecting
+
+# Who starts the tests behind a shell's `&` has them ignore Ctrl-C, and so would every command that
+# a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
