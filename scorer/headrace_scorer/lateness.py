@@ -7,6 +7,7 @@ from math import inf
 from typing import Final
 
 WINDOW_S: Final = 5.0  # a clock that stood still is known for it after one or two of these
+FORGOTTEN_S: Final = 600.0  # steady clocks drift apart, by a second or more in some hours
 MOST_S: Final = 30.0  # no message is later: the server cuts off who does not read
 REMEMBERED: Final = 256  # ingresses
 
@@ -38,7 +39,8 @@ class Lateness:
             window = self._add(ingress_id, now)
         took_s = now - sent
         if now - window.began > WINDOW_S:
-            window.began, window.before_s, window.least_s = now, window.least_s, took_s
+            before_s = window.least_s if now - window.began < FORGOTTEN_S else inf
+            window.began, window.before_s, window.least_s = now, before_s, took_s
         if took_s < window.least_s:
             window.least_s = took_s
         late_s = took_s - min(window.least_s, window.before_s)

@@ -45,3 +45,11 @@ def test_ingresses_have_clocks_of_their_own_and_few_are_remembered() -> None:
     for number in range(3 * REMEMBERED):
         assert lateness.late_s(f"in-{number}", 1000.0 * number, 0.0) == 0.0
     assert len(lateness._windows) == REMEMBERED
+
+
+def test_clocks_that_drifted_apart_since_the_last_request_make_none_late() -> None:
+    lateness = Lateness()
+    lateness.late_s("in-one", 0.0, 0.0)
+    day_s, drift_s = 86_400.0, 4.0
+    for now in (day_s, day_s + 1):
+        assert lateness.late_s("in-one", now - drift_s, now) == 0.0
