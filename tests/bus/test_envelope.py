@@ -114,3 +114,14 @@ def test_a_cut_envelope_is_refused_or_has_a_shorter_body(
             decode_request(cut)
     else:
         assert decode_request(cut).body == request_.body[: len(cut) - header_bytes]
+
+
+@pytest.mark.parametrize("field", Answer._fields[:-1])
+@pytest.mark.parametrize("value", [None, [1], "1" * 9, 1.5])
+def test_an_answer_with_a_field_of_another_type_is_refused(field: str, value: object) -> None:
+    """An instance runs what its users wrote; an ingress adds these up and multiplies them."""
+    answer = Answer(1, "r1", 200, 10, 1, 0, "", 7, b"", b"")
+    if type(value) is type(getattr(answer, field)):
+        return
+    with pytest.raises(MalformedEnvelope):
+        decode_answer(encode_answer(answer._replace(**{field: value})))  # type: ignore[arg-type]

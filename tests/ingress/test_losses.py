@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from headrace_bus.routing import gateway
 from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.routing.journal import journaled, replay
 from headrace_bus.wire.envelope import RequestFlag
-from headrace_bus.wire.heartbeat import InstanceState
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.subjects import InstanceAddress, heartbeat
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 
 TESTS = Path(__file__).parent.parent
@@ -69,6 +71,27 @@ async def test_a_deployment_that_is_not_idempotent_is_not_tried_twice(world: Wor
     one.say()
 
     assert (await call)[0] == 424
+
+
+async def test_an_instance_speaks_for_itself_alone(world: World) -> None:
+    """It may publish on its own subject only, whatever it says there."""
+    await world.ingress()
+    await world.route(make_route())
+    one = await world.instance()
+    two = InstanceAddress("houses", "blue", "two")
+    forged = InstanceHeartbeat(
+        iid="one",
+        epoch=one.epoch + 1,
+        client="inst:two",
+        state=InstanceState.DRAINING,
+        slots=0,
+        in_flight=0,
+    )
+    world.bus.publish(heartbeat(two), forged.encode())
+    itself = replace(forged, iid="two", state=InstanceState.READY, slots=1)
+    world.bus.publish(heartbeat(two), itself.encode())
+
+    await world.until(lambda: world.live["in-one"].get("houses.blue") == 2)
 
 
 @pytest.mark.parametrize("returns", [True, False])

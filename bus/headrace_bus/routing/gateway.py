@@ -213,6 +213,9 @@ class Gateway:
         except MalformedEnvelope as error:
             log.warning("a heartbeat could not be read", subject=message.subject, error=str(error))
             return
+        if heartbeat.iid != address.iid:  # its credentials are for its own subject
+            log.warning("an instance speaks for another", subject=message.subject)
+            return
         lane = self._lanes.get(f"{address.endpoint}.{address.deployment}")
         if lane is None:
             lane = self._add_lane(address.endpoint, self._deployment(address))

@@ -77,6 +77,7 @@ class InstanceHeartbeat:
         try:
             fields["state"] = InstanceState(fields["state"])
             fields["workers"] = tuple(fields.get("workers", ()))
+            _check_counts(fields)
             return cls(**known(cls, fields))
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedEnvelope("instance heartbeat", str(error)) from error
@@ -109,6 +110,16 @@ class IngressHeartbeat:
             return cls(**known(cls, fields))
         except TypeError as error:
             raise MalformedEnvelope("ingress heartbeat", str(error)) from error
+
+
+def _check_counts(fields: dict[str, Any]) -> None:
+    """What dispatch divides by and adds up. Raises KeyError, ValueError."""
+    slots, standby = fields["slots"], fields.get("standby", 0)
+    for count in (fields["epoch"], slots, standby, fields["in_flight"]):
+        if type(count) is not int or count < 0:
+            raise ValueError(f"{count!r} is not a count")
+    if standby and not slots:
+        raise ValueError("nobody stands by where there is no slot")
 
 
 def _fields(data: bytes, what: str) -> dict[str, Any]:
