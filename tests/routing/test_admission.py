@@ -162,6 +162,19 @@ def test_a_grant_nobody_uses_goes_to_the_next_after_its_hold() -> None:
     assert [one.ingress_id for one in admission.expire(expiry)] == ["two"]
 
 
+def test_who_stood_by_for_too_long_shuts_no_slot() -> None:
+    """Were it one, nothing would run any more, and so nothing end and open it."""
+    admission = Admission(1, standby=1)
+    admission.admit("a", "one", 0, 0.0)
+    admission.admit("b", "one", RequestFlag.STANDBY, 0.0)
+    admission.finish("a", 0.01)  # lost with the only worker
+    admission.set_slots(0, 0.01, standby=0)
+    admission.give_back("b", 0.04, overdue=True)
+    admission.set_slots(1, 0.5, standby=0)
+
+    assert isinstance(admission.admit("c", "one", 0, 0.5), Admitted)
+
+
 def test_wanting_nothing_gives_the_held_slot_back_at_once() -> None:
     admission = Admission(1)
     admission.want("one", 1, "inbox.one", 0.0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import inf
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.routing.dispatch import Dispatch, Overdue
 from headrace_bus.routing.limits import FORGOTTEN_S, Peers, pending_limit
 from headrace_bus.routing.liveness import AMNESTY_S, FROZEN_AFTER_S, Judge, Verdict
@@ -270,6 +272,40 @@ def test_who_waited_for_a_start_then_waits_for_room_as_one_that_has_just_come() 
     assert dispatch.next(8.0) is first
     assert dispatch.overdue(8.4) == []
     assert dispatch.overdue(8.5) == [(second, Overdue.QUEUE)]
+
+
+def test_who_waited_for_a_doubtful_instance_to_speak_then_waits_for_room() -> None:
+    dispatch = dispatch_with(one=1)
+    dispatch.suspect("one")
+    first, second = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b"))
+    dispatch.submit(first, 0.0)
+    dispatch.submit(second, 0.0)
+    assert dispatch.overdue(1.9) == []
+    dispatch.beat(beat("one"), 2.0)
+
+    assert dispatch.next(2.0) is first
+    assert dispatch.overdue(2.4) == []
+    assert dispatch.overdue(2.5) == [(second, Overdue.QUEUE)]
+
+
+def test_what_is_kept_twice_is_sent_again_once() -> None:
+    """Each of its sendings may be refused."""
+    dispatch = dispatch_with(one=1)
+    sent = ticket("a")
+    dispatch.submit(sent, 0.0)
+    dispatch.kept(sent)
+    dispatch.kept(sent)
+
+    assert dispatch.returned("one", 1.0) == [sent]
+
+
+@pytest.mark.parametrize(
+    "said", [{"slots": 0, "standby": 1}, {"slots": -1}, {"in_flight": "3"}, {"epoch": 1.5}]
+)
+def test_a_heartbeat_without_sensible_counts_is_refused(said: dict[str, object]) -> None:
+    """Dispatch adds them up and divides by them, for every request of the deployment."""
+    with pytest.raises(MalformedEnvelope):
+        InstanceHeartbeat.decode(msgpack.packb(asdict(beat("one")) | said))
 
 
 def test_the_limit_counts_what_the_others_last_said_and_forgets_the_silent() -> None:

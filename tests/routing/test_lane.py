@@ -15,7 +15,7 @@ from headrace_bus.client.headers import NO_RESPONDERS
 from headrace_bus.client.message import Message
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.routing.call import Call, Incoming, Result
-from headrace_bus.routing.dispatch import Dispatch
+from headrace_bus.routing.dispatch import STALE_ANSWER_S, Dispatch
 from headrace_bus.routing.edge import new_request_id
 from headrace_bus.routing.lane import Lane
 from headrace_bus.routing.metrics import GatewayMetrics, LaneMetrics
@@ -270,3 +270,58 @@ async def test_all_requests_of_a_message_nobody_got_go_elsewhere_in_their_order(
         (message,) = [edge.requests.get_nowait()]
         assert [decode_request(one).body for one in uncouple(message.data)] == [b"a", b"b", b"c"]
         assert edge.lane.dispatch.in_flight == 4
+
+
+async def test_one_too_large_for_a_message_takes_no_other_with_it(nats_server: NatsServer) -> None:
+    """Those before and behind it share a message, and so the subject of their answers."""
+    async with edge_on(nats_server) as edge:
+        edge.lane.beat(slots(4), monotonic())
+        (message,) = await edge.ask_at_once(b"a", bytes(edge.bus.max_payload), b"c")
+        refused = edge.results.get_nowait()
+        assert isinstance(refused, Refusal)
+        assert refused.status == 413
+
+        for one in uncouple(message.data):
+            await edge.answer(decode_request(one), message.reply, AnswerKind.DONE, EPOCH)
+        assert [await edge.body(), await edge.body()] == [b"a", b"c"]
+        assert edge.lane.dispatch.pending == 0
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["its answer is lost", "its instance is lost"])
+async def test_what_nobody_waits_for_any_more_keeps_no_reply_subject(
+    nats_server: NatsServer, idle: bool
+) -> None:
+    async with edge_on(nats_server) as edge:
+        lane = edge.lane
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), b"once")
+        call = lane.start(incoming, edge.deliver)
+        lane.cancel(call)
+        epoch, later = (EPOCH, STALE_ANSWER_S + 1) if idle else (EPOCH + 1, 0.0)
+        lane.beat(beat("one", epoch=epoch), monotonic() + later)
+
+        assert (lane.dispatch.pending, call.sent_in) == (0, ())
+
+
+async def test_a_deployment_that_went_leaves_no_reply_subject(nats_server: NatsServer) -> None:
+    async with edge_on(nats_server) as edge:
+        before = len(edge.bus._mux)
+        request, reply = await edge.ask(b"first")
+        await edge.answer(request, reply, AnswerKind.DONE, EPOCH)
+        assert await edge.body() == b"first"
+        edge.lane.close()
+        assert len(edge.bus._mux) == before
+
+
+async def test_a_request_sent_again_says_what_is_left_by_then(nats_server: NatsServer) -> None:
+    """How long a cut was is no time on the way."""
+    async with edge_on(nats_server) as edge:
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), b"once")
+        call = edge.lane.start(incoming, edge.deliver)
+        first = decode_request((await asyncio.wait_for(edge.requests.get(), BOUND_S)).data)
+        call.sent -= 40.0  # so long ago
+        edge.lane.cut_off()
+        edge.lane.reconnected(40.0, monotonic())
+        again = decode_request((await asyncio.wait_for(edge.requests.get(), BOUND_S)).data)
+
+        assert again.deadline_ms == first.deadline_ms
+        assert again.remaining_ms <= first.remaining_ms

@@ -75,6 +75,16 @@ def test_it_is_called_back_when_a_slot_stands_empty_and_begins_there() -> None:
     assert dispatch.recalls() == []
 
 
+def test_who_was_refused_a_slot_does_not_ask_for_the_same_one_again() -> None:
+    """The places it is told of are to stand by, which the ingress may not have heard of yet."""
+    dispatch = dispatch_of("a", standby=0)
+    (first,) = submitted(dispatch, "1")
+
+    assert dispatch.refused(first, free=1)
+    assert dispatch.next(0.0) is None
+    assert [change.n for change in dispatch.wants()] == [1]
+
+
 def test_what_has_begun_by_all_that_is_known_is_not_called_back() -> None:
     dispatch = dispatch_of("a", "b")
     first, second, waiting = submitted(dispatch, "1", "2", "3")

@@ -101,7 +101,8 @@ class Admission:
 
     @property
     def _room(self) -> int:
-        return self.slots + self.standby - self._closed - len(self._running) - self._held
+        standby = max(0, self.standby - self._closed)  # which closes no slot
+        return self.slots + standby - len(self._running) - self._held
 
     @property
     def next_expiry(self) -> float | None:

@@ -67,8 +67,8 @@ class Depot:
         consignment = self._spare.pop() if self._spare else Consignment(self)
         consignment.subject = subject
         consignment.add(call)
-        self._loading[subject] = consignment
         self._trains.start(subject, envelope, consignment.inbox.subject)
+        self._loading[subject] = consignment  # one that is refused leaves the other waiting
         if not joins:
             self._trains.depart()
 
@@ -85,6 +85,11 @@ class Depot:
         if len(self._spare) < SPARE:
             self._spare.append(consignment)
         else:
+            consignment.inbox.close()
+
+    def close(self) -> None:
+        """No request comes any more."""
+        for consignment in self._spare:
             consignment.inbox.close()
 
     def open(self, consignment: Consignment) -> Inbox:

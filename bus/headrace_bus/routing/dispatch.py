@@ -167,6 +167,8 @@ class Dispatch:
         instance = self._release(ticket)
         if instance is not None:
             instance.learn(free)
+            if not ticket.standby:  # what is free is for those who would wait there
+                instance.others = max(instance.others, instance.slots - len(instance.open))
         return self._requeue(ticket)
 
     def unsent(self, ticket: Ticket) -> None:
@@ -182,9 +184,11 @@ class Dispatch:
 
     def kept(self, ticket: Ticket) -> None:
         """Not taken now, but perhaps before the cut: only this life of the instance may get it."""
-        if ticket.instance is not None:
-            ticket.instance.learn(-1)  # it is full without this one
-            ticket.instance.returning.append(ticket)
+        instance = ticket.instance
+        if instance is not None:
+            instance.learn(-1)  # it is full without this one
+            if ticket not in instance.returning:  # it may be refused once for each sending
+                instance.returning.append(ticket)
 
     def returned(self, iid: str, now: float) -> list[Ticket]:
         """Return what was kept for an instance that has spoken, still bound to it."""
@@ -224,9 +228,9 @@ class Dispatch:
         instance.reach, instance.pulls = heartbeat.reach, heartbeat.pulls
         instance.trains = heartbeat.trains
         instance.slots, instance.standby = heartbeat.slots, heartbeat.standby
-        instance.suspect = False
         if heartbeat.state == InstanceState.READY and not self.ready:
             self._wait_anew(now)
+        instance.suspect = False
         instance.ready = heartbeat.state == InstanceState.READY
         self.patience.heard(heartbeat.state, now)
         if heartbeat.in_flight == 0:
@@ -405,6 +409,8 @@ class Dispatch:
         ticket.instance, ticket.run_deadline = None, inf
         if ticket.standby:
             self._standbys.discard(ticket)
+        if ticket.abandoned:
+            ticket.close()
         self.in_flight -= 1
         return instance
 

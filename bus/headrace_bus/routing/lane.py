@@ -265,6 +265,7 @@ class Lane:
         """Forget the deployment; it has no instance and no request."""
         for inbox in self._grants.values():
             inbox.close()
+        self._depot.close()
         self.metrics.remove()
 
     def copy(self, incoming: Incoming, deliver: Deliver | None) -> Call:
@@ -313,7 +314,8 @@ class Lane:
         head, body = incoming.head, incoming.body
         if incoming.file is not None:
             head, body = self._enclosed(call, incoming.file, known)
-        remaining_ms = int((call.deadline - call.sent) * 1000)
+        sent = monotonic() if call.resent else call.sent
+        remaining_ms = int((call.deadline - sent) * 1000)
         if call.deliver is None:
             flags |= int(RequestFlag.MIRROR)
         if call.attempt > 1:

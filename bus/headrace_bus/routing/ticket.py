@@ -48,6 +48,9 @@ class Ticket:
         self.abandoned = False
         """Nobody waits for the answer; the slot stays taken until it comes."""
 
+    def close(self) -> None:
+        """No answer is expected any more of what was sent so far."""
+
     @property
     def may_stand_by(self) -> bool:
         """One that was lost once is not put at risk again before it can begin."""
