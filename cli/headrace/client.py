@@ -6,7 +6,9 @@ taken by their path, so that a wrong host in an answer never sees a credential.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import ipaddress
 import json
 import os
 import ssl
@@ -64,6 +66,14 @@ def control_url(home: Home) -> str:
     return str(found)
 
 
+def _on_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
 class Http:
     """Kept-alive connections to one origin."""
 
@@ -77,6 +87,11 @@ class Http:
         self._connection: http.client.HTTPConnection | None = None
         if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
             raise errors.BadUsage(f"{url!r} is not an http or https address")
+        if self._parts.scheme == "http" and not _on_this_machine(self._parts.hostname):
+            raise errors.BadUsage(
+                f"{self.origin} is plain http and another machine",
+                hint="keys and tokens would go there in the clear; use https",
+            )
 
     @property
     def origin(self) -> str:
@@ -87,9 +102,12 @@ class Http:
     ) -> Answer:
         """One exchange, tried once more when a kept-alive connection turns out to be closed.
 
-        Raises Unreachable.
+        A POST goes over a new one: it may have been done when the connection broke, and twice
+        regenerates two keys. Raises Unreachable.
         """
         self._trace(masking.request_text(method, self.origin + target, headers, body))
+        if method == "POST":
+            self.close()
         fresh = self._connection is None
         try:
             answer = self._exchange(method, target, headers, body)
