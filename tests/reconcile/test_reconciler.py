@@ -9,6 +9,7 @@ import pytest
 
 from headrace_bus.wire.route_record import Route, route_key
 from headrace_services.control.keys import KeyPair
+from headrace_services.control.ledger import Ledger
 from headrace_services.control.records import ProvisioningState, deployment_key, endpoint_key
 from support.reconcile_desk import Desk, until
 
@@ -57,6 +58,7 @@ async def test_a_failing_init_fails_the_create_with_the_users_words(desk: Desk) 
 
     assert done.status == "Failed"
     assert "ValueError: no such model" in done.error
+    assert [name for name, _ in done.steps] == ["fetch", "environment"]  # the next is what failed
     status = await desk.status()
     assert status is not None
     assert status.provisioning_state is ProvisioningState.FAILED
@@ -65,6 +67,22 @@ async def test_a_failing_init_fails_the_create_with_the_users_words(desk: Desk) 
         return await desk.running() == []
 
     await until(nothing_runs)
+
+
+async def test_phases_that_no_round_saw_are_told_with_the_failure(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_in_time(*_: object) -> None:
+        """As when the next heartbeat is there before the round."""
+
+    monkeypatch.setattr(Ledger, "progress", not_in_time)
+    await desk.reconciler()
+    await desk.code("bad", init="raise ValueError('no such model')")
+    await desk.endpoint("blue")
+
+    done = await desk.ended(await desk.deployment("bad"))
+
+    assert [name for name, _ in done.steps] == ["fetch", "environment"]
 
 
 async def test_a_missing_asset_fails_the_create(desk: Desk) -> None:

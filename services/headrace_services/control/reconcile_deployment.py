@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -255,6 +255,10 @@ class DeploymentReconciler:
     ) -> None:
         """What served before goes on serving; the next round falls back to it."""
         error = await self._told(name, failure)
+        heard = self.observations.of(failure.iid)
+        if operation is not None and heard is not None:
+            # Those done since the last round: what comes after them is what failed.
+            operation = replace(operation, steps=tuple(_in_order(heard.beat.phases).items()))
         status = Status(
             provisioning_state=ProvisioningState.FAILED,
             error_code=failure.code,
@@ -306,10 +310,13 @@ class DeploymentReconciler:
             heard = self.observations.of(one.iid)
             if one.template != template or heard is None:
                 continue
-            for phase in PHASES:
-                if phase in heard.beat.phases:
-                    found[phase] = max(found.get(phase, 0.0), round(heard.beat.phases[phase], 3))
-        return {phase: found[phase] for phase in PHASES if phase in found}
+            for phase, seconds in heard.beat.phases.items():
+                found[phase] = max(found.get(phase, 0.0), seconds)
+        return _in_order(found)
+
+
+def _in_order(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {phase: round(seconds[phase], 3) for phase in PHASES if phase in seconds}
 
 
 def new_iid() -> str:
