@@ -57,13 +57,19 @@ async def test_a_write_is_told_with_who_what_and_how_it_ended_and_a_read_is_not(
     assert (await control.get("/events?$top=x")).code == "BadArgument"
 
 
-async def test_events_outlive_control_and_reach_who_subscribes(
-    tmp_path: Path, nats_server: NatsServer
-) -> None:
+async def _listening(nats_server: NatsServer) -> tuple[Bus, asyncio.Queue[Message]]:
+    """Every event from now on; the bus is the caller's to close."""
     bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
     heard: asyncio.Queue[Message] = asyncio.Queue()
     await bus.subscribe(all_events(), heard.put_nowait)
     await bus.flush()
+    return bus, heard
+
+
+async def test_events_outlive_control_and_reach_who_subscribes(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    bus, heard = await _listening(nats_server)
     async with running_control(tmp_path / "home", nats_server.url) as control:
         await asyncio.gather(
             *(
@@ -101,10 +107,7 @@ async def test_the_refusal_of_any_path_leaves_an_event(control: ControlClient) -
 async def test_what_a_scorer_may_do_is_kept_apart_from_what_was_changed(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
-    heard: asyncio.Queue[Message] = asyncio.Queue()
-    await bus.subscribe(all_events(), heard.put_nowait)
-    await bus.flush()
+    bus, heard = await _listening(nats_server)
     async with running_control(tmp_path / "home", nats_server.url) as control:
         await control.created(EP, endpoint_body(authMode="AMLToken"))
         assert (await control.post(f"{EP}/token")).status == 200

@@ -198,11 +198,6 @@ class Bus:
     def connection_name(self) -> str:
         return self._settings.name
 
-    @property
-    def connection_id(self) -> int:
-        """The server's number for this connection, as its `$SYS` events carry it; 0: none."""
-        return self._link.client_id or 0
-
     async def healthy(self, timeout_s: float = 2.0) -> bool:
         """Whether the server answers and this side hears it."""
         try:
