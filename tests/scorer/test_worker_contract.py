@@ -362,6 +362,56 @@ def test_an_async_run_serves_many_at_once(tmp_path: Path, version: str) -> None:
     assert late.json == {"message": "Scoring timeout after 700 ms"}
 
 
+TOGETHER = """
+import asyncio
+waiting, gate = [], asyncio.Event()
+def init(): pass
+async def run(raw):
+    waiting.append(raw)
+    if len(waiting) == 8:
+        gate.set()
+    await gate.wait()
+    return len(waiting)
+"""
+
+
+def test_what_ends_in_one_turn_of_the_loop_leaves_in_two_writes(tmp_path: Path) -> None:
+    numbers: list[int] = []
+    reads = 0
+    with WorkerChild(tmp_path, TOGETHER) as worker:
+        worker.started()
+        for _ in range(8):
+            worker.send()
+        while len(numbers) < 8:
+            numbers += [one for _, one, _ in frames.Decoder().feed(worker.data.recv(65536))]
+            reads += 1
+
+    assert numbers == [8, *range(1, 8)]
+    assert reads <= 2, "one of the first, one of all others"
+
+
+LATE = """
+import asyncio
+def init(): pass
+async def run(raw):
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        if raw == '"insist"':
+            return "what there is"
+        raise
+"""
+
+
+def test_a_late_async_run_may_answer_with_what_it_has(tmp_path: Path) -> None:
+    with WorkerChild(tmp_path, LATE, SCORING_TIMEOUT_MS="100") as worker:
+        worker.started()
+        insisted, ended = worker.ask(b'"insist"'), worker.ask(b"{}")
+
+    assert (insisted.status, insisted.json) == (200, "what there is")
+    assert (ended.status, ended.json["message"]) == (500, "Scoring timeout after 100 ms")
+
+
 BAD = [
     ("def init(): raise RuntimeError('no weights')\ndef run(a): pass", "init", "no weights"),
     ("import nothing_like_this\ndef init(): pass\ndef run(a): pass", "import", "nothing_like"),
