@@ -2,7 +2,7 @@
 
 Requester and responder are processes of their own, beside a server set as Headrace sets its own.
 
-    python -m bench.raw_nats answer URL
+    python -m bench.raw_nats answer URL SERVICE_S
     python -m bench.raw_nats ask URL CLIENTS SECONDS < body > figures.json
 """
 
@@ -40,7 +40,7 @@ class RawNats(Server):
     """Not a model server: the yardstick of what a message there and back must cost."""
 
     name: ClassVar[str] = "nats-py request"
-    workloads: ClassVar[frozenset[str]] = frozenset({"echo"})
+    workloads: ClassVar[frozenset[str]] = frozenset({"echo", "sleep20"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class RawNats(Server):
         bound = time.perf_counter() + START_BOUND_S
         while time.perf_counter() < bound:
             if not self._started[1:] or self._started[-1].poll() is not None:
-                self._spawn(sys.executable, "-m", "bench.raw_nats", "answer", target.url)
+                self._spawn(*_OWN, "answer", target.url, str(workload.service_s))
             try:
                 self.closed(target, 1, _FIRST_S)
             except subprocess.CalledProcessError:
@@ -99,15 +99,25 @@ class RawNats(Server):
 _OWN: Final = (sys.executable, "-m", "bench.raw_nats")
 
 
-async def answer(url: str) -> None:
-    """Echo until killed."""
+async def answer(url: str, service_s: float) -> None:
+    """Echo until killed, each after the time given, many at once."""
     client = Client()
     await client.connect(url, allow_reconnect=False)
+    running: set[asyncio.Task[None]] = set()
 
     async def echo(message: Msg) -> None:
         await client.publish(message.reply, message.data)
 
-    await client.subscribe(SUBJECT, cb=echo)
+    async def run(message: Msg) -> None:
+        await asyncio.sleep(service_s)
+        await echo(message)
+
+    async def begin(message: Msg) -> None:
+        task = asyncio.create_task(run(message))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    await client.subscribe(SUBJECT, cb=begin if service_s else echo)
     await asyncio.Event().wait()
 
 
@@ -139,7 +149,7 @@ async def ask(url: str, clients: int, seconds: float, body: bytes) -> Figures:
 def main() -> None:
     what, url, *rest = sys.argv[1:]
     if what == "answer":
-        uvloop.run(answer(url))
+        uvloop.run(answer(url, float(rest[0])))
     clients, seconds = int(rest[0]), float(rest[1])
     figures = uvloop.run(ask(url, clients, seconds, sys.stdin.buffer.read()))
     json.dump(asdict(figures), sys.stdout)

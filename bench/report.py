@@ -234,11 +234,7 @@ _RIDGE: Final = (
 EXPLANATIONS: Final[Mapping[tuple[str, str], str]] = {
     ("azureml-inference-server-http", "ridge"): f"{_RIDGE}.",
     ("fastapi", "ridge"): f"{_RIDGE}: 44 us above the handler on an echo, 40 on ridge.",
-    ("mlserver", "ridge"): f"{_RIDGE}; and it has httptools here, as under echo.",
-    ("mlserver", "echo"): (
-        "uvicorn takes httptools here, which MLServer does not install by itself: taken out, the "
-        "ratio was 0.14 at 324 us, and with it 0.22 at 223 us (3 rounds each, one after the other)."
-    ),
+    ("mlserver", "ridge"): f"{_RIDGE}.",
 }
 """Why a ratio differs from REFERENCE, where it was looked into."""
 

@@ -20,6 +20,7 @@ FIELD: Final[Mapping[tuple[str, str], tuple[float, float]]] = {
     ("echo", "mosec"): (1.3, 1.7),
     ("echo", AZURE): (7, 10),
     ("echo", "mlserver"): (4, 6),
+    ("echo", "mlserver+httptools"): (4, 6),
     ("echo", "bentoml"): (10, 18),
     ("echo", "ray-serve"): (2, 2.8),
     ("ridge", BASE): (1.2, 1.7),
@@ -73,8 +74,9 @@ def others(results: Results) -> Iterator[Line]:
         at_most=True,
     )
     yield Line(what="20 ms model: rate / ideal", values=rates, must=0.97, aim=0.99, form=".3f")
-    base = [s.rate / ideal for s in results.of(BASE, sleep.name, sleep.capacity)]
-    yield Line(what="20 ms model: aiohttp's rate / ideal", values=base, form=".3f")
+    for server, what in ((BASE, "aiohttp's rate"), (RAW, "rate of bare requests over NATS")):
+        values = [s.rate / ideal for s in results.of(server, sleep.name, sleep.capacity)]
+        yield Line(what=f"20 ms model: {what} / ideal", values=values, form=".3f")
     yield Line(
         what="heavy tail of 5 ms at 80 % load, 4 instances: p99 / simulated central queue's",
         values=[
