@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace_scorer.worker import frames
+from headrace_scorer.worker import frames, prctl
 from scorer.worker_child import WorkerChild, decode_reply
 
 EVERYTHING = """
@@ -410,6 +410,13 @@ def test_a_late_async_run_may_answer_with_what_it_has(tmp_path: Path) -> None:
 
     assert (insisted.status, insisted.json) == (200, "what there is")
     assert (ended.status, ended.json["message"]) == (500, "Scoring timeout after 100 ms")
+
+
+def test_a_sleep_of_a_script_ends_when_it_is_due(tmp_path: Path) -> None:
+    slack = "def init(): pass\ndef run(raw): return open('/proc/self/timerslack_ns').read()"
+    with WorkerChild(tmp_path, slack) as worker:
+        worker.started()
+        assert int(worker.ask().json) == prctl.FINE_NS
 
 
 BAD = [

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Final
 
-_PR_SET_PDEATHSIG: Final = 1
+from .prctl import die_with_parent
 
 
 def follow_parent() -> None:
-    """Ask the kernel to kill this process, and what it forks, with the parent."""
-    _die_with_parent()
-    os.register_at_fork(after_in_child=_die_with_parent)
+    """Ask the kernel to kill this process, and what it forks, with the parent.
 
-
-def _die_with_parent() -> None:
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        pass  # not Linux: the end of the control socket still ends the worker
+    Where there is no such kernel, the end of the control socket still ends the worker.
+    """
+    die_with_parent()
+    os.register_at_fork(after_in_child=die_with_parent)
 
 
 def end_now() -> None:

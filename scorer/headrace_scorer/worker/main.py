@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any, Final
 
-from . import aml_http, console, frames, lifetime, script
+from . import aml_http, console, frames, lifetime, prctl, script
 from .control import Control
 from .serve_batch import BatchLoop
 from .serve_sync import SyncLoop
@@ -27,6 +27,7 @@ INIT_FAILED: Final = 3  # exit code, as the original server has it
 def main(data_fd: int, control_fd: int) -> None:
     """Never returns. The two sockets are inherited from the scorer; the rest is environment."""
     lifetime.follow_parent()
+    prctl.fine_timers()
     data, control_socket = _socket(data_fd), _socket(control_fd)
     app_root = os.environ.get("AML_APP_ROOT") or os.getcwd()
     console.capture(app_root)
