@@ -12,6 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headrace_api.online_deployment import MAX_INSTANCES
 from headrace_api.tokens import verify
+from headrace_bus.client.connection import Bus
+from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.bucket import Bucket
 from headrace_services.control.issuer import Issuer
 from support.control import ControlClient, running_control
 from support.nats_server import NatsServer
@@ -327,3 +330,25 @@ async def test_a_deployment_needs_its_endpoint_its_script_and_a_sound_count(
     assert (lost.status, lost.code) == (404, "ResourceNotFound")
     assert (script.status, "score.py" in script.json["error"]["message"]) == (400, True)
     assert (count.status, count.code) == (400, "BadArgument")
+
+
+@pytest.mark.parametrize("key", ["endpoint.other", "status.endpoint.other"])
+async def test_a_record_that_cannot_be_read_hides_no_other(
+    control: ControlClient, nats_server: NatsServer, key: str
+) -> None:
+    await control.created(EP, endpoint_body())
+    shown = await control.get(EP)
+    bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
+    bucket = await Bucket.open(bus, "spec" if key.startswith("endpoint") else "state")
+    await bucket.create(key, b"[]")
+
+    listed = await control.get("/onlineEndpoints")
+    changed = await control.created(EP, endpoint_body(description="still changed"))
+
+    assert [one["name"] for one in listed.json["value"]] == [shown.json["name"]]
+    assert changed["properties"]["description"] == "still changed"
+    if key == "endpoint.other":
+        asked = await control.get("/onlineEndpoints/other")
+        assert (asked.status, asked.code) == (500, "InternalServerError")
+        assert key in asked.json["error"]["message"]
+    await bus.close()

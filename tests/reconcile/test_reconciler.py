@@ -10,7 +10,14 @@ import pytest
 from headrace_bus.wire.route_record import Route, route_key
 from headrace_services.control.keys import KeyPair
 from headrace_services.control.ledger import Ledger
-from headrace_services.control.records import ProvisioningState, deployment_key, endpoint_key
+from headrace_services.control.records import (
+    ProvisioningState,
+    applied_key,
+    deployment_key,
+    deployment_status_key,
+    endpoint_key,
+    instance_key,
+)
 from support.reconcile_desk import Desk, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -211,3 +218,35 @@ async def test_the_route_follows_the_specs(desk: Desk) -> None:
     record = await desk.state.get(route_key("iris"))
     assert record is not None
     assert Route.decode(record.value).deployments == {}
+
+
+@pytest.mark.parametrize("kind", ["endpoint", "deployment", "status", "applied", "instance"])
+async def test_a_record_that_cannot_be_read_stops_nothing_and_holds_up_nobody_else(
+    desk: Desk, kind: str
+) -> None:
+    await desk.reconciler()
+    await served(desk)
+    (one,) = await desk.running()
+    bucket, key = {
+        "endpoint": (desk.specs, endpoint_key("iris")),
+        "deployment": (desk.specs, deployment_key("iris", "blue")),
+        "status": (desk.state, deployment_status_key("iris", "blue")),
+        "applied": (desk.state, applied_key("iris", "blue")),
+        "instance": (desk.state, instance_key("iris", "blue", one.iid)),
+    }[kind]
+    whole, route = await bucket.get(key), await desk.state.get(route_key("iris"))
+    assert whole is not None
+    damaged = await bucket.update(key, b'{"seq": 1}', whole.revision)
+
+    for _ in range(2):  # the round of the first is over when the second's begins
+        assert (await desk.ended(await desk.endpoint(name="rose"))).status == "Succeeded"
+    assert [other.iid for other in await desk.running()] == [one.iid]
+    assert await desk.state.get(route_key("iris")) == route
+
+    await bucket.update(key, whole.value, damaged)
+    os.kill(one.pid, signal.SIGKILL)
+
+    async def replaced() -> bool:
+        return [other.iid != one.iid for other in await desk.running()] == [True]
+
+    await until(replaced)

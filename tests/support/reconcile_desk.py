@@ -85,14 +85,12 @@ class Desk:
         arm = {"properties": {"codeUri": f"https://x/blob/w/{name}/src"}, "version": "1"}
         await self.put(self.specs, asset_key("codes", name, "1"), Spec(name=name, arm=arm))
 
-    async def endpoint(self, *deployments: str, **more: Any) -> str:
-        """Write the endpoint `iris` as it should be; returns the operation's id."""
+    async def endpoint(self, *deployments: str, name: str = "iris", **more: Any) -> str:
+        """Write an endpoint as it should be; returns the operation's id."""
         operation = await self._operation("update")
         arm = {"location": "local", "tags": {}, "properties": {"authMode": "Key"}}
-        spec = Spec(
-            name="iris", arm=arm, operation=operation, deployments=tuple(deployments), **more
-        )
-        await self.put(self.specs, endpoint_key("iris"), spec)
+        spec = Spec(name=name, arm=arm, operation=operation, deployments=tuple(deployments), **more)
+        await self.put(self.specs, endpoint_key(name), spec)
         return operation
 
     async def deployment(

@@ -34,7 +34,7 @@ class RouteReader(Protocol):
 
     async def read(self, endpoint: str) -> StoredRoute | None: ...
 
-    async def read_all(self) -> Mapping[str, StoredRoute]: ...
+    async def read_all(self) -> Mapping[str, StoredRoute | None]: ...
 
 
 class BucketRoutes:
@@ -49,15 +49,17 @@ class BucketRoutes:
             return None
         return StoredRoute(Route.decode(record.value), record.revision)
 
-    async def read_all(self) -> dict[str, StoredRoute]:
-        """Every readable route; one that is malformed is left out and logged."""
-        found = {}
+    async def read_all(self) -> dict[str, StoredRoute | None]:
+        """Every route; None, and a line in the log, for one that is malformed."""
+        found: dict[str, StoredRoute | None] = {}
         for key, record in (await self._bucket.list(KEY_PREFIX.rstrip("."))).items():
+            stored = None
             try:
                 stored = StoredRoute(Route.decode(record.value), record.revision)
             except MalformedEnvelope as error:
-                log.warning("a route could not be read", key=key, error=str(error))
-                continue
+                log.warning(
+                    "a route could not be read; the last one stays", key=key, error=str(error)
+                )
             found[key.removeprefix(KEY_PREFIX)] = stored
         return found
 
@@ -116,11 +118,12 @@ class RouteTable:
         self.read = True
         return True
 
-    def _replace(self, stored: Mapping[str, StoredRoute]) -> None:
+    def _replace(self, stored: Mapping[str, StoredRoute | None]) -> None:
         for endpoint in set(self.routers) - set(stored):
             self._apply(endpoint, None)
         for endpoint, one in stored.items():
-            self._apply(endpoint, one)
+            if one is not None:
+                self._apply(endpoint, one)
 
     def _apply(self, endpoint: str, stored: StoredRoute | None) -> None:
         if stored is None:

@@ -77,6 +77,7 @@ class Reconciler:
         self._tasks = Tasks("reconcile")
         self._metrics = metrics
         self._access = access
+        self._unreadable: dict[str, str] = {}
         self._observations = Observations(self.wake, metrics.started if metrics else None)
         if metrics is not None:
             metrics.watch(self._observations.live)
@@ -171,8 +172,9 @@ class Reconciler:
     async def _round(self) -> float:
         """Look, and take a step for each endpoint and deployment. Returns the longest pause."""
         world = await look(self._stores.specs, self._stores.state, self.compute, self._access)
+        self._tell_unreadable(world)
         waits = [RESYNC_S]
-        for endpoint in sorted(world.endpoints):
+        for endpoint in sorted(world.endpoints.keys() - world.set_aside):
             wait_s = await self._guarded(self._endpoint(world, endpoint), endpoint=endpoint)
             waits += [wait_s] if wait_s is not None else []
         for name in self._ownerless(world):
@@ -207,8 +209,16 @@ class Reconciler:
         return sorted(
             name
             for name in named
-            if name.endpoint not in world.endpoints or name not in world.deployments
+            if (name.endpoint not in world.endpoints or name not in world.deployments)
+            and name.endpoint not in world.set_aside
         )
+
+    def _tell_unreadable(self, world: World) -> None:
+        """Once for each record; a round is every few seconds."""
+        for key, why in world.unreadable.items():
+            if self._unreadable.get(key) != why:
+                log.error("a record cannot be read; what it is about stays", key=key, reason=why)
+        self._unreadable = world.unreadable
 
     async def _stop_unwanted(self, world: World) -> None:
         """What no record wants: left by a crash between two writes, or by a restored state."""

@@ -362,5 +362,9 @@ def _key(instance: Instance) -> str:
 
 
 def unwanted(world: World) -> Sequence[str]:
-    """Ids that the provider lists and no record wants."""
-    return [iid for iid in world.running if iid not in world.own]
+    """Ids that the provider lists and no record wants, as far as all can be read."""
+    return [
+        iid
+        for iid, one in world.running.items()
+        if iid not in world.own and one.endpoint not in world.set_aside
+    ]

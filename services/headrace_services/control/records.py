@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from headrace_api.errors import HeadraceError
 from headrace_api.names import token
 
 
@@ -56,6 +57,17 @@ def _pairs(steps: Iterable[Any]) -> tuple[tuple[str, float], ...]:
     return tuple((str(name), float(seconds)) for name, seconds in steps)
 
 
+class UnreadableRecord(HeadraceError):
+    """What lies under a key is not what control writes there: damaged, or of another version."""
+
+    def __init__(self, kind: str, key: str, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"the record {key} is no {kind}: {why}",
+            hint="It is left as it is, and so is what it is about, until it is mended in NATS.",
+        )
+
+
 class _Record:
     """JSON in and out for the dataclasses below."""
 
@@ -66,12 +78,16 @@ class _Record:
         return json.dumps(asdict(self), sort_keys=True).encode()  # type: ignore[call-overload]
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
-        fields: dict[str, Any] = json.loads(data)
-        for name, read in cls._READ.items():
-            if name in fields:
-                fields[name] = read(fields[name])
-        return cls(**fields)
+    def decode(cls, data: bytes, key: str = "") -> Self:
+        """`key` is where it lies, for the message. Raises UnreadableRecord."""
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            for name, read in cls._READ.items():
+                if name in fields:
+                    fields[name] = read(fields[name])
+            return cls(**fields)
+        except (ValueError, TypeError) as error:
+            raise UnreadableRecord(cls.__name__, key, str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

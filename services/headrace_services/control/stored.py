@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+import structlog
+
 from headrace_api.errors import InvalidInput
-from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.bucket import Bucket, Record
 from headrace_services.control.records import (
     Client,
     IssuerKeys,
@@ -14,7 +16,10 @@ from headrace_services.control.records import (
     OuterIssuer,
     Spec,
     Status,
+    UnreadableRecord,
 )
+
+log = structlog.get_logger(__name__)
 
 MAX_RECORD_BYTES: Final = 3 * 1024 * 1024  # below what a bucket takes
 
@@ -43,24 +48,32 @@ class Shelf(Generic[R]):
         self._kind: type[R] = kind
 
     async def get(self, key: str) -> Stored[R] | None:
+        """Raises UnreadableRecord."""
         record = await self._bucket.get(key)
         if record is None:
             return None
-        return Stored(key=key, value=self._kind.decode(record.value), revision=record.revision)
+        return self._stored(key, record)
 
     async def find(self, key: str) -> R | None:
         """As `get`, without the revision."""
         stored = await self.get(key)
         return None if stored is None else stored.value
 
-    async def list(self, prefix: str) -> list[Stored[R]]:
-        """Every record under a prefix, by key."""
+    async def readable(self, prefix: str) -> list[Stored[R]]:
+        """As `list`, for views: what cannot be read is logged and hides nothing else."""
         records = await self._bucket.list(prefix)
-        found = [
-            Stored(key=key, value=self._kind.decode(one.value), revision=one.revision)
-            for key, one in records.items()
-        ]
-        return sorted(found, key=lambda one: one.key)
+        found = []
+        for key in sorted(records):
+            try:
+                found.append(self._stored(key, records[key]))
+            except UnreadableRecord as error:
+                log.warning("a record cannot be read", key=key, reason=error.why)
+        return found
+
+    async def list(self, prefix: str) -> list[Stored[R]]:
+        """Every record under a prefix, by key. Raises UnreadableRecord."""
+        records = await self._bucket.list(prefix)
+        return [self._stored(key, records[key]) for key in sorted(records)]
 
     async def create(self, key: str, value: R) -> Stored[R]:
         """Raises RevisionConflict when the key is taken."""
@@ -79,6 +92,10 @@ class Shelf(Generic[R]):
     async def delete(self, old: Stored[R]) -> None:
         """Raises RevisionConflict when somebody changed it since it was read."""
         await self._bucket.delete(old.key, old.revision)
+
+    def _stored(self, key: str, record: Record) -> Stored[R]:
+        value = self._kind.decode(record.value, key)
+        return Stored(key=key, value=value, revision=record.revision)
 
 
 def etag_of(stored: Stored[Any] | None) -> dict[str, str]:

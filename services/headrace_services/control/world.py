@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.bucket import Bucket, Record
 from headrace_scaler.compute.port import Compute, Running
 from headrace_services.control.access import Access
 from headrace_services.control.records import (
@@ -16,7 +16,10 @@ from headrace_services.control.records import (
     OuterIssuer,
     Spec,
     Status,
+    UnreadableRecord,
 )
+
+R = TypeVar("R", Spec, Status, Instance, Client, OuterIssuer, IssuerKeys)
 
 
 class DeploymentName(NamedTuple):
@@ -48,6 +51,10 @@ class World:
     )
     running: dict[str, Running] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Why, by the keys of records that are not what is written there."""
+    set_aside: set[str] = field(default_factory=set)
+    """Endpoints that such a record is about: all there is of them stays as it is."""
 
     def deployments_of(self, endpoint: str) -> dict[DeploymentName, Versioned]:
         return {name: one for name, one in self.deployments.items() if name.endpoint == endpoint}
@@ -82,39 +89,55 @@ async def look(
 
     `fixed_access` holds what of access is no record. Raises BusDisconnected.
     """
-    world = World(access=await _access(specs, state, fixed_access or Access()))
-    for key, record in (await specs.list("endpoint")).items():
-        world.endpoints[key.removeprefix("endpoint.")] = Versioned(
-            spec=Spec.decode(record.value), revision=record.revision
-        )
-    for key, record in (await specs.list("deployment")).items():
-        world.deployments[_name(key)] = Versioned(
-            spec=Spec.decode(record.value), revision=record.revision
-        )
-    for key, record in (await state.list("status")).items():
-        world.statuses[key] = Status.decode(record.value)
+    world = World()
+    world.access = await _access(world, specs, state, fixed_access or Access())
+    for key, record, spec in _read(world, await specs.list("endpoint"), Spec):
+        name = key.removeprefix("endpoint.")
+        world.endpoints[name] = Versioned(spec=spec, revision=record.revision)
+    for key, record, spec in _read(world, await specs.list("deployment"), Spec):
+        world.deployments[_name(key)] = Versioned(spec=spec, revision=record.revision)
+    for key, record, status in _read(world, await state.list("status"), Status):
+        world.statuses[key] = status
         world.status_revisions[key] = record.revision
-    for key, record in (await state.list("applied")).items():
-        world.applied[_name(key)] = Spec.decode(record.value)
-    for record in (await state.list("instance")).values():
-        instance = Instance.decode(record.value)
+    for key, _, spec in _read(world, await state.list("applied"), Spec):
+        world.applied[_name(key)] = spec
+    for _, _, instance in _read(world, await state.list("instance"), Instance):
         world.instances[DeploymentName(instance.endpoint, instance.deployment)].append(instance)
     world.running = {one.iid: one for one in await compute.list()}
+    world.set_aside = {name for key in world.unreadable if (name := _endpoint(key))}
     return world
 
 
-async def _access(specs: Bucket, state: Bucket, fixed: Access) -> Access:
-    clients = await specs.list("client")
-    issuers = await specs.list("issuer")
-    keys = await state.list("jwks") if issuers else {}
+async def _access(world: World, specs: Bucket, state: Bucket, fixed: Access) -> Access:
+    """A client or an issuer that cannot be read has no rights."""
+    clients = _read(world, await specs.list("client"), Client)
+    issuers = sorted(_read(world, await specs.list("issuer"), OuterIssuer))
+    keys = _read(world, await state.list("jwks") if issuers else {}, IssuerKeys)
     return replace(
         fixed,
-        clients=tuple(Client.decode(one.value) for one in clients.values()),
-        issuers=tuple(OuterIssuer.decode(issuers[key].value) for key in sorted(issuers)),
-        keys={key.removeprefix("jwks."): IssuerKeys.decode(one.value) for key, one in keys.items()},
+        clients=tuple(client for _, _, client in clients),
+        issuers=tuple(issuer for _, _, issuer in issuers),
+        keys={key.removeprefix("jwks."): one for key, _, one in keys},
     )
+
+
+def _read(world: World, records: dict[str, Record], kind: type[R]) -> list[tuple[str, Record, R]]:
+    """Key, record and value of each that can be read; the others are told to the world."""
+    found = []
+    for key, record in records.items():
+        try:
+            found.append((key, record, kind.decode(record.value, key)))
+        except UnreadableRecord as error:
+            world.unreadable[key] = error.why
+    return found
 
 
 def _name(key: str) -> DeploymentName:
     endpoint, deployment = key.split(".")[-2:]
     return DeploymentName(endpoint, deployment)
+
+
+def _endpoint(key: str) -> str:
+    """The endpoint that a record is about; empty for one of access."""
+    before, *names = key.removeprefix("status.").removeprefix("applied.").split(".")
+    return names[0] if before in ("endpoint", "deployment", "instance") else ""
