@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from headrace_api.home import Home
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute import processes
+from headrace_scaler.compute.folder import InstanceFolder
 from headrace_scaler.compute.port import Container, Running
 from headrace_scaler.compute.process import KEPT_ENDED, ProcessCompute
 from headrace_scaler.errors import InstanceExists, InstanceUnknown, LaunchFailed
@@ -152,6 +153,27 @@ async def test_what_does_not_drain_in_time_is_killed_with_its_workers(bench: Ben
     await compute.stop("a1")
     await until(lambda: not processes.identify(found.pid))
     await until(lambda: not processes.identify(bench.worker("a1")))
+    await until(lambda: bench.ended == ["a1"])
+
+    assert (await bench.find(compute, "a1")).exit_code == -signal.SIGKILL
+
+
+async def test_one_that_ends_in_the_middle_of_a_look_has_told_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = bench.open()
+    found = await bench.started(compute, "a1")
+    every, process = InstanceFolder.all, processes.identify(found.pid)
+    assert process is not None
+
+    def kill_first(instances: Path) -> Iterator[InstanceFolder]:
+        os.kill(process.pid, signal.SIGKILL)
+        assert not processes.wait_gone([process], BOUND_S)
+        yield from every(instances)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InstanceFolder, "all", kill_first)
+        await compute.list()
     await until(lambda: bench.ended == ["a1"])
 
     assert (await bench.find(compute, "a1")).exit_code == -signal.SIGKILL

@@ -106,7 +106,7 @@ class ProcessCompute:
     async def forget(self, iid: str) -> None:
         folder = InstanceFolder(self._home.instances, iid)
         record = folder.read()
-        if record is None or record.process.alive():
+        if record is None or self._alive(record):
             return
         self._unwatch(iid)
         self._children.pop(iid, None)
@@ -180,13 +180,13 @@ class ProcessCompute:
 
     def _checked(self, folder: InstanceFolder, record: InstanceRecord) -> InstanceRecord:
         """Hold the record against the system, and write down what has changed."""
-        child = self._children.get(record.iid)
-        exit_code = child.returncode if child is not None else None
         if not record.pid and (found := self._search(record.iid)) is not None:
             record = replace(record, pid=found.pid, started=found.started)
             folder.write(record)
-        if record.process.alive():
+        if self._alive(record):
             return record
+        child = self._children.get(record.iid)
+        exit_code = child.returncode if child is not None else None
         # Workers whose scorer died must not go on: their session ends with it.
         if record.pid:
             processes.kill_session(record.process, self._home.root)
@@ -194,6 +194,11 @@ class ProcessCompute:
         folder.write(record)
         log.info("instance ended", iid=record.iid, pid=record.pid, exit_code=exit_code)
         return record
+
+    def _alive(self, record: InstanceRecord) -> bool:
+        """A child of ours lives until its exit code is there: it tells why it ended."""
+        child = self._children.get(record.iid)
+        return record.process.alive() if child is None else child.poll() is None
 
     def _search(self, iid: str) -> ProcessId | None:
         """The process of a record that was written before its pid was known."""
