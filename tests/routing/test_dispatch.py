@@ -33,9 +33,13 @@ from headrace_bus.wire.route_record import DeploymentRoute, Route
 NAMES = ("blue", "green", "red")
 
 
-def ticket(name: str, queue_s: float = 10.0, run_s: float = 1.0) -> Ticket:
+def ticket(name: str, queue_s: float = 10.0, run_s: float = 1.0, *, arrived: float = 0.0) -> Ticket:
     return Ticket(
-        name, arrived=0.0, queue_deadline=queue_s, deadline=queue_s + run_s, run_timeout_s=run_s
+        name,
+        arrived=arrived,
+        queue_deadline=queue_s,
+        deadline=queue_s + run_s,
+        run_timeout_s=run_s,
     )
 
 
@@ -137,6 +141,30 @@ def test_a_busy_answer_puts_the_request_at_the_head_and_asks_for_a_slot() -> Non
     dispatch.granted("one", 1)
     assert dispatch.next(0.0) is first
     assert dispatch.more_waiting(change.instance) == 1
+
+
+@given(
+    order=st.permutations(range(5)),
+    ways=st.lists(st.sampled_from(["busy", "draining", "lost"]), min_size=5, max_size=5),
+)
+def test_whatever_comes_back_in_whatever_order_waits_by_its_arrival(
+    order: list[int], ways: list[str]
+) -> None:
+    dispatch = dispatch_with(one=5)
+    tickets = [ticket(str(at), arrived=float(at)) for at in range(7)]
+    for one in tickets:
+        dispatch.submit(one, one.arrived)
+    for at in order:
+        if ways[at] == "busy":
+            dispatch.refused(tickets[at])
+        elif ways[at] == "draining":
+            dispatch.turned_away(tickets[at])
+        else:
+            dispatch.unsent(tickets[at])
+            dispatch.retry(tickets[at])
+
+    assert list(dispatch.queue) == tickets
+    assert dispatch.waited_ms(9.0) == 9000
 
 
 def test_who_wants_nothing_any_more_says_so() -> None:

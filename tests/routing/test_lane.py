@@ -235,6 +235,28 @@ async def test_requests_of_one_turn_share_a_message_and_each_gets_its_own_answer
         assert edge.lane.dispatch.in_flight == 2
 
 
+@pytest.mark.parametrize("kind", [AnswerKind.BUSY, AnswerKind.DRAINING])
+async def test_requests_refused_in_one_message_keep_their_order(
+    nats_server: NatsServer, kind: AnswerKind
+) -> None:
+    async with edge_on(nats_server) as edge:
+        edge.lane.beat(slots(3), monotonic())
+        (message,) = await edge.ask_at_once(b"a", b"b", b"c")
+        requests = [decode_request(one) for one in uncouple(message.data)]
+        refused = [
+            encode_answer(Answer(kind, one.request_id, 0, -1, 0, 0, "", EPOCH, b"", b""))
+            for one in requests
+        ]
+        edge.bus.publish(message.reply, couple(refused))
+        await edge.bus.flush()
+        assert edge.requests.empty()
+
+        edge.lane.beat(slots(3), monotonic())
+        await edge.bus.flush()
+        (again,) = [edge.requests.get_nowait()]
+        assert [decode_request(one).body for one in uncouple(again.data)] == [b"a", b"b", b"c"]
+
+
 async def test_an_instance_of_an_older_version_gets_one_request_a_message(
     nats_server: NatsServer,
 ) -> None:

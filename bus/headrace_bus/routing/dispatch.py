@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from math import inf
 from typing import Final
 
@@ -163,7 +164,7 @@ class Dispatch:
             instance.learn(free)
 
     def refused(self, ticket: Ticket, free: int = 0) -> bool:
-        """BUSY: nothing ran. Back to the head of the queue; False when nobody waits for it."""
+        """BUSY: nothing ran. Back into the queue by its arrival; False when nobody waits for it."""
         instance = self._release(ticket)
         if instance is not None:
             instance.learn(free)
@@ -202,10 +203,10 @@ class Dispatch:
         return again
 
     def retry(self, ticket: Ticket) -> None:
-        """Put a request lost with its instance at the head, outside the queue wait."""
+        """Put a request lost with its instance before those that came later, outside the wait."""
         ticket.attempt += 1
         ticket.queue_deadline = ticket.deadline
-        self.queue.appendleft(ticket)
+        self._put_back(ticket)
 
     def granted(self, iid: str, free: int) -> None:
         """The instance holds `free` slots for this ingress."""
@@ -417,8 +418,13 @@ class Dispatch:
     def _requeue(self, ticket: Ticket) -> bool:
         if ticket.abandoned:
             return False
-        self.queue.appendleft(ticket)
+        self._put_back(ticket)
         return True
+
+    def _put_back(self, ticket: Ticket) -> None:
+        """By its arrival: several that come back, in whatever order, keep their own."""
+        earlier = takewhile(lambda one: one.arrived < ticket.arrived, self.queue)
+        self.queue.insert(sum(1 for _ in earlier), ticket)
 
     def _unqueue(self, ticket: Ticket) -> None:
         try:

@@ -413,7 +413,7 @@ class Lane:
         """
         if message.asked not in ("", consignment.subject):
             return
-        for call in reversed(list(consignment.calls.values())):  # the first to the very head
+        for call in list(consignment.calls.values()):
             known = call.instance
             if known is None or call.sent_in[-1] is not consignment:
                 continue
@@ -427,9 +427,9 @@ class Lane:
         self.settle()
 
     def _lost(self, tickets: Iterable[Ticket], why: str, now: float) -> None:
-        """The first of them ends up at the very head of the queue."""
+        """Each is tried once more, or fails."""
         self._depot.depart()  # what goes there goes in vain, but its reply subjects are in use
-        for ticket in reversed(list(tickets)):
+        for ticket in tickets:
             call = cast("Call", ticket)
             self._far.drop(call)
             if may_retry(
