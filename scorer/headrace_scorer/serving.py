@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from headrace_bus.errors import MalformedEnvelope, PayloadTooLarge
+from headrace_bus.errors import BusError, MalformedEnvelope, PayloadTooLarge
 from headrace_bus.routing.admission import (
     REMEMBERED,
     REMEMBERED_ONCE,
@@ -211,7 +211,7 @@ class Serving:
             return
         kept = self._kept.get(request.request_id)
         if kept is not None:
-            self._bus.publish(reply, kept)
+            self._put(reply, kept)
         elif self._launch.idempotent:
             self._admit(request._replace(flags=request.flags & ~int(RequestFlag.RESENT)), reply)
         else:
@@ -348,6 +348,8 @@ class Serving:
             self.capacity_changed()
 
     def _chunk(self, job: Job, body: bytes, status: int, head: bytes) -> None:
+        if job.cancelled:
+            return
         request = job.request
         if request.flags & MIRROR:
             # Nobody reads a shadow's stream, so nobody but us lets it go on.
@@ -359,8 +361,10 @@ class Serving:
             AnswerKind.CHUNK, request.request_id, status, -1, 0, job.chunks, "",
             self._epoch, head, body,
         )  # fmt: skip
-        job.chunks += 1
-        self._publish(job.reply, answer)
+        if self._publish(job.reply, answer):
+            job.chunks += 1
+        elif self.pool is not None:
+            self.pool.cancel(job)  # what is behind a gap is of no use
 
     def _whole(self, job: Job, answer: Large, body: bytes | None) -> None:
         """A whole answer: in a message if it fits, else it is left to be pulled.
@@ -441,11 +445,22 @@ class Serving:
         if not request.flags & TRAINS:  # of an older version
             self._trains.depart()
 
-    def _publish(self, reply: str, answer: Answer) -> None:
+    def _publish(self, reply: str, answer: Answer) -> bool:
         """By itself, behind all that was answered before: it tells what is free since then."""
         self._trains.depart()
-        if reply:
-            self._bus.publish(reply, encode_answer(answer))
+        return not reply or self._put(reply, encode_answer(answer))
+
+    def _put(self, reply: str, data: bytes) -> bool:
+        """False, and this message is lost, where the bus keeps no more for a server that is away.
+
+        Whoever calls is a worker's socket, a timer or the heartbeat, and must outlive that.
+        """
+        try:
+            self._bus.publish(reply, data)
+        except BusError as error:
+            log.warning("an answer could not be published", error=str(error))
+            return False
+        return True
 
     def _grant(self, grants: list[Grant]) -> None:
         if not grants:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
+from headrace_bus.wire.envelope import AnswerKind
+from headrace_bus.wire.instance_control import Credit
 from headrace_scorer.console_file import BURST_LINES, ConsoleFile
 from headrace_scorer.instance import LONELY, OK, run
 from headrace_scorer.settings import Settings
-from scorer.caller import Instance, launch_of
+from scorer.caller import BOUND_S, Caller, Instance, connect, launch_of
 from support.nats_server import NatsServer
 
+END = AnswerKind.END
 PLAIN = "def init(): pass\ndef run(a): return 1\n"
 
 
@@ -51,6 +55,61 @@ async def test_a_short_absence_of_nats_is_lived_through(home: Home, tmp_path: Pa
             assert await running == OK
     finally:
         server.stop()
+
+
+FLOOD = """
+import json, os, pathlib, time
+def init(): pass
+def run(raw):
+    asked = json.loads(raw)
+    return parts(pathlib.Path(asked["folder"])) if asked else os.getpid()
+def parts(folder):
+    try:
+        for _ in range(20):
+            yield b"with credit"
+        while not (folder / "cut").exists():
+            time.sleep(0.01)
+        for _ in range(400):
+            yield bytes(256 * 1024)
+    finally:
+        (folder / "ended").touch()
+"""
+
+
+async def test_a_stream_too_large_to_wait_for_nats_costs_itself_and_no_worker(
+    home: Home, tmp_path: Path
+) -> None:
+    """100 MiB, of which the bus keeps 64 while its server is away."""
+    with NatsServer(tmp_path / "nats") as server:
+        async with await connect(server.url) as bus:
+            instance = Instance(home, launch_of(home, server.url, FLOOD), bus)
+            await instance.start()
+            try:
+                await instance.ready()
+                caller = await Caller(bus, instance.address).open()
+                before = (await caller.ask({})).body
+                request = caller.request(json.dumps({"folder": str(tmp_path)}).encode())
+                answers = caller.send(request)
+                await asyncio.wait_for(answers.get(), BOUND_S)
+                caller.control(Credit(request_id=request.request_id, n=1000))
+                for _ in range(19):
+                    await asyncio.wait_for(answers.get(), BOUND_S)
+
+                server.kill()
+                (tmp_path / "cut").touch()
+                async with asyncio.timeout(BOUND_S):
+                    while not (tmp_path / "ended").exists():  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                instance.last = None
+                server.start()
+                await instance.ready()
+
+                assert (await caller.ask({})).body == before, "the same worker"
+                while (last := await asyncio.wait_for(answers.get(), BOUND_S)).kind != END:
+                    pass
+                assert last.reason
+            finally:
+                await instance.close()
 
 
 async def test_stop_while_it_starts_ends_it_at_once(home: Home, nats: NatsServer, bus: Bus) -> None:
