@@ -40,11 +40,16 @@ class Tasks:
         task.add_done_callback(ended)
         return task
 
-    async def stop(self) -> None:
-        """Cancel what still runs and wait for it."""
+    def cancel(self) -> list[asyncio.Task[Any]]:
+        """Cancel what still runs, wait for nobody; return what that is."""
         running = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in running:
             task.cancel()
+        return running
+
+    async def stop(self) -> None:
+        """Cancel what still runs and wait for it."""
+        running = self.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     def __len__(self) -> int:

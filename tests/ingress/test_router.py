@@ -220,3 +220,40 @@ async def test_a_large_answer_that_a_cut_went_through_ends_as_broken(world: Worl
         assert 0 < len(got.body) < 2 * MESSAGE_BYTES
         await nothing_left(world)
         await close(world)
+
+
+ENDLESS = b'{"chunks": 1000000, "pause_s": 0.001}'
+
+
+async def test_a_stream_that_nobody_listens_to_any_more_gives_its_slot_back(world: World) -> None:
+    """Long before the request's own timeout, which begins anew with each piece."""
+    await start(world)
+    await world.route(make_route(request_timeout_ms=120_000, max_queue_wait_ms=30_000))
+    one = await world.instance(slots=1)
+    pieces = Pieces()
+    listening = await world.bus.subscribe("_INBOX.caller", pieces)
+    world.bus.publish(score("houses"), ENDLESS, "_INBOX.caller")
+    await asyncio.wait_for(pieces.first.wait(), BOUND_S)
+    await listening.unsubscribe()
+
+    assert await ask(world, b"[1]") == ("200", b"[1]")
+    assert [request.body for request in one.seen] == [ENDLESS, b"[1]"]
+    assert one.cancelled == [one.seen[0].request_id]
+
+
+async def test_a_stream_that_a_cut_went_through_gives_its_slot_back(world: World) -> None:
+    async with TcpProxy(world.server.port) as proxy:
+        await start(world, proxy.url)
+        await world.route(make_route(request_timeout_ms=120_000, max_queue_wait_ms=30_000))
+        one = await world.instance(slots=1)
+        pieces = Pieces()
+        inbox = world.bus.open_inbox(pieces)
+        world.bus.publish(score("houses"), ENDLESS, inbox.subject)
+        await asyncio.wait_for(pieces.first.wait(), BOUND_S)
+        proxy.cut()
+        await asyncio.wait_for(pieces.ended.wait(), BOUND_S)
+
+        assert pieces.field("Hr-End") == ["broken"]
+        assert await ask(world, b"[1]") == ("200", b"[1]")
+        assert one.cancelled == [one.seen[0].request_id]
+        await close(world)

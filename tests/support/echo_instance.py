@@ -125,6 +125,8 @@ class EchoInstance:
         credit = self._credit[request.request_id] = asyncio.Semaphore(CHUNK_WINDOW)
         for number in range(chunks):
             await credit.acquire()
+            if request.request_id in self.cancelled:
+                break
             made = self._make(request, AnswerKind.CHUNK, 200, f"piece {number}\n".encode())
             self._answer(reply, made._replace(seq=number))
             await asyncio.sleep(pause_s)
@@ -160,6 +162,8 @@ class EchoInstance:
                 self._grant(self.admission.want(who, n, reply, now, told.waited_ms))
             case Cancel():
                 self.cancelled.append(told.request_id)
+                if (credit := self._credit.get(told.request_id)) is not None:
+                    credit.release()
             case Credit():
                 for _ in range(told.n):
                     self._credit[told.request_id].release()

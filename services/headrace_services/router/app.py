@@ -60,9 +60,8 @@ class RouterService:
         self._bus = bus
         routes = BucketRoutes(Bucket(bus, "state"))
         self.gateway = Gateway(bus, routes, Registry(), gateway, bodies)
-        self._tasks = Tasks("router")
+        self._streams = Tasks("router")
         self._subscription: Subscription | None = None
-        self._cuts = 0
         self._owed: list[tuple[str, dict[str, str]]] = []
         """Ends of answers that a cut broke off, said when NATS is back."""
 
@@ -83,7 +82,7 @@ class RouterService:
         deadline = asyncio.get_running_loop().time() + drain_s
         while self.gateway.pending and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_S)
-        await self._tasks.stop()
+        await self._streams.stop()
         await self.gateway.stop()
 
     def _request(self, message: Message) -> None:
@@ -118,35 +117,55 @@ class RouterService:
             return
         fields = {STATUS: str(result.status), REQUEST_ID: request_id} | _outward(result.headers)
         if result.kind == AnswerKind.CHUNK:
-            self._tasks.start(self._stream(reply, fields, call.chunks()), "stream")
+            self._stream(reply, fields, call.chunks(), call)
         elif call.spool is not None:
-            self._tasks.start(self._stream(reply, fields, _pieces(call.spool)), "stream")
+            self._stream(reply, fields, _spooled(call.spool), call)
         else:
             self._publish(reply, result.body, fields)
 
-    async def _stream(
-        self, reply: str, fields: dict[str, str], chunks: AsyncIterator[bytes]
+    def _stream(
+        self, reply: str, fields: dict[str, str], chunks: AsyncIterator[bytes], call: Call
     ) -> None:
-        """What was published just before a cut may be lost: such an answer is broken."""
-        number, cuts = 0, self._cuts
+        """Each piece names a subject on which the server says that nobody listens to it."""
+
+        def heard(message: Message) -> None:
+            if message.no_responders:
+                task.cancel()
+
+        def ended(task: asyncio.Task[bool]) -> None:
+            inbox.close()
+            if not call.ended:
+                self.gateway.cancel(call)
+            whole = not task.cancelled() and task.exception() is None and task.result()
+            self._end(reply, numbered | {END: "complete" if whole else "broken"})
+
+        inbox, numbered = self._bus.open_inbox(heard), fields | {SEQ: "0"}
+        task = self._streams.start(self._pieces(reply, inbox.subject, numbered, chunks), "stream")
+        task.add_done_callback(ended)  # one that is cancelled before its first step, too
+
+    async def _pieces(
+        self, reply: str, gone: str, numbered: dict[str, str], chunks: AsyncIterator[bytes]
+    ) -> bool:
+        """Whether all were published; `numbered` then has the number of the next."""
         try:
             async for chunk in chunks:
-                if self._cuts != cuts:
-                    raise BusDisconnected("the answer was cut off")
-                self._publish(reply, chunk, fields | {SEQ: str(number)})
+                if not self._publish(reply, chunk, numbered, gone):
+                    return False
+                numbered[SEQ] = str(int(numbered[SEQ]) + 1)
                 await self._bus.writable()
-                number += 1
-            how = "complete" if self._cuts == cuts else "broken"
         except (StreamBroken, BusDisconnected):
-            how = "broken"
-        end = fields | {SEQ: str(number), END: how}
+            return False
+        return True
+
+    def _end(self, reply: str, fields: dict[str, str]) -> None:
         if self._bus.connected:
-            self._publish(reply, b"", end)
+            self._publish(reply, b"", fields)
         else:
-            self._owed.append((reply, end | {END: "broken"}))
+            self._owed.append((reply, fields | {END: "broken"}))
 
     def _cut_off(self) -> None:
-        self._cuts += 1
+        """What was published just before a cut may be lost: such an answer is broken."""
+        self._streams.cancel()
 
     def _pay(self) -> None:
         owed, self._owed = self._owed, []
@@ -164,21 +183,24 @@ class RouterService:
             fields["Hr-Reason"] = refused.reason
         self._publish(reply, body, fields)
 
-    def _publish(self, reply: str, body: bytes, fields: Mapping[str, str]) -> None:
-        """A caller without a reply subject asked for no answer; nor is one sent elsewhere.
+    def _publish(self, reply: str, body: bytes, fields: Mapping[str, str], gone: str = "") -> bool:
+        """False when it cannot be published.
 
+        A caller without a reply subject asked for no answer; nor is one sent elsewhere.
         The server does not check that a caller may listen on the reply subject it names, and we may
         publish where callers may not: to instances, and to the other edges' inboxes.
         """
         if not reply.startswith(REPLIES):
-            return
+            return True
         try:
-            self._bus.publish(reply, body, headers=fields)
+            self._bus.publish(reply, body, gone, headers=fields)
         except BusError as error:
             log.warning("an answer could not be published", error=str(error))
+            return False
+        return True
 
 
-async def _pieces(spool: HandedFile) -> AsyncIterator[bytes]:
+async def _spooled(spool: HandedFile) -> AsyncIterator[bytes]:
     """A large answer as a stream."""
     for at in range(0, spool.answer_bytes, PIECE_BYTES):
         yield spool.answer(min(PIECE_BYTES, spool.answer_bytes - at), at)
