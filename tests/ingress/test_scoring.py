@@ -157,6 +157,36 @@ async def test_a_deployment_that_failed_is_424_however_long_requests_may_wait(
         assert got.headers["ms-azureml-model-error-reason"] == "model_not_ready"
 
 
+async def test_who_waits_for_an_instance_that_is_starting_is_told_when_it_dies_again_and_again(
+    world: World,
+) -> None:
+    listening = await world.ingress()
+    forever_ms = int(10_000 * BOUND_S)
+    await world.route(make_route(max_queue_wait_ms=20, request_timeout_ms=forever_ms))
+    one = await world.spare("houses", "blue", "one")
+    one.state = InstanceState.LOADING
+    one.say()
+
+    async def post() -> tuple[int, str]:
+        async with world.http.post(url(listening), data=b"1", headers=AUTH) as got:
+            return got.status, (await error_of(got))["message"]
+
+    waiting = asyncio.create_task(post())
+    await world.until(lambda: world.waiting["in-one"].get("houses.blue") == 1)
+    heard = world.beats["in-one"]
+    await world.until(lambda: world.beats["in-one"] > heard + 1)  # past the queue wait by far
+    await world.route(make_route(max_queue_wait_ms=20, request_timeout_ms=forever_ms, failed=True))
+
+    for status, message in (await waiting, await post()):
+        assert status == 424
+        assert "before it was ready" in message
+    one.state = InstanceState.READY
+    one.say()
+    await world.until(lambda: world.live["in-one"].get("houses.blue") == 1)
+    async with world.http.post(url(listening), data=b"1", headers=AUTH) as got:
+        assert got.status == 200, "one that is ready serves, whatever the route still says"
+
+
 async def test_more_than_twice_the_concurrency_is_429_at_once(world: World) -> None:
     listening = await world.ingress()
     await world.route(make_route(max_concurrent=2, max_queue_wait_ms=20_000))

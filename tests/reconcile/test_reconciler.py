@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from headrace_bus.wire.route_record import Route, route_key
 from headrace_services.control.keys import KeyPair
 from headrace_services.control.ledger import Ledger
 from headrace_services.control.records import (
+    Instance,
     ProvisioningState,
     applied_key,
     deployment_key,
@@ -18,6 +20,7 @@ from headrace_services.control.records import (
     endpoint_key,
     instance_key,
 )
+from headrace_services.control.rollout import RESTARTS_ALLOWED
 from support.reconcile_desk import Desk, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -126,6 +129,38 @@ async def test_a_failed_update_leaves_the_old_instance_and_is_not_tried_again(de
     status = await desk.status()
     assert status is not None
     assert status.provisioning_state is ProvisioningState.FAILED
+
+
+async def test_who_dies_before_ready_again_and_again_is_marked_until_one_is_ready(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """What an ingress then refuses at once; not after one death, which callers wait out."""
+    await desk.reconciler()
+    broken = tmp_path / "broken"
+    await desk.code("moody", init=f"assert not os.path.exists({str(broken)!r})")
+    await desk.endpoint("blue")
+    assert (await desk.ended(await desk.deployment("moody"))).status == "Succeeded"
+    (before,) = await desk.running()
+    broken.touch()
+    os.kill(before.pid, signal.SIGKILL)
+    restarts: list[int] = []
+
+    async def marked() -> bool:
+        records = (await desk.state.list("instance")).values()
+        restarts.extend(Instance.decode(one.value).restarts for one in records)
+        route = await desk.state.get(route_key("iris"))
+        assert route is not None
+        return Route.decode(route.value).deployments["blue"].failed
+
+    await until(marked)
+    assert sorted(set(restarts)) == list(range(RESTARTS_ALLOWED + 1))
+    broken.unlink()
+
+    async def served_again() -> bool:
+        status = await desk.status()
+        return not await marked() and status is not None and status.ready == 1
+
+    await until(served_again)
 
 
 async def test_an_update_replaces_and_a_count_change_only_adds(desk: Desk) -> None:

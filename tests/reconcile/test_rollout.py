@@ -23,6 +23,7 @@ from headrace_services.control.rollout import (
     Start,
     Step,
     backoff_s,
+    in_crash_loop,
     plan,
     surge,
 )
@@ -266,3 +267,20 @@ def test_deaths_at_any_time_end_in_the_wanted_fleet(seed: int) -> None:
     assert settle(fleet, replace(goal, template="two", count=chance.randint(1, 6)))
     assert settle(fleet, replace(goal, deleting=True))
     assert fleet.instances == {}
+
+
+@pytest.mark.parametrize(
+    ("restarts", "expected"),
+    [
+        ([], False),
+        ([0], False),
+        ([RESTARTS_ALLOWED - 1], False),
+        ([RESTARTS_ALLOWED], True),
+        ([RESTARTS_ALLOWED, RESTARTS_ALLOWED + 4], True),
+        ([RESTARTS_ALLOWED + 4, 0], False),
+    ],
+)
+def test_who_dies_again_and_again_is_not_waited_for_unless_another_may_come(
+    restarts: list[int], expected: bool
+) -> None:
+    assert in_crash_loop(restarts) is expected

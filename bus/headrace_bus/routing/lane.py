@@ -212,7 +212,9 @@ class Lane:
         late = self.dispatch.overdue(now)
         for ticket, why in late:
             call = cast("Call", ticket)
-            refusal = overdue(why, attempt=call.attempt, kubernetes=self.kubernetes)
+            refusal = overdue(
+                why, attempt=call.attempt, kubernetes=self.kubernetes, failed=self.route.failed
+            )
             if call.deliver is None:
                 self.metrics.mirror_dropped.inc()
             else:

@@ -14,6 +14,11 @@ RAISE_LIMIT: Final = (
     "where that is lower."
 )
 
+STARTS_FAIL: Final = (
+    "No instance of the deployment is ready to answer, and none is waited for: "
+    "each ended before it was ready. The deployment's logs say why."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
@@ -28,11 +33,12 @@ class Refusal:
     retry_after_s: int | None = None
 
 
-def not_ready(*, kubernetes: bool = False) -> Refusal:
+def not_ready(*, kubernetes: bool = False, failed: bool = False) -> Refusal:
+    """`failed`: as the route says, so that the caller looks for the cause instead of waiting."""
     return Refusal(
         status=503 if kubernetes else 424,
         code="ServiceUnavailable" if kubernetes else "FailedDependency",
-        message="No instance of the deployment is ready to answer.",
+        message=STARTS_FAIL if failed else "No instance of the deployment is ready to answer.",
         reason="model_not_ready",
     )
 
@@ -102,10 +108,10 @@ def no_room(what: str) -> Refusal:
     )
 
 
-def overdue(why: Overdue, *, attempt: int, kubernetes: bool) -> Refusal:
+def overdue(why: Overdue, *, attempt: int, kubernetes: bool, failed: bool = False) -> Refusal:
     """What a request that ran past one of its clocks is told."""
     if why is Overdue.NOT_READY:
-        return not_ready(kubernetes=kubernetes)
+        return not_ready(kubernetes=kubernetes, failed=failed)
     if why is Overdue.QUEUE and attempt == 1:
         return waited_too_long()
     return timed_out()

@@ -33,7 +33,8 @@ class DeploymentRoute:
     idempotent: bool = True
     hedge: bool = False
     failed: bool = False
-    """Its start failed and nothing of it is wanted to run, whatever `desired_instances` says."""
+    """Nobody should wait for an instance that is not ready: its start failed, whatever
+    `desired_instances` says, or its instances die before they are ready, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

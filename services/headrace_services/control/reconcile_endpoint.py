@@ -14,6 +14,7 @@ from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.ledger import Ledger, has_failed, is_open
 from headrace_services.control.observe import Observations
 from headrace_services.control.records import (
+    InstancePhase,
     Operation,
     ProvisioningState,
     Spec,
@@ -21,8 +22,9 @@ from headrace_services.control.records import (
     endpoint_key,
     endpoint_status_key,
 )
+from headrace_services.control.rollout import in_crash_loop
 from headrace_services.control.route_compiler import compile_route
-from headrace_services.control.world import Versioned, World
+from headrace_services.control.world import DeploymentName, Versioned, World
 
 log = structlog.get_logger(__name__)
 
@@ -92,9 +94,10 @@ class EndpointReconciler:
             await self.ledger.show(world, key, _settled(revision=stored.revision))
 
     async def _serving(self, world: World, endpoint: str) -> tuple[list[Spec], set[str]]:
-        """The specs to route by, and the names of those that failed with nothing to fall back to.
+        """The specs to route by, and the names of those whose instances nobody should wait for.
 
-        For a failed update it is the spec of the instances that still serve.
+        Their start failed with nothing to fall back to, or they die before they are ready. For a
+        failed update it is the spec of the instances that still serve.
         """
         found: list[Spec] = []
         failed: set[str] = set()
@@ -106,8 +109,17 @@ class EndpointReconciler:
                 if name not in world.applied:
                     failed.add(name.deployment)
                 spec = world.applied.get(name, spec)
+            if in_crash_loop(self._restarts(world, name)):
+                failed.add(name.deployment)
             found.append(spec)
         return found, failed
+
+    def _restarts(self, world: World, name: DeploymentName) -> list[int]:
+        return [
+            0 if (heard := self.observations.of(one.iid)) and heard.was_ready else one.restarts
+            for one in world.instances[name]
+            if one.phase is InstancePhase.RUNNING
+        ]
 
     async def _remove(
         self, world: World, endpoint: str, stored: Versioned, operation: Operation | None

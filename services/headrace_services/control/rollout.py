@@ -8,7 +8,7 @@ after a life that was ready, after a growing pause when it never was.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,9 @@ from headrace_bus.wire.heartbeat import InstanceState
 SURGE: Final = 0.2  # of the wanted number, azure_behaviour.md 7.3
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_LAST_S: Final = 30.0
-RESTARTS_ALLOWED: Final = 3  # deaths before ready, one after the other, that a rollout endures
+RESTARTS_ALLOWED: Final = (
+    3  # deaths before ready, one after the other, that a rollout and callers endure
+)
 NEVER_EXIT: Final = 3  # a scorer whose start can never succeed leaves with this
 PREPARE_BOUND_S: Final = 3600.0  # fetch and environment together
 SILENCE_BOUND_S: Final = 60.0  # a scorer that says nothing for so long is no use to anybody
@@ -172,6 +174,14 @@ def first_failure(goal: Goal, ours: Iterable[Seen]) -> Failure | None:
         elif one.alive and _overdue(goal, one):
             return _failed(one, one.error or _overdue_words(goal, one))
     return None
+
+
+def in_crash_loop(restarts: Collection[int]) -> bool:
+    """Whether nobody should wait for a deployment: each instance is the last of several deaths.
+
+    `restarts` of all its instances, as in Seen, and 0 for one that has been ready.
+    """
+    return bool(restarts) and min(restarts) >= RESTARTS_ALLOWED
 
 
 def backoff_s(restarts: int) -> float:

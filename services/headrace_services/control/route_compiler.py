@@ -25,7 +25,7 @@ def compile_route(
 ) -> Route:
     """Pure. Deployments that are being deleted are left out: nothing new reaches them.
 
-    `failed` are the lower-case names of those whose start failed with nothing to fall back to.
+    `failed` are the lower-case names of those whose instances nobody should wait for.
 
     Raises InvalidInput when a spec is not one that control wrote.
     """
