@@ -137,7 +137,8 @@ class Serving:
         if isinstance(control, Want):
             now = monotonic()
             who, n, reply = control.ingress_id, control.n, control.reply
-            self._grant(self.admission.want(who, n, reply, now, control.waited_ms))
+            waited_ms, slot = control.waited_ms, control.slot
+            self._grant(self.admission.want(who, n, reply, now, waited_ms, slot=slot))
             return
         job = self._jobs.get(control.request_id)
         if job is None or self.pool is None:
@@ -467,5 +468,5 @@ class Serving:
             return
         self._watch_expiry()
         for one in grants:
-            answer = Answer(AnswerKind.GRANT, "", 0, -1, one.held, 0, "", self._epoch, b"", b"")
+            answer = Answer(AnswerKind.GRANT, "", 0, -1, one.free, 0, "", self._epoch, b"", b"")
             self._publish(one.reply, answer)

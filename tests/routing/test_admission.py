@@ -42,14 +42,23 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.number = 0
         self.running: list[str] = []
 
-    @rule(ingress=st.sampled_from(INGRESSES), behind=st.integers(0, 3), patient=st.booleans())
-    def request(self, ingress: str, behind: int, patient: bool) -> None:
+    def held(self, ingress: str) -> int:
+        known = self.admission._known.get(ingress)
+        return len(known.holds) if known is not None else 0
+
+    @rule(
+        ingress=st.sampled_from(INGRESSES),
+        behind=st.integers(0, 3),
+        patient=st.booleans(),
+        slot=st.booleans(),
+    )
+    def request(self, ingress: str, behind: int, patient: bool, slot: bool) -> None:
         self.number += 1
         name = str(self.number)
-        entitled = self.admission.free_for(ingress) > 0
-        if self.admission.free_for(ingress) == self.admission.free and not patient:
-            entitled = entitled and self.admission.in_flight < self.admission.slots
-        flags = behind << 8 | (int(RequestFlag.STANDBY) if patient else 0)
+        room = patient or self.admission.in_flight < self.admission.slots
+        entitled = self.held(ingress) > 0 or (self.admission.free > 0 and room)
+        flags = pack_backlog(behind, 0, slot=slot) << WANT_SHIFT
+        flags |= int(RequestFlag.STANDBY) if patient else 0
         verdict = self.admission.admit(name, ingress, flags, self.now)
         self.admission.grants(self.now)
 
@@ -72,9 +81,13 @@ class AdmissionMachine(RuleBasedStateMachine):
 
         assert not overdue or self.admission.free <= places, "its place stays shut for now"
 
-    @rule(ingress=st.sampled_from(INGRESSES), n=st.integers(0, 4))
-    def want(self, ingress: str, n: int) -> None:
-        self.admission.want(ingress, n, "reply", self.now)
+    @rule(ingress=st.sampled_from(INGRESSES), n=st.integers(0, 4), slot=st.booleans())
+    def want(self, ingress: str, n: int, slot: bool) -> None:
+        grants = self.admission.want(ingress, n, "reply", self.now, slot=slot)
+
+        if slot and any(one.ingress_id == ingress for one in grants):
+            used = self.admission.in_flight + self.held(ingress)
+            assert used <= self.admission.slots, "a place beside one is of no use"
 
     @rule(slots=st.integers(0, 5), standby=st.integers(0, 2))
     def resize(self, slots: int, standby: int) -> None:
@@ -91,7 +104,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     @invariant()
     def slots_add_up(self) -> None:
-        held = sum(self.admission.free_for(one) - self.admission.free for one in INGRESSES)
+        held = sum(self.held(one) for one in INGRESSES)
         assert self.admission.in_flight == len(self.running)
         assert (held == 0) == (self.admission.next_expiry is None)
         if self.admission.free:
@@ -109,7 +122,7 @@ def test_a_freed_slot_goes_to_the_ingress_that_waited_first() -> None:
     admission.want("three", 1, "inbox.three", 0.0)
 
     (first,) = admission.finish("a", 1.0)
-    assert (first.ingress_id, first.reply, first.held) == ("two", "inbox.two", 1)
+    assert (first.ingress_id, first.reply, first.free) == ("two", "inbox.two", 1)
     assert isinstance(admission.admit("b", "one", 0, 1.0), Busy)
     assert isinstance(admission.admit("c", "two", 1 << 8, 1.0), Admitted)
     (second,) = admission.finish("c", 2.0)
@@ -134,11 +147,45 @@ def test_a_freed_slot_goes_to_the_ingress_whose_request_has_waited_longest() -> 
     assert [first.ingress_id, second.ingress_id, third.ingress_id] == ["three", "two", "three"]
 
 
-@given(n=st.integers(0, 10**6), waited_ms=st.integers(0, 10**12))
-def test_a_backlog_fits_one_word_that_nobody_takes_for_nothing(n: int, waited_ms: int) -> None:
-    read, waited = unpack_backlog(pack_backlog(n, waited_ms))
-    assert read == min(n, MAX_WANT)
-    assert waited == (min(waited_ms, 2**32) if n else 0)
+@given(n=st.integers(0, 10**6), waited_ms=st.integers(0, 10**12), slot=st.booleans())
+def test_a_backlog_fits_one_word_that_nobody_takes_for_nothing(
+    n: int, waited_ms: int, slot: bool
+) -> None:
+    read = unpack_backlog(pack_backlog(n, waited_ms, slot=slot))
+    assert read == (min(n, MAX_WANT), min(waited_ms, 2**32) if n else 0, slot and n > 0)
+
+
+def test_nobody_stands_by_before_who_has_waited_longer_and_needs_a_slot() -> None:
+    """Who stands by has the slot as soon as it is free: it would never be free for the other."""
+    admission = Admission(1, standby=1)
+    admission.admit("a", "one", 0, 0.0)
+    assert admission.want("two", 1, "inbox.two", 0.0, 500, slot=True) == []
+    assert admission.want("three", 1, "inbox.three", 0.0, 400) == []
+    assert isinstance(admission.admit("b", "one", RequestFlag.STANDBY, 0.0), Busy)
+
+    first, beside = admission.finish("a", 1.0)
+    assert (first.ingress_id, first.free) == ("two", 2), "the slot and the place beside it"
+    assert (beside.ingress_id, beside.free) == ("three", 1)
+    assert isinstance(admission.admit("c", "two", 0, 1.0), Admitted)
+
+
+def test_who_has_waited_longest_stands_by_before_a_younger_one_that_needs_a_slot() -> None:
+    admission = Admission(1, standby=1)
+    admission.admit("a", "one", 0, 0.0)
+    admission.want("two", 1, "inbox.two", 0.0, 500, slot=True)
+
+    (granted,) = admission.want("three", 1, "inbox.three", 0.0, 900)
+    assert (granted.ingress_id, granted.free) == ("three", 1)
+
+
+def test_who_asks_for_a_slot_gives_back_the_place_beside_one() -> None:
+    admission = Admission(1, standby=1)
+    admission.admit("a", "one", 0, 0.0)
+    assert len(admission.want("two", 1, "inbox.two", 0.0)) == 1
+    assert admission.want("two", 1, "inbox.two", 0.0, slot=True) == []
+
+    (granted,) = admission.finish("a", 1.0)
+    assert (granted.ingress_id, granted.free) == ("two", 2)
 
 
 def test_the_answer_itself_tells_its_ingress_of_the_slot() -> None:
@@ -203,6 +250,7 @@ def test_a_draining_instance_takes_nothing_and_a_resent_request_is_not_run_twice
             n=st.integers(1, MAX_WANT),
             reply=st.text(),
             waited_ms=st.integers(0, 2**32),
+            slot=st.booleans(),
         ),
         st.builds(Want, ingress_id=st.text(), n=st.just(0), reply=st.text()),
         st.builds(Cancel, request_id=st.text()),

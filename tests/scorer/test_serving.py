@@ -435,6 +435,21 @@ async def test_two_workers_serve_two_at_once(serve: Serve) -> None:
     assert pids == set(instance.last.workers)
 
 
+async def test_who_needs_a_slot_is_granted_none_beside_one(
+    serve: Serve, bus: Bus, tmp_path: Path
+) -> None:
+    log = tmp_path / "runs"
+    instance, first = await standing_by(serve, log)
+    second = await Caller(bus, instance.address).open()
+
+    running = first.send(counted(first, log, "before", 0.05))
+    second.control(Want(ingress_id=second.id, n=1, reply=second.reply, slot=True))
+    granted = await asyncio.wait_for(second.grants().get(), 30)
+
+    assert granted.free == 2, "the slot and the place beside it"
+    assert running.get_nowait().kind == AnswerKind.DONE
+
+
 async def test_a_grant_that_nobody_uses_goes_to_the_next_who_wants(serve: Serve, bus: Bus) -> None:
     instance, first = await serve(FAULTY)
     second = await Caller(bus, instance.address).open()

@@ -159,7 +159,8 @@ class EchoInstance:
             case Want():
                 now = monotonic()
                 who, n, reply = told.ingress_id, told.n, told.reply
-                self._grant(self.admission.want(who, n, reply, now, told.waited_ms))
+                wanted = self.admission.want(who, n, reply, now, told.waited_ms, slot=told.slot)
+                self._grant(wanted)
             case Cancel():
                 self.cancelled.append(told.request_id)
                 if (credit := self._credit.get(told.request_id)) is not None:
@@ -170,7 +171,7 @@ class EchoInstance:
 
     def _grant(self, grants: list[Grant]) -> None:
         for grant in grants:
-            answer = Answer(AnswerKind.GRANT, "", 0, -1, grant.held, 0, "", self.epoch, b"", b"")
+            answer = Answer(AnswerKind.GRANT, "", 0, -1, grant.free, 0, "", self.epoch, b"", b"")
             self._answer(grant.reply, answer)
         expiry = self.admission.next_expiry
         if expiry is not None and self._expiry is None:

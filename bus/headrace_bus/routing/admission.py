@@ -49,11 +49,12 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Tell an ingress, by an Answer of kind GRANT on `reply`, how many slots are held for it."""
+    """Tell an ingress, by an Answer of kind GRANT on `reply`, that a place is held for it."""
 
     ingress_id: str
     reply: str
-    held: int
+    free: int
+    """As `free_for`."""
 
 
 Verdict = Admitted | Busy | Draining | Duplicate
@@ -71,6 +72,8 @@ class _Ingress:
     wants: int = 0
     since: float = 0.0
     """When the first of those that wait came, or when it was granted its last slot."""
+    slot: bool = False
+    """The first of those that wait may not stand by."""
     holds: list[float] = field(default_factory=list)
     """When each slot held for it expires."""
 
@@ -101,8 +104,19 @@ class Admission:
 
     @property
     def _room(self) -> int:
+        """Where who has waited longest needs a slot, nobody stands by until it has one.
+
+        Else the slot would never be free: who stands by takes it when the run before it ends.
+        """
+        if self._queue and self._queue[self._first].slot:
+            return self.slots - len(self._running) - self._held
         standby = max(0, self.standby - self._closed)  # which closes no slot
         return self.slots + standby - len(self._running) - self._held
+
+    @property
+    def _first(self) -> str:
+        """The ingress whose request has waited longest."""
+        return min(self._queue, key=lambda one: self._queue[one].since)
 
     @property
     def next_expiry(self) -> float | None:
@@ -117,9 +131,14 @@ class Admission:
         return bool(self._queue)
 
     def free_for(self, ingress_id: str) -> int:
-        """Slots this ingress may use now: what an answer to it carries in `free`."""
+        """Slots this ingress may use now: what an answer to it carries in `free`.
+
+        Who holds a slot hears of a place beside each too, lest it take the slot for one of those.
+        """
         known = self._known.get(ingress_id)
-        return self.free + (len(known.holds) if known is not None else 0)
+        if known is None or not known.holds:
+            return self.free
+        return len(known.holds) + (self.standby if known.slot else self.free)
 
     def admit(self, request_id: str, ingress_id: str, flags: int, now: float) -> Verdict:
         """Take the request if it has a slot. While `wanted`, call `grants` right after it."""
@@ -137,7 +156,7 @@ class Admission:
             return _BUSY
         self._running[request_id] = ingress_id
         if known is not None:
-            n, waited_ms = unpack_backlog(flags >> WANT_SHIFT)
+            n, waited_ms, known.slot = unpack_backlog(flags >> WANT_SHIFT)
             self._set_wants(ingress_id, known, n, now - waited_ms / 1000)
         return _ADMITTED
 
@@ -168,11 +187,24 @@ class Admission:
         return [one for one in grants if not answered or one.ingress_id != ingress_id]
 
     def want(
-        self, ingress_id: str, n: int, reply: str, now: float, waited_ms: int = 0
+        self,
+        ingress_id: str,
+        n: int,
+        reply: str,
+        now: float,
+        waited_ms: int = 0,
+        *,
+        slot: bool = False,
     ) -> list[Grant]:
-        """Note how many requests of an ingress wait; 0 returns what is held for it."""
+        """Note how many requests of an ingress wait; 0 returns what is held for it.
+
+        So does a want for a `slot`, as what is held may be a place beside one.
+        """
         known = self._known.setdefault(ingress_id, _Ingress(reply))
-        known.reply = reply
+        known.reply, known.slot = reply, slot
+        if slot:
+            self._held -= len(known.holds)
+            known.holds.clear()
         self._set_wants(ingress_id, known, n, now - waited_ms / 1000)
         return self._grant(now)
 
@@ -221,7 +253,7 @@ class Admission:
         """
         granted: dict[str, _Ingress] = {}
         while self._queue and self.free:
-            ingress_id = min(self._queue, key=lambda one: self._queue[one].since)
+            ingress_id = self._first
             known = self._queue.pop(ingress_id)
             known.wants -= 1
             known.since = now
@@ -231,6 +263,6 @@ class Admission:
             if known.wants > 0:
                 self._queue[ingress_id] = known
         return [
-            Grant(ingress_id=ingress_id, reply=known.reply, held=len(known.holds))
+            Grant(ingress_id=ingress_id, reply=known.reply, free=self.free_for(ingress_id))
             for ingress_id, known in granted.items()
         ]

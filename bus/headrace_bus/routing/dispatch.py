@@ -133,7 +133,13 @@ class Dispatch:
         if n == 0:
             instance.wanted = False
             self._wanted -= 1
+        instance.wanted_slot = self.needs_slot
         return n
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether the head of the queue may not stand by."""
+        return bool(self.queue) and not self.queue[0].may_stand_by
 
     def waited_ms(self, now: float) -> int:
         """How long the head of the queue has waited, 0 without one."""
@@ -281,12 +287,12 @@ class Dispatch:
         """What instances must hear now: that requests wait, or that none does any more."""
         if not self.queue:
             return self._want_nothing() if self._wanted else []
-        changes = []
+        changes, slot = [], self.needs_slot
         for instance in self.instances.values():
-            known = instance.wanted or instance.pace.slow
-            if instance.others and instance.usable and not known:
-                instance.wanted = True
-                self._wanted += 1
+            known = instance.wanted and instance.wanted_slot >= slot
+            if instance.others and instance.usable and not known and not instance.pace.slow:
+                self._wanted += not instance.wanted
+                instance.wanted, instance.wanted_slot = True, slot
                 changes.append(WantChange(instance=instance, n=len(self.queue)))
         return changes
 

@@ -246,7 +246,13 @@ class Lane:
         for change in self.dispatch.wants():
             iid, waited_ms = change.instance.iid, self.dispatch.waited_ms(now)
             reply = self._grant_reply(iid)
-            want = Want(ingress_id=self._ingress_id, n=change.n, reply=reply, waited_ms=waited_ms)
+            want = Want(
+                ingress_id=self._ingress_id,
+                n=change.n,
+                reply=reply,
+                waited_ms=waited_ms,
+                slot=self.dispatch.needs_slot,
+            )
             self._tell(iid, want)
 
     @property
@@ -299,7 +305,8 @@ class Lane:
             flags |= _MORE
         if known.wanted:
             n = self.dispatch.more_waiting(known)
-            flags |= pack_backlog(n, self.dispatch.waited_ms(call.sent)) << WANT_SHIFT
+            waited_ms, slot = self.dispatch.waited_ms(call.sent), self.dispatch.needs_slot
+            flags |= pack_backlog(n, waited_ms, slot=slot) << WANT_SHIFT
         try:
             data = self._encoded(call, known, flags)
             self._depot.ship(call, subject, data, joins=known.trains)

@@ -39,6 +39,8 @@ class Job(NamedTuple):
     service_s: float
     again_s: float | None = None
     """What a second copy of it takes; None: as long as the first."""
+    stands_by: bool = True
+    """False for a large body."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,17 @@ def stalling_load(
         now += rng.expovariate(rate)
         jobs.append(Job(now, draw(), draw()))
     return jobs
+
+
+class SimulatedTicket(Ticket):
+    """A request that may be one of those that do not stand by."""
+
+    __slots__ = ("stands_by",)
+    stands_by: bool
+
+    @property
+    def may_stand_by(self) -> bool:
+        return self.stands_by and super().may_stand_by
 
 
 class SimulatedIngress:
@@ -199,7 +212,10 @@ class DispatchSimulation:
 
     def _arrival(self, ingress: SimulatedIngress, name: str) -> Callable[[float], None]:
         def event(now: float) -> None:
-            ticket = Ticket(name, arrived=now, queue_deadline=inf, deadline=inf, run_timeout_s=inf)
+            ticket = SimulatedTicket(
+                name, arrived=now, queue_deadline=inf, deadline=inf, run_timeout_s=inf
+            )
+            ticket.stands_by = self._jobs[name].stands_by
             if ingress.dispatch.submit(ticket, now) is not None:
                 self._request(ingress, ticket, now)
             self._settle(ingress, now)
@@ -210,7 +226,8 @@ class DispatchSimulation:
         known = ticket.instance
         assert known is not None, "a request is sent after it was bound"
         n = ingress.dispatch.more_waiting(known) if known.wanted else 0
-        flags = pack_backlog(n, ingress.dispatch.waited_ms(now)) << WANT_SHIFT
+        slot = ingress.dispatch.needs_slot
+        flags = pack_backlog(n, ingress.dispatch.waited_ms(now), slot=slot) << WANT_SHIFT
         flags |= RequestFlag.STANDBY if ticket.standby else 0
         instance = self._instances[known.iid]
 
@@ -303,7 +320,7 @@ class DispatchSimulation:
 
     def _grants(self, instance: SimulatedInstance, grants: Sequence[Grant], now: float) -> None:
         for grant in grants:
-            self._send(now, self._granted(self._ingresses[grant.ingress_id], instance, grant.held))
+            self._send(now, self._granted(self._ingresses[grant.ingress_id], instance, grant.free))
         expiry = instance.admission.next_expiry
         if grants and expiry is not None:
             self._at(
@@ -328,16 +345,16 @@ class DispatchSimulation:
             instance = self._instances[ticket.instance.iid]
             self._send(now, self._give_back(instance, ingress, ticket, ticket.sent))
         for change in ingress.dispatch.wants():
-            waited_ms = ingress.dispatch.waited_ms(now)
-            self._send(now, self._want(ingress, change.instance, change.n, waited_ms))
+            self._send(now, self._want(ingress, change.instance, change.n, now))
 
     def _want(
-        self, ingress: SimulatedIngress, known: Instance, n: int, waited_ms: int
+        self, ingress: SimulatedIngress, known: Instance, n: int, sent: float
     ) -> Callable[[float], None]:
-        instance = self._instances[known.iid]
+        instance, name = self._instances[known.iid], ingress.name
+        waited_ms, slot = ingress.dispatch.waited_ms(sent), ingress.dispatch.needs_slot
 
         def event(now: float) -> None:
-            grants = instance.admission.want(ingress.name, n, ingress.name, now, waited_ms)
+            grants = instance.admission.want(name, n, name, now, waited_ms, slot=slot)
             self._grants(instance, grants, now)
 
         return event

@@ -82,6 +82,7 @@ class Instance:
         "suspect",
         "trains",
         "wanted",
+        "wanted_slot",
     )
 
     def __init__(self, iid: str) -> None:
@@ -109,6 +110,8 @@ class Instance:
         """At least so many slots are used by others; exact when nothing of ours is on the way."""
         self.wanted = False
         """The instance knows that we wait."""
+        self.wanted_slot = False
+        """And that a place to stand by is of no use."""
 
     @property
     def usable(self) -> bool:

@@ -11,7 +11,7 @@ Recall   a slot is free elsewhere: give the request back, unless it has begun
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgpack
 
@@ -19,6 +19,7 @@ from headrace_bus.errors import MalformedEnvelope
 
 MAX_WANT: Final = 4096  # requests; more than one instance can ever grant at once
 _WAITED_SHIFT: Final = 16  # of a backlog's word: milliseconds above, requests below
+_SLOT: Final = 1 << 15  # of a backlog's word, above any MAX_WANT
 _MAX_WAITED_MS: Final = 2**32
 
 
@@ -31,9 +32,11 @@ class Want:
     n: int
     """Requests that wait at the ingress. 0: none, and slots held for it are free for others."""
     reply: str
-    """Where an Answer of kind GRANT goes; `free` in it is the number of slots now held."""
+    """Where an Answer of kind GRANT goes; `free` in it counts the places held and free for all."""
     waited_ms: int = 0
     """How long the first of them has waited: who has waited longest gets the next free slot."""
+    slot: bool = False
+    """The first of them may not stand by: only a free slot is of use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,24 +87,37 @@ class Recall:
 InstanceControl = Want | Cancel | Credit | Pull | Piece | Recall
 
 
-def pack_backlog(n: int, waited_ms: int) -> int:
+class Backlog(NamedTuple):
+    """What waits at an ingress; as the fields of Want."""
+
+    n: int
+    waited_ms: int
+    slot: bool
+
+
+def pack_backlog(n: int, waited_ms: int, *, slot: bool = False) -> int:
     """What waits at an ingress, in one word: in a Want, and in the flags of a request before it.
 
-    A reader that does not know of the waiting takes it for a large number, which it cuts.
+    A reader that does not know of the waiting, or of `slot`, takes it for a large number, which it
+    cuts.
     """
-    return min(n, MAX_WANT) | min(waited_ms, _MAX_WAITED_MS) << _WAITED_SHIFT if n else 0
+    if not n:
+        return 0
+    waited = min(waited_ms, _MAX_WAITED_MS) << _WAITED_SHIFT
+    return min(n, MAX_WANT) | waited | (_SLOT if slot else 0)
 
 
-def unpack_backlog(word: int) -> tuple[int, int]:
-    """Requests that wait, and the milliseconds the first of them has waited."""
-    n = min(word & (1 << _WAITED_SHIFT) - 1, MAX_WANT)
-    return n, min(word >> _WAITED_SHIFT, _MAX_WAITED_MS) if n else 0
+def unpack_backlog(word: int) -> Backlog:
+    n = min(word & (_SLOT - 1), MAX_WANT)
+    if not n:
+        return Backlog(0, 0, slot=False)
+    return Backlog(n, min(word >> _WAITED_SHIFT, _MAX_WAITED_MS), slot=bool(word & _SLOT))
 
 
 def encode_control(message: InstanceControl) -> bytes:
     match message:
         case Want():
-            word = pack_backlog(message.n, message.waited_ms)
+            word = pack_backlog(message.n, message.waited_ms, slot=message.slot)
             fields: tuple[str | int | bytes, ...] = (message.ingress_id, word, message.reply)
         case Cancel() | Recall():
             fields = (message.request_id,)
@@ -126,8 +142,9 @@ def decode_control(data: bytes) -> InstanceControl:
 def _message(kind: object, fields: list[Any]) -> InstanceControl:
     if kind == Want.kind:
         ingress_id, word, reply = fields
-        n, waited_ms = unpack_backlog(_count(word))
-        return Want(ingress_id=str(ingress_id), n=n, reply=str(reply), waited_ms=waited_ms)
+        n, waited_ms, slot = unpack_backlog(_count(word))
+        who, reply = str(ingress_id), str(reply)
+        return Want(ingress_id=who, n=n, reply=reply, waited_ms=waited_ms, slot=slot)
     if kind == Cancel.kind:
         (request_id,) = fields
         return Cancel(request_id=str(request_id))
