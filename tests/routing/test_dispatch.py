@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.routing.admission import Admission, Admitted, Busy
 from headrace_bus.routing.dispatch import Dispatch, Overdue
 from headrace_bus.routing.limits import FORGOTTEN_S, Peers, pending_limit
 from headrace_bus.routing.liveness import AMNESTY_S, FROZEN_AFTER_S, Judge, Verdict
@@ -27,6 +28,7 @@ from headrace_bus.routing.simulation import (
 )
 from headrace_bus.routing.slow import MIN_SAMPLES
 from headrace_bus.routing.ticket import Instance, Ticket
+from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 
@@ -325,6 +327,48 @@ def test_what_is_kept_twice_is_sent_again_once() -> None:
     dispatch.kept(sent)
 
     assert dispatch.returned("one", 1.0) == [sent]
+
+
+def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingresses() -> None:
+    """Tried at each heartbeat alone, it is refused for as long as others want the slots."""
+    dispatch, admission = dispatch_with(one=1), Admission(1)
+    kept, behind = ticket("kept"), ticket("behind", arrived=1.0)
+    dispatch.submit(kept, 0.0)
+    dispatch.submit(behind, 1.0)
+    admission.admit("others 0", "others", 0, 0.0)  # while this ingress was cut off
+    admission.want("others", 9, "inbox.others", 2.0)
+    assert isinstance(admission.admit("kept", "in", RequestFlag.RESENT, 2.0), Busy)
+    dispatch.kept(kept)
+    assert dispatch.restless
+
+    (change,) = dispatch.wants()
+    assert (change.instance.iid, change.n) == ("one", 2)
+    waited_ms = dispatch.waited_ms(2.0, change.instance)
+    assert admission.want("in", change.n, "inbox.in", 2.0, waited_ms) == []
+    assert dispatch.room_again(2.0) == []
+    (grant,) = admission.finish("others 0", 3.0)
+    assert grant.ingress_id == "in"
+    dispatch.granted("one", grant.free)
+
+    assert dispatch.room_again(3.0) == [kept]
+    assert dispatch.room_again(3.0) == []
+    assert dispatch.next(3.0) is None, "that was the only slot"
+    assert isinstance(admission.admit("kept", "in", RequestFlag.RESENT, 3.0), Admitted)
+
+
+def test_without_a_queue_what_is_kept_still_asks_and_then_wants_nothing() -> None:
+    dispatch = dispatch_with(one=1)
+    kept = ticket("kept")
+    dispatch.submit(kept, 0.0)
+    dispatch.kept(kept)
+    assert [change.n for change in dispatch.wants()] == [1]
+
+    dispatch.granted("one", 1)
+    assert dispatch.room_again(1.0) == [kept]
+    assert [change.n for change in dispatch.wants()] == [0]
+    dispatch.kept(kept)
+    dispatch.remove("one")
+    assert not dispatch.restless
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.head import request_head
 from headrace_bus.wire.heartbeat import InstanceHeartbeat
+from headrace_bus.wire.instance_control import Want, decode_control
 from headrace_bus.wire.route_record import DeploymentRoute
-from headrace_bus.wire.subjects import InstanceAddress, instance
+from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control
 from headrace_bus.wire.train import couple, uncouple
 from headrace_telemetry.clock import monotonic
 from headrace_telemetry.metrics import Registry
@@ -184,6 +185,28 @@ async def test_what_may_have_begun_waits_for_its_own_instance(
         assert isinstance(result, Refusal)
         assert (result.status, "may have run" in result.message) == (424, True)
         assert lane.dispatch.pending == 0
+
+
+async def test_what_waits_for_its_own_instance_asks_it_for_a_slot_and_takes_it(
+    nats_server: NatsServer,
+) -> None:
+    """Without a heartbeat in between."""
+    async with edge_on(nats_server, idempotent=False) as edge:
+        told: asyncio.Queue[Message] = asyncio.Queue()
+        address = InstanceAddress("houses", "blue", "one")
+        await edge.bus.subscribe(instance_control(address), told.put_nowait)
+        await edge.ask(b"once")
+        edge.lane.cut_off()
+        edge.lane.reconnected(0.5, monotonic())
+        message = await asyncio.wait_for(edge.requests.get(), BOUND_S)
+        await edge.answer(decode_request(message.data), message.reply, AnswerKind.BUSY, EPOCH)
+
+        want = decode_control((await asyncio.wait_for(told.get(), BOUND_S)).data)
+        assert isinstance(want, Want)
+        assert want.n == 1
+        grant = Answer(AnswerKind.GRANT, "", 0, -1, 1, 0, "", EPOCH, b"", b"")
+        edge.bus.publish(want.reply, encode_answer(grant))
+        assert await edge.resent() is True
 
 
 async def test_what_was_abandoned_while_its_instance_was_away_is_not_sent_again(

@@ -62,6 +62,7 @@ class Dispatch:
         self._bound = 0
         self._slow = 0
         self._standbys = Standbys()
+        self._kept = 0
         self._pace: Pace | None = None
         """Of all instances, measured once a request waits that is `hurried`."""
 
@@ -73,7 +74,8 @@ class Dispatch:
     @property
     def restless(self) -> bool:
         """Whether `next` or `wants` may have something to say."""
-        return bool(self.queue) or self._wanted > 0 or bool(self._standbys)
+        waits = bool(self.queue) or self._kept > 0
+        return waits or self._wanted > 0 or bool(self._standbys)
 
     @property
     def ready(self) -> int:
@@ -129,7 +131,7 @@ class Dispatch:
 
     def more_waiting(self, instance: Instance) -> int:
         """How many wait behind a request just bound; the request carries it to the instance."""
-        n = len(self.queue)
+        n = len(self.queue) + len(instance.returning)
         if n == 0:
             instance.wanted = False
             self._wanted -= 1
@@ -141,9 +143,13 @@ class Dispatch:
         """Whether the head of the queue may not stand by."""
         return bool(self.queue) and not self.queue[0].may_stand_by
 
-    def waited_ms(self, now: float) -> int:
-        """How long the head of the queue has waited, 0 without one."""
-        return max(0, int((now - self.queue[0].arrived) * 1000)) if self.queue else 0
+    def waited_ms(self, now: float, instance: Instance | None = None) -> int:
+        """How long the head of the queue, or what is kept for the instance, has waited."""
+        waiting = [self.queue[0]] if self.queue else []
+        if instance is not None:
+            waiting += instance.returning
+        oldest = min((one.arrived for one in waiting), default=now)
+        return max(0, int((now - oldest) * 1000))
 
     def measured(self, iid: str, took_s: float) -> None:
         """A request came back from the instance `took_s` after it was sent."""
@@ -193,17 +199,31 @@ class Dispatch:
         """Not taken now, but perhaps before the cut: only this life of the instance may get it."""
         instance = ticket.instance
         if instance is not None:
-            instance.learn(-1)  # it is full without this one
             if ticket not in instance.returning:  # it may be refused once for each sending
                 instance.returning.append(ticket)
+                self._kept += 1
+            instance.learn(0)  # it is full without this one
+
+    def room_again(self, now: float) -> list[Ticket]:
+        """Return what was kept for instances that have room, still bound to them."""
+        again: list[Ticket] = []
+        for instance in self.instances.values() if self._kept and not self.paused else ():
+            room = instance.slots + instance.standby - instance.sent - instance.others
+            if instance.returning and instance.usable and room > 0:
+                again += self._take_back(instance, room, now)
+        return again
 
     def returned(self, iid: str, now: float) -> list[Ticket]:
         """Return what was kept for an instance that has spoken, still bound to it."""
         instance = self.instances.get(iid)
         if instance is None or not instance.returning or not instance.usable:
             return []
-        again = [one for one in instance.returning if one.request_id in instance.open]
-        instance.returning.clear()
+        return self._take_back(instance, len(instance.returning), now)
+
+    def _take_back(self, instance: Instance, most: int, now: float) -> list[Ticket]:
+        taken, instance.returning = instance.returning[:most], instance.returning[most:]
+        self._kept -= len(taken)
+        again = [one for one in taken if one.request_id in instance.open]
         for ticket in again:
             ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
         return again
@@ -242,7 +262,7 @@ class Dispatch:
         self.patience.heard(heartbeat.state, now)
         if heartbeat.in_flight == 0:
             self._forget_stale(instance, now)
-        instance.others = max(0, heartbeat.in_flight - len(instance.open))
+        instance.others = max(0, heartbeat.in_flight - instance.sent)
         if instance.wanted and self.queue:
             self._unwant(instance)  # say it again: a want or a grant may have been lost
         return lost
@@ -270,6 +290,7 @@ class Dispatch:
             return []
         self._unwant(instance)
         self._slow -= instance.pace.slow
+        self._kept -= len(instance.returning)
         lost = list(instance.open.values())
         for ticket in lost:
             self._release(ticket)
@@ -285,15 +306,16 @@ class Dispatch:
 
     def wants(self) -> list[WantChange]:
         """What instances must hear now: that requests wait, or that none does any more."""
-        if not self.queue:
+        if not self.queue and not self._kept:
             return self._want_nothing() if self._wanted else []
         changes, slot = [], self.needs_slot
         for instance in self.instances.values():
+            n = len(self.queue) + len(instance.returning)
             known = instance.wanted and instance.wanted_slot >= slot
-            if instance.others and instance.usable and not known and not instance.pace.slow:
+            if n and instance.others and instance.usable and not known and not instance.pace.slow:
                 self._wanted += not instance.wanted
                 instance.wanted, instance.wanted_slot = True, slot
-                changes.append(WantChange(instance=instance, n=len(self.queue)))
+                changes.append(WantChange(instance=instance, n=n))
         return changes
 
     def recalls(self) -> list[Ticket]:

@@ -95,6 +95,12 @@ class JournaledDispatch(Dispatch):
             self._line("returned", [iid, now], [one.request_id for one in made])
         return made
 
+    def room_again(self, now: float) -> list[Ticket]:
+        made = super().room_again(now)
+        if made:
+            self._line("room_again", [now], _ids(made))
+        return made
+
     def retry(self, ticket: Ticket) -> None:
         super().retry(ticket)
         self._line("retry", [ticket.request_id], None)
@@ -207,6 +213,8 @@ class _Replayed:
                 return _ids(dispatch.remove(iid))
             case "returned", [iid, now]:
                 return _ids(dispatch.returned(iid, now))
+            case "room_again", [now]:
+                return _ids(dispatch.room_again(now))
             case "resume", [cut_off_s, now]:
                 return _ids(dispatch.resume(cut_off_s, now))
             case (("granted" | "suspect" | "suspect_silent" | "measured"), [first, *rest]):

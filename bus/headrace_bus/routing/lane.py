@@ -187,13 +187,7 @@ class Lane:
     def beat(self, heartbeat: InstanceHeartbeat, now: float) -> None:
         """Take an instance's heartbeat."""
         self._lost(self.dispatch.beat(heartbeat, now), "restarted", now)
-        for ticket in self.dispatch.returned(heartbeat.iid, now):
-            call = cast("Call", ticket)
-            if call.abandoned:
-                self.dispatch.unsent(call)
-                call.close()
-            else:
-                self._send(call)
+        self._send_again(self.dispatch.returned(heartbeat.iid, now))
         self.settle()
 
     def dead(self, iid: str, why: str, now: float) -> None:
@@ -238,20 +232,17 @@ class Lane:
     def settle(self) -> None:
         """Send what has room now, and tell instances whether more waits."""
         now = monotonic()
+        self._send_again(self.dispatch.room_again(now))
         while (ticket := self.dispatch.next(now)) is not None:
             self._send(cast("Call", ticket))
         for ticket in self.dispatch.recalls():
             if ticket.instance is not None:
                 self._tell(ticket.instance.iid, Recall(request_id=ticket.request_id))
         for change in self.dispatch.wants():
-            iid, waited_ms = change.instance.iid, self.dispatch.waited_ms(now)
-            reply = self._grant_reply(iid)
+            iid, slot = change.instance.iid, self.dispatch.needs_slot
+            waited_ms, reply = self.dispatch.waited_ms(now, change.instance), self._grant_reply(iid)
             want = Want(
-                ingress_id=self._ingress_id,
-                n=change.n,
-                reply=reply,
-                waited_ms=waited_ms,
-                slot=self.dispatch.needs_slot,
+                ingress_id=self._ingress_id, n=change.n, reply=reply, waited_ms=waited_ms, slot=slot
             )
             self._tell(iid, want)
 
@@ -294,6 +285,16 @@ class Lane:
         if not self.dispatch.ready:
             self.wake()
         self.settle()
+
+    def _send_again(self, tickets: Iterable[Ticket]) -> None:
+        """What was kept for its instance."""
+        for ticket in tickets:
+            call = cast("Call", ticket)
+            if call.abandoned:
+                self.dispatch.unsent(call)
+                call.close()
+            else:
+                self._send(call)
 
     def _send(self, call: Call) -> None:
         known = call.instance

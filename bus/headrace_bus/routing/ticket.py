@@ -124,4 +124,9 @@ class Instance:
 
     def learn(self, free: int) -> None:
         """Take the number of places the instance says this ingress may use now."""
-        self.others = max(0, self.slots + self.standby - free - len(self.open))
+        self.others = max(0, self.slots + self.standby - free - self.sent)
+
+    @property
+    def sent(self) -> int:
+        """Requests of ours that are there, or on the way; what is kept for it is not."""
+        return len(self.open) - len(self.returning)
