@@ -12,6 +12,7 @@ from headrace_api.errors import HeadraceError
 from headrace_api.ids import PROVIDER
 from headrace_services.control import region
 from headrace_services.control.arm_call import Answer, Call, Handler, path_segments, read_object
+from headrace_services.control.arm_connection import small_heads
 from headrace_services.control.arm_errors import arm_errors, refuse_expectation
 from headrace_services.control.arm_router import ARM_ROOTS, ArmRouter
 from headrace_services.control.asset_rooms import Add, AssetRooms, add_asset_routes
@@ -68,7 +69,7 @@ def build_api(
 ) -> web.Application:
     """The application; `is_ready` answers `/readyz`."""
     api = _Api(rooms, authenticator, is_ready)
-    application = web.Application(middlewares=[arm_errors])
+    application = web.Application(middlewares=[small_heads, arm_errors])
     # Not ".": it leaves out line feeds, and the path would be judged by aiohttp instead.
     application.router.add_route("*", r"/{path:[\s\S]*}", api.handle)
     application.on_response_prepare.append(refuse_expectation)

@@ -9,12 +9,12 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, cast
 
 import structlog
 import uvloop
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from headrace_api.errors import Conflict
 from headrace_api.home import Home
@@ -31,6 +31,11 @@ from headrace_services.certificates import ensure_certificates
 from headrace_services.control import asset_rooms
 from headrace_services.control.access import Access, scoring_audiences
 from headrace_services.control.api import Rooms, build_api
+from headrace_services.control.arm_connection import (
+    MAX_HEAD_BYTES,
+    PARSED_FIELDS,
+    ArmConnection,
+)
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.asset_references import AssetReferences
 from headrace_services.control.attach import Attachments
@@ -81,7 +86,6 @@ ROLE: Final = "control"
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 512  # connections
 KEEP_ALIVE_S: Final = 75.0
-MAX_FIELD_BYTES: Final = 32 * 1024
 READ_BUFFER_BYTES: Final = 1024 * 1024  # an upload hops to a thread once for each so many
 
 
@@ -106,9 +110,9 @@ def main(settings: Settings) -> None:
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """A filter: bytes that are no HTTP are the client's fault, and aiohttp would quote them."""
+    """A filter: a body that is no HTTP is the client's fault, and aiohttp would quote it."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+    return not isinstance(error, web.RequestPayloadError)
 
 
 async def run(
@@ -362,16 +366,23 @@ async def _serve(
     drain_s: float,
     context: ssl.SSLContext | None = None,
 ) -> web.Server:
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_S,
-        max_line_size=MAX_FIELD_BYTES,
-        max_field_size=MAX_FIELD_BYTES,
-        read_bufsize=READ_BUFFER_BYTES,
-        shutdown_timeout=drain_s,
-    )
+    runner = web.AppRunner(application, shutdown_timeout=drain_s)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listener, ssl_context=context).start()
-    return cast(web.Server, runner.server)
+    server = cast(web.Server, runner.server)
+    loop = asyncio.get_running_loop()
+    # A site of aiohttp makes connections of its own class only.
+    connection = partial(
+        ArmConnection,
+        server,
+        loop=loop,
+        access_log=None,  # type: ignore[arg-type]  # it takes None, as AppRunner passes it
+        keepalive_timeout=KEEP_ALIVE_S,
+        max_line_size=MAX_HEAD_BYTES,
+        max_field_size=MAX_HEAD_BYTES,
+        max_headers=PARSED_FIELDS,
+        read_bufsize=READ_BUFFER_BYTES,
+    )
+    accepting = await loop.create_server(connection, sock=listener, ssl=context, backlog=BACKLOG)
+    stack.callback(accepting.close)
+    return server
