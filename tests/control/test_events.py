@@ -7,13 +7,17 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.message import Message
 from headrace_bus.client.roles import Role
 from headrace_bus.client.settings import BusSettings
+from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.events import MAX_BYTES, MAX_EACH, MAX_EVENT_BYTES, Events
 from headrace_bus.wire.subjects import all_events, event
 from headrace_services.control.events import DONE, KINDS, REFUSED, USED
+from headrace_services.control.records import Spec, asset_key
 from support.control import WORKSPACE, ControlClient, running_control
 from support.identity import as_bearer, fetch_token, make_client
 from support.nats_server import NatsServer
@@ -102,6 +106,45 @@ async def test_the_refusal_of_any_path_leaves_an_event(control: ControlClient) -
 
     assert [one["data"]["outcome"] for one in events] == ["BadArgument"] * 3
     assert max(len(json.dumps(one)) for one in events) <= MAX_EVENT_BYTES
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_write_that_fails_of_our_own_fault_leaves_an_event(
+    control: ControlClient, nats_server: NatsServer, method: str
+) -> None:
+    """A record that no version of ours wrote is the fault; who asked could not know of it."""
+    bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
+    empty = Spec(name="d", arm={}, created_at="", modified_at="")
+    await (await Bucket.open(bus, "spec")).create(asset_key("data", "d", "1"), empty.encode())
+    await bus.close()
+
+    body = {"properties": {"dataType": "uri_file", "dataUri": "https://example.com/x"}}
+    reply = await control.send(method, "/data/d/versions/1", body)
+    assert (reply.status, reply.code) == (500, "InternalServerError")
+
+    (event_of_it,) = (await control.get("/events")).json["value"]
+    assert event_of_it["data"]["outcome"] == "InternalServerError"
+    assert event_of_it["data"]["who"] == "admin"
+    assert event_of_it["subject"] == f"{WORKSPACE}/data/d/versions/1"
+
+
+async def test_a_client_that_leaves_amid_its_body_is_told_apart(
+    control: ControlClient, nats_server: NatsServer
+) -> None:
+    bus, heard = await _listening(nats_server)
+    reader, writer = await control.connected()
+    head = f"PUT {WORKSPACE}{EP} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    head += f"Authorization: Bearer {control.token}\r\nExpect: 100-continue\r\n\r\n"
+    writer.write(head.encode())
+    await reader.readuntil(b"\r\n\r\n")  # it is being read
+    writer.write(b"{")
+    writer.close()
+
+    async with asyncio.timeout(10):
+        told = await heard.get()
+    assert told.subject == event(REFUSED)
+    assert json.loads(told.data)["data"]["outcome"] == "ClientClosedRequest"
+    await bus.close()
 
 
 async def test_what_a_scorer_may_do_is_kept_apart_from_what_was_changed(

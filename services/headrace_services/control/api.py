@@ -25,7 +25,7 @@ from headrace_services.control.deployments import Deployments
 from headrace_services.control.diagnosis import Diagnosis
 from headrace_services.control.directory import Directory
 from headrace_services.control.endpoints import Endpoints
-from headrace_services.control.events import Journal
+from headrace_services.control.events import FAILED, LEFT, SUCCEEDED, Journal
 from headrace_services.control.issuers import Issuers
 from headrace_services.control.oidc import OpenIdProvider
 from headrace_services.control.openapi import document
@@ -107,12 +107,18 @@ class _Api:
         if not protected or request.method not in WRITE_METHODS:
             return await self._answered(request, segments, principal)
         action = asked(request.method, segments).action
+        outcome = FAILED  # unless it ends otherwise: what is unforeseen is answered further out
         try:
             answer = await self._answered(request, segments, principal)
+            outcome = SUCCEEDED
         except HeadraceError as error:
-            await self._journal.record(principal.name, action, request.path, error)
+            outcome = error.code
             raise
-        await self._journal.record(principal.name, action, request.path)
+        except ConnectionError:
+            outcome = LEFT
+            raise
+        finally:
+            await self._journal.record(principal.name, action, request.path, outcome)
         return answer
 
     async def _answered(

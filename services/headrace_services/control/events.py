@@ -24,6 +24,10 @@ USED: Final = "used"
 KINDS: Final = (DONE, REFUSED, USED)
 """Kept apart, so that what was changed is not pushed out by who may change nothing."""
 SUCCEEDED: Final = "Succeeded"
+FAILED: Final = HeadraceError.code
+"""A fault of ours: how far the write came is not known."""
+LEFT: Final = "ClientClosedRequest"
+"""The client went before its body was read; nothing was changed."""
 TYPE: Final = "headrace.control.write"
 DEFAULT_COUNT: Final = 100
 MAX_COUNT: Final = 1_000
@@ -42,14 +46,15 @@ class Journal:
 
     events: Events
 
-    async def record(
-        self, who: str, action: str, resource: str, error: HeadraceError | None = None
-    ) -> None:
-        """Keep it, or say in the log why it could not be kept."""
+    async def record(self, who: str, action: str, resource: str, outcome: str) -> None:
+        """Keep it, or say in the log why it could not be kept.
+
+        `outcome` is SUCCEEDED or the code of the error.
+        """
         data = {
             "who": _plain(who, MAX_WORD_CHARS),
             "action": _plain(action, MAX_WORD_CHARS),
-            "outcome": error.code if error else SUCCEEDED,
+            "outcome": outcome,
         }
         fields = {
             "specversion": "1.0",
@@ -62,7 +67,7 @@ class Journal:
             "data": data,
         }
         try:
-            await self.events.write(_kind(action, error), fields)
+            await self.events.write(_kind(action, outcome), fields)
         except BusError as failure:
             log.warning("an event was not kept", reason=failure.message, **data)
 
@@ -75,8 +80,8 @@ class Journal:
         return Answer(body=arm.collection(found))
 
 
-def _kind(action: str, error: HeadraceError | None) -> str:
-    if error is not None:
+def _kind(action: str, outcome: str) -> str:
+    if outcome != SUCCEEDED:
         return REFUSED
     return USED if action.lower().endswith(_CHANGES_NOTHING) else DONE
 
