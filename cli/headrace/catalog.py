@@ -220,8 +220,8 @@ def workspace_update(call: Call) -> Any:
     body: dict[str, Any] = {"properties": {key: one for key, one in properties.items() if one}}
     if texts := call.many("tags"):
         body["tags"] = edit.pairs(texts, "--tags")
-    target = f"{call.client.workspace}?api-version=2023-04-01"
-    return _shown(call.client.call("PATCH", target, body).json())
+    _, match = call.client.read("")
+    return _shown(call.client.patch("", body, match=match).json())
 
 
 def _values(call: Call) -> dict[str, Any]:

@@ -213,6 +213,10 @@ class Client:
         """A change of what was read: a 409 when somebody else has written it since."""
         return self.call("PUT", self._target(path, {}), body, match=match)
 
+    def patch(self, path: str, body: Mapping[str, Any], *, match: str = "") -> Answer:
+        """As put; what is left out stays."""
+        return self.call("PATCH", self._target(path, {}), body, match=match)
+
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         return self.call("POST", self._target(path, {}), body)
 

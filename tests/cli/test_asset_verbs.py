@@ -112,6 +112,7 @@ TWO_WRITERS = [
     pytest.param(
         ("online-endpoint", "update", "-n", "houses", "--set"), "tags.{}=1", id="endpoint"
     ),
+    pytest.param(("workspace", "update", "--tags"), "{}=1", id="workspace"),
     pytest.param(("data", "update", "-n", "d", "-v", "1", "--set"), "tags.{}=1", id="version"),
     pytest.param(("schedule", "update", "-n", "s", "--set"), "properties.tags.{}=1", id="schedule"),
 ]
@@ -132,7 +133,7 @@ async def test_of_two_who_change_the_same_one_is_told_and_nothing_is_lost(
     port = int(control.base.rpartition(":")[2])
 
     async with TcpProxy(port, tls=context) as proxy:
-        proxy.hold_from(b"PUT ")
+        proxy.hold_from(b"PATCH " if command[0] == "workspace" else b"PUT ")
         url = proxy.url.replace("nats:", "http:")
         first = asyncio.create_task(
             headrace(control, *command, change.format("first"), url=url, code=6)
