@@ -87,12 +87,59 @@ async def test_what_is_missing_says_so_in_a_header_and_in_xml(blobs: Blobs) -> N
 async def test_a_name_is_not_overwritten_when_the_client_says_so(blobs: Blobs) -> None:
     await blobs.send("PUT", "one", data=b"first")
 
+    same = await blobs.send("PUT", "one", data=b"first", If_None_Match="*")
     again = await blobs.send("PUT", "one", data=b"second", If_None_Match="*")
     plain = await blobs.send("PUT", "one", data=b"third")
 
-    assert (again.status, again.headers["x-ms-error-code"]) == (409, "BlobAlreadyExists")
+    for reply in (same, again):
+        assert (reply.status, reply.headers["x-ms-error-code"]) == (409, "BlobAlreadyExists")
     assert plain.status == 201
     assert (await blobs.send("GET", "one")).data == b"third"
+
+
+ONLY_NEW = {"If_None_Match": "*"}
+
+
+async def _in_blocks(blobs: Blobs, name: str, pieces: list[bytes], **headers: str) -> Reply:
+    """As the client sends what is over 64 MiB."""
+    ids = [base64.b64encode(b"%05d" % n).decode() for n in range(len(pieces))]
+    for block_id, piece in zip(ids, pieces, strict=True):
+        await blobs.send("PUT", name, query=f"comp=block&blockid={quote(block_id)}", data=piece)
+    tags = "".join(f"<Latest>{block_id}</Latest>" for block_id in ids)
+    body = f"<BlockList>{tags}</BlockList>".encode()
+    return await blobs.send("PUT", name, query="comp=blocklist", data=body, **headers)
+
+
+async def test_what_a_dead_client_left_of_an_upload_does_not_refuse_the_next_one(
+    blobs: Blobs,
+) -> None:
+    """The client looks at the first file of a folder alone: where that is absent it insists on new
+    names for all of them. Below a name by content the same bytes are the same upload."""
+    below = "LocalUpload/" + "a" * 64
+    left = {"one": b"1", "two": b"22"}
+    for name, data in left.items():
+        await blobs.send("PUT", f"{below}/{name}", data=data, x_ms_meta_kept="yes", **ONLY_NEW)
+
+    whole = await blobs.send("PUT", f"{below}/one", data=b"1", **ONLY_NEW)
+    joined = await _in_blocks(blobs, f"{below}/two", [b"2", b"2"], **ONLY_NEW)
+    assert (whole.status, joined.status) == (201, 201)
+    for name, data in left.items():
+        found = await blobs.send("GET", f"{below}/{name}")
+        assert (found.data, found.headers["x-ms-meta-kept"]) == (data, "yes")
+
+    other = await blobs.send("PUT", f"{below}/one", data=b"x", **ONLY_NEW)
+    others = await _in_blocks(blobs, f"{below}/two", [b"2", b"x"], **ONLY_NEW)
+    for reply in (other, others):
+        assert (reply.status, reply.headers["x-ms-error-code"]) == (409, "BlobAlreadyExists")
+
+
+async def test_of_many_who_upload_the_same_at_once_each_is_done(blobs: Blobs) -> None:
+    name = "LocalUpload/" + "b" * 64 + "/same"
+    replies = await asyncio.gather(
+        *(blobs.send("PUT", name, data=b"same", **ONLY_NEW) for _ in range(8))
+    )
+
+    assert [reply.status for reply in replies] == [201] * 8
 
 
 async def test_metadata_is_replaced_and_listed(blobs: Blobs) -> None:

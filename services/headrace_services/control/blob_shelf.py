@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from dataclasses import replace
 
 from headrace_api.errors import Conflict
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex, BlobPage
 from headrace_bus.store.blobs import BlobStore
 from headrace_services.control.blob_http import BlobPath, BlobRefused
 from headrace_services.control.blob_location import BlobLocation
+from headrace_services.control.collect import UPLOADS
 from headrace_services.control.uploads import BlockStage
 
 
@@ -49,7 +51,7 @@ class BlobShelf:
         md5: bytes | None = None,
     ) -> BlobEntry:
         """Keep the bytes and name them. Raises BlobRefused: the name is taken, MD5 differs."""
-        if only_new and await self.find(path) is not None:
+        if only_new and not _is_by_content(path) and await self.find(path) is not None:
             raise _taken(path)
         stored = await self._bytes.put(chunks)
         if md5 is not None and stored.md5 != md5:
@@ -64,7 +66,19 @@ class BlobShelf:
         try:
             return await self._index.put(path.container, path.blob, entry, if_none_match=only_new)
         except Conflict:
-            raise _taken(path) from None
+            return await self._again(path, entry)
+
+    async def _again(self, path: BlobPath, entry: BlobEntry) -> BlobEntry:
+        """The same bytes once more, for a client that insists on a new name.
+
+        Who uploads a folder anew after a client that died in it looks at its first file alone. The
+        name is written again, so that a collection sees that it is young.
+        """
+        present = await self.find(path)
+        if present is None or not _is_by_content(path) or present.digest != entry.digest:
+            raise _taken(path)
+        kept = replace(entry, metadata=present.metadata)
+        return await self._index.put(path.container, path.blob, kept)
 
     async def stage(
         self, path: BlobPath, block_id: str, chunks: AsyncIterable[bytes], md5: bytes | None
@@ -82,13 +96,19 @@ class BlobShelf:
         only_new: bool,
     ) -> BlobEntry:
         """Join staged blocks to a blob. Raises BlobRefused as `write` does, or for a lost block."""
-        entry = await self.write(
-            path,
-            self._stage.joined(path, block_ids),
-            content_type=content_type,
-            metadata=metadata,
-            only_new=only_new,
-        )
+        try:
+            entry = await self.write(
+                path,
+                self._stage.joined(path, block_ids),
+                content_type=content_type,
+                metadata=metadata,
+                only_new=only_new,
+            )
+        except BlobRefused:
+            # Another's list may have been first and have taken the blocks of both.
+            if only_new and await self.find(path) is not None:
+                raise _taken(path) from None
+            raise
         await self._stage.drop(path)
         return entry
 
@@ -108,6 +128,11 @@ class BlobShelf:
 
     async def drop_stale_uploads(self) -> int:
         return await self._stage.drop_stale()
+
+
+def _is_by_content(path: BlobPath) -> bool:
+    """Whether the name says what the bytes are, as those of the stock client's uploads do."""
+    return path.blob.startswith(UPLOADS)
 
 
 def _taken(path: BlobPath) -> BlobRefused:

@@ -19,7 +19,7 @@ from headrace_services.control.sas import MAX_LIFETIME
 
 GRACE: Final = MAX_LIFETIME + timedelta(days=1)  # no signature, so no upload, lasts as long
 ANY_CONTAINER: Final = "*"
-_UPLOADS: Final = "LocalUpload/"
+UPLOADS: Final = "LocalUpload/"
 _CODE: Final = re.compile(r"code-[0-9a-f]{32}")
 _INDICATOR: Final = "upload_status"
 
@@ -52,10 +52,10 @@ def unit_of(container: str, name: str) -> Unit | None:
     """The upload a blob, or a folder, belongs to; None for what is never collected."""
     if _CODE.fullmatch(container):
         return Unit(container=container, prefix="")
-    if container not in DATASTORES.values() or not name.startswith(_UPLOADS):
+    if container not in DATASTORES.values() or not name.startswith(UPLOADS):
         return None
-    folder, slash, _ = name[len(_UPLOADS) :].partition("/")
-    return Unit(container=container, prefix=f"{_UPLOADS}{folder}/") if folder and slash else None
+    folder, slash, _ = name[len(UPLOADS) :].partition("/")
+    return Unit(container=container, prefix=f"{UPLOADS}{folder}/") if folder and slash else None
 
 
 def may_hold_units(container: str) -> bool:
