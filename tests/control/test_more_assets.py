@@ -71,9 +71,40 @@ async def test_a_component_keeps_its_definition_and_anonymous_ones_are_not_liste
     other = await control.put("/components/c/versions/1", changed)
     listed = (await control.get("/components")).json["value"]
 
-    assert named.json["properties"]["componentSpec"] == SPEC
-    assert (other.status, other.code) == (400, "UserError")
+    assert named.json["properties"]["componentSpec"] == SPEC | {"version": "1"}
+    assert (other.status, other.code) == (409, "Conflict")
     assert [one["name"] for one in listed] == ["c"]
+
+
+async def test_a_component_says_its_name_and_version_also_where_nobody_gave_them(
+    control: ControlClient,
+) -> None:
+    """The stock client reads both from the specification, and sends what it read back."""
+    path = "/components/c/versions/7"
+    given = {"type": "command", "command": "echo"}
+    await control.put(path, {"properties": {"componentSpec": given | {"version": None}}})
+
+    shown = (await control.get(path)).json["properties"]
+    assert shown["componentSpec"] == {**given, "name": "c", "version": "7"}
+    for spec in (shown["componentSpec"], given):
+        again = await control.put(path, {"properties": {"componentSpec": spec, "isArchived": True}})
+        assert again.status == 200, again.data
+
+
+async def test_the_words_of_a_component_change_and_what_was_read_of_it_is_not_kept(
+    control: ControlClient,
+) -> None:
+    """The stock client keeps them in the specification, and puts there what it read of others."""
+    path = "/components/c/versions/1"
+    await control.put(path, {"properties": {"componentSpec": SPEC | {"_source": "YAML"}}})
+    words = {"description": "new", "display_name": "C", "tags": {"a": "b"}, "_source": "REMOTE"}
+    read = {"id": "azureml:x", "creation_context": {"created_by": "admin"}}
+
+    changed = await control.put(path, {"properties": {"componentSpec": SPEC | words | read}})
+
+    assert changed.status == 200, changed.data
+    shown = (await control.get(path)).json["properties"]["componentSpec"]
+    assert shown == SPEC | words | {"version": "1"}
 
 
 async def test_pages_lead_through_all_versions_whatever_comes_in_between(

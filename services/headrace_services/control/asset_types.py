@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from headrace_api.code import validate_code_arm
 from headrace_api.component import validate_component_arm
@@ -37,7 +37,21 @@ DATA: Final = AssetType(
     newest_in_container=("dataType",),
     check=validate_data_arm,
 )
+
+_READ_BACK: Final = ("id", "creation_context")  # the stock client sends with a change what it read
+
+
+def _named_spec(properties: dict[str, Any], name: str, version: str) -> dict[str, Any]:
+    """The stock client reads both from here; one that counts versions up has not sent any."""
+    spec = {key: one for key, one in properties["componentSpec"].items() if key not in _READ_BACK}
+    said = {"name": spec.get("name") or name, "version": spec.get("version") or version}
+    return properties | {"componentSpec": spec | said}
+
+
 COMPONENTS: Final = AssetType(
-    kind="components", frozen=("componentSpec",), check=validate_component_arm
+    kind="components",
+    frozen=("componentSpec",),
+    check=validate_component_arm,
+    complete=_named_spec,
 )
 KINDS: Final = (MODELS, ENVIRONMENTS, CODES, DATA, COMPONENTS)

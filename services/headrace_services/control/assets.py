@@ -33,14 +33,38 @@ from headrace_telemetry.clock import timestamp
 
 STAND_IN_VERSION: Final = "1"
 NEWEST_FIRST: Final = ("", "createdtime desc", "createdat desc")
+SPEC_WORDS: Final = ("description", "display_name", "tags", "_source")
+"""Of a component's specification, what may change; the last says where its writer had it from."""
 OLDEST_FIRST: Final = ("createdtime", "createdtime asc", "createdat asc", "createdat")
 
 
 class UserError(HeadraceError, ValueError):
-    """What Azure answers when an asset's contents would change under its version."""
+    """What Azure answers when an asset's bytes would change under its version."""
 
     code: ClassVar[str] = "UserError"
     status: ClassVar[int] = 400
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            "Asset paths cannot be updated.",  # the stock client looks for this text
+            hint="create a new version",
+            target=f"properties.{key}",
+        )
+
+
+class VersionTaken(Conflict):
+    """A definition would change under its version.
+
+    For an environment without a version the stock client asks the latest to be this one, and makes
+    the next on a 409 alone.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key!r} of an existing version cannot be changed",
+            hint="create a new version",
+            target=f"properties.{key}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +84,8 @@ class AssetType:
     check: Callable[[Mapping[str, Any]], object] = lambda _: None
     """Raises InvalidInput on properties that cannot be right; takes the whole ARM body."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    complete: Callable[[dict[str, Any], str, str], dict[str, Any]] = lambda given, *_: given
+    """Adds to the properties what name and version, given here, say of them."""
     is_stand_in: Callable[[str], bool] = lambda _: False
     """Whether a name belongs to a registry of Azure's."""
     stand_in: Callable[[str], dict[str, Any]] = lambda _: {}
@@ -283,7 +309,7 @@ class Assets:
         self._type.check({"id": identity, "name": name, "properties": properties})
         if self._type.uri:
             await self._require_bytes(properties)
-        return {**self._type.defaults, **properties}
+        return self._type.complete({**self._type.defaults, **properties}, name, version)
 
     async def _require_kept(self, spec: Spec) -> None:
         """Raises Conflict when the bytes are being collected."""
@@ -312,16 +338,14 @@ class Assets:
             )
 
     def _require_same_contents(self, old: Spec, given: Mapping[str, Any]) -> None:
-        before = old.arm["properties"]
+        before = self._properties(old)
         for key in self._type.frozen:
             if not _is_same(key, before.get(key), given.get(key)):
-                raise UserError(
-                    "Asset paths cannot be updated."
-                    if key == self._type.uri
-                    else f"{key!r} of an existing version cannot be changed",
-                    hint="create a new version",
-                    target=f"properties.{key}",
-                )
+                raise UserError(key) if key == self._type.uri else VersionTaken(key)
+
+    def _properties(self, spec: Spec) -> dict[str, Any]:
+        """Those of a version, of one that was written before they were completed too."""
+        return self._type.complete(spec.arm["properties"], spec.name, str(spec.arm["version"]))
 
     def _version_body(self, spec: Spec) -> dict[str, Any]:
         properties = {
@@ -330,7 +354,7 @@ class Assets:
             "properties": {},
             "isAnonymous": False,
             "isArchived": False,
-            **spec.arm["properties"],
+            **self._properties(spec),
             "provisioningState": "Succeeded",
         }
         identity = self._ids.version(self._type.kind, spec.name, str(spec.arm["version"]))
@@ -359,6 +383,10 @@ class Assets:
 
 
 def _is_same(key: str, one: Any, other: Any) -> bool:
+    if key == "componentSpec":
+        one, other = (
+            {name: of[name] for name in of if name not in SPEC_WORDS} for of in (one, other)
+        )
     if key.endswith("Uri") and isinstance(one, str) and isinstance(other, str):
         return same_place(one, other)
     return (one or None) == (other or None)
