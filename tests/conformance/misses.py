@@ -123,8 +123,11 @@ PARTLY: Final = {
         elsewhere={"C": _elsewhere("management.azure.com", "PUT", f"{_GROUP}{_TEMPLATE}")},
     ),
     "components.download": Miss(
-        reason="not with a code folder: the client takes only addresses of `core.windows.net`, "
-        "and one signature for all containers, where ours opens one",
+        reason="not with a code folder: the client asks for the folder's address and takes one by "
+        "the pattern `https://….blob.core.windows.net/…` only "
+        "(`operations/_code_operations.py`, 264 to 270). Ours could be written so, and then "
+        "it lists with the signature of `workspaceblobstore` "
+        "(272), which opens no other container: 403",
         seen=Seen(
             error="ValueError",
             says="Invalid code path: https://",
