@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from support.deploy import Workbench
+from headrace.demo.commands import Commands
+from headrace.demo.logs import named_request
+from headrace.demo.ticks import DemoFailed, Ticks
+from headrace.demo.traffic import Caller
+from headrace_api.home import Home
+from support.deploy import Workbench, patient
 from support.platform import COMMAND_BOUND_S, HEADRACE, Platform
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
@@ -36,6 +41,29 @@ def test_the_demo_uses_a_running_platform_and_leaves_what_is_not_its_own(
     assert "already up" in done.stderr
     assert [one["name"] for one in platform.json("online-endpoint", "list")] == ["mine"]
     assert platform.status()["state"] == "running"
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a line each", "no line"])
+def test_the_log_of_an_instance_that_served_nothing_yet_comes_to_name_requests_or_fails_the_demo(
+    platform: Platform, bench: Workbench, named: bool
+) -> None:
+    """As the replacement of a killed instance, which is the one that get-logs shows."""
+    endpoint = "named" if named else "silent"
+    bench.endpoint(endpoint)
+    level = {} if named else {"AZUREML_LOG_LEVEL": "ERROR"}
+    bench.deploy(endpoint, "blue", "patient", **patient(1, environment_variables=level))
+    caller = Caller(platform.url(endpoint), platform.key(endpoint), b"{}")
+    commands = Commands(Home(platform.home), verbose=False)
+
+    def look(bound_s: float) -> str:
+        where = {"endpoint": endpoint, "deployment": "blue"}
+        return named_request(commands, caller, Ticks(), bound_s=bound_s, **where)
+
+    if named:
+        assert "POST /score 200" in look(COMMAND_BOUND_S)
+    else:
+        with pytest.raises(DemoFailed, match="the log names the requests"):
+            look(0.0)
 
 
 def test_a_demo_told_to_end_half_way_leaves_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import psutil
 
 from headrace.demo.commands import Commands
+from headrace.demo.logs import named_request
 from headrace.demo.project import WITH_BUILD, WITHOUT_BUILD, Project, prepare, pretty
 from headrace.demo.ticks import DemoFailed, Ticks
 from headrace.demo.traffic import Caller
@@ -44,7 +45,7 @@ class Scenario:
         self._green(project, caller)
         self._split(caller)
         self._kill(caller)
-        self._logs()
+        self._logs(caller)
 
     def clean(self) -> None:
         """Remove what carries the demo's tag, and nothing else."""
@@ -196,12 +197,11 @@ class Scenario:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
-    def _logs(self) -> None:
-        words = ("online-deployment", "get-logs", "-e", ENDPOINT, "-n", "blue")
-        lines = self._commands.run(*words).splitlines()
-        served = [line for line in lines if "POST /score 200" in line]
-        self._ticks.require(bool(served), "the log names the requests", lines[-3:])
-        self._ticks.tick("its log names each request", served[-1].partition(" - ")[2])
+    def _logs(self, caller: Caller) -> None:
+        line = named_request(
+            self._commands, caller, self._ticks, endpoint=ENDPOINT, deployment="blue"
+        )
+        self._ticks.tick("its log names each request", line.partition(" - ")[2])
 
     def _endpoint(self, project: Project) -> None:
         words = ("online-endpoint", "create", "-n", ENDPOINT, "-f", str(project.endpoint))
