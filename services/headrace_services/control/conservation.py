@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
@@ -105,18 +104,15 @@ class Conservation:
         await self._bus.flush()
         since_s = monotonic()
         live = self._live(since_s)
-        if since_s - self._listening_s <= LIVE_S:
-            # Whoever is known may be alive: it had no time yet to say so.
-            prefix = conservation_key(ONLINE) + "."
-            kept = await self._state.list(conservation_key(ONLINE))
-            live = {*self._heard, *(key.removeprefix(prefix) for key in kept)}
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_S):
-                while any(self._heard_s(one) <= since_s for one in live):
+                while self._is_new or any(self._heard[one][1] <= since_s for one in live):
                     await self._next_beat.wait()
 
-    def _heard_s(self, ingress_id: str) -> float:
-        return self._heard[ingress_id][1] if ingress_id in self._heard else -math.inf
+    @property
+    def _is_new(self) -> bool:
+        """Whether an ingress may live that had no time yet to say so."""
+        return monotonic() - self._listening_s <= LIVE_S
 
     def _listen_anew(self) -> None:
         self._listening_s = monotonic()
