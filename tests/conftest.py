@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.nats_server import NatsServer
 
@@ -31,6 +32,10 @@ def _parse_without_collecting(*args: Any, **kwargs: Any) -> Any:
 
 
 ast.parse = _parse_without_collecting
+
+# A machine that stalls for 0.2 s in the middle of an example has found no fault.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Who starts the tests behind a shell's `&` has them ignore Ctrl-C, and so would every command that
 # a test starts and interrupts.

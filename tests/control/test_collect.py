@@ -50,7 +50,7 @@ def entry(age: timedelta, **metadata: str) -> BlobEntry:
     return BlobEntry(digest="0" * 64, size_bytes=1, modified=modified, metadata=metadata)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sets(st.tuples(containers, paths)), st.sets(st.tuples(containers, paths)))
 def test_no_blob_at_or_below_a_mark_is_in_a_unit_without_one(
     names: set[tuple[str, str]], marks: set[tuple[str, str]]
