@@ -43,22 +43,22 @@ class Ports:
     http: int = 8080
     console: int = 9080
 
-    def settled(self, held: frozenset[str] = frozenset()) -> Ports:
+    def settled(self, claimed: ExitStack, held: frozenset[str] = frozenset()) -> Ports:
         """Check each port and choose the free ones; `held` ones are ours already.
 
-        Raises PortTaken, naming the holder and the flag.
+        Nobody is given one of them, as a free one, before `claimed` is closed. Raises PortTaken,
+        naming the holder and the flag.
         """
-        with ExitStack() as open_sockets:
-            chosen = {
-                name: _claim(open_sockets, name, port)
-                for name, port in asdict(self).items()
-                if name not in held
-            }
+        chosen = {
+            name: _claim(claimed, name, port)
+            for name, port in asdict(self).items()
+            if name not in held
+        }
         return replace(self, **chosen)
 
 
-def _claim(open_sockets: ExitStack, name: str, port: int) -> int:
-    probe = open_sockets.enter_context(socket.socket())
+def _claim(claimed: ExitStack, name: str, port: int) -> int:
+    probe = claimed.enter_context(socket.socket())
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         probe.bind((HOST, port))

@@ -7,9 +7,9 @@ next supervisor of the same home adopts them. It imports no HTTP library to stay
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -79,10 +79,17 @@ class Supervisor:
         self._listen_for_signals()
         began = time.monotonic()
         self._say("starting", version=self._plan.version, home=str(self._home.root))
-        ports = await self._settle_ports()
+        with ExitStack() as claimed:
+            ports = await self._settle_ports(claimed)
+            await self._start_or_end(ports, claimed, began)
+        await self._stop.wait()
+        await self._stop_all()
+        self._say("stopped")
+
+    async def _start_or_end(self, ports: Ports, claimed: ExitStack, began: float) -> None:
         try:
             async with asyncio.timeout(READY_BOUND_S):
-                await self._start(ports, began)
+                await self._start(ports, claimed, began)
         except TimeoutError:
             await self._stop_all()
             raise UpFailed(
@@ -92,12 +99,10 @@ class Supervisor:
         except (HeadraceError, OSError):
             await self._stop_all()
             raise
-        await self._stop.wait()
-        await self._stop_all()
-        self._say("stopped")
 
-    async def _start(self, ports: Ports, began: float) -> None:
+    async def _start(self, ports: Ports, claimed: ExitStack, began: float) -> None:
         url, credentials = await self._start_nats()
+        claimed.close()  # not before: NATS may take a free port of its own
         self._parts = self._planned(ports, url, credentials)
         self._write_card("starting", ports, url)
         starting = asyncio.create_task(self._start_parts(), name="supervisor:start")
@@ -119,7 +124,7 @@ class Supervisor:
     async def _start_parts(self) -> None:
         await asyncio.gather(*(self._start_part(part) for part in self._parts))
 
-    async def _settle_ports(self) -> Ports:
+    async def _settle_ports(self, claimed: ExitStack) -> Ports:
         """Keep the ports of parts that are adopted; check and choose the others.
 
         Raises PortTaken.
@@ -132,7 +137,7 @@ class Supervisor:
                 await parts.end(running, self._hurry)
             else:
                 wanted, held = replace(wanted, **kept), held | kept.keys()
-        return wanted.settled(held)
+        return wanted.settled(claimed, held)
 
     def _kept_ports(self, service: str, running: list[ProcessId]) -> dict[str, int] | None:
         """The ports of a running part; None when it cannot be adopted."""
@@ -263,7 +268,7 @@ class Supervisor:
         await self._tasks.stop()
         if self._card is not None:
             self._card = replace(self._card, state="stopping")
-            with contextlib.suppress(OSError):  # a full disk must not hold up the end
+            with suppress(OSError):  # a full disk must not hold up the end
                 self._card.write(self._home)
         for name in ("ingress", "router", "control"):
             await self._end(name)
@@ -274,7 +279,7 @@ class Supervisor:
             self._told(NATS)
             await self._server.stop()
         if self._card is not None:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 replace(self._card, state="down", pid=0).write(self._home)
 
     async def _end(self, name: str) -> None:
