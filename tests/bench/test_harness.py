@@ -29,6 +29,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 Answer = Callable[[int], Awaitable[bytes]]
+SHORT_S = 1.0  # of a load; longer than the machine stands still
 
 
 @asynccontextmanager
@@ -87,7 +88,7 @@ async def test_a_closed_loop_has_as_many_requests_open_as_clients(body: bytes) -
         return body
 
     async with serving(answer) as port:
-        outcome = await run(ClosedLoop(plan(port, connections=8, seconds=0.2)))
+        outcome = await run(ClosedLoop(plan(port, connections=8, seconds=SHORT_S)))
 
     assert most == 8
     assert outcome.errors == 0
@@ -99,7 +100,7 @@ async def test_an_answer_that_is_not_200_is_an_error() -> None:
         return OK if number % 2 else BUSY
 
     async with serving(answer) as port:
-        outcome = await run(ClosedLoop(plan(port, connections=1, seconds=0.1)))
+        outcome = await run(ClosedLoop(plan(port, connections=1, seconds=SHORT_S)))
 
     assert abs(outcome.errors - len(outcome.latencies_s)) <= 1
     assert outcome.refused == outcome.errors
@@ -132,7 +133,7 @@ async def test_an_open_loop_may_be_told_when_each_request_is_due() -> None:
         return OK
 
     async with serving(answer) as port:
-        outcome = await run(OpenLoop(plan(port, due_s=(0.05, 0.35), seconds=0.4)))  # type: ignore[arg-type]
+        outcome = await run(OpenLoop(plan(port, due_s=(0.05, 0.05 + SHORT_S), seconds=2 * SHORT_S)))  # type: ignore[arg-type]
 
     assert len(outcome.latencies_s) == 2
     assert came[1] - came[0] > 0.1
@@ -307,7 +308,7 @@ def test_a_request_over_the_bus_is_timed_between_real_processes() -> None:
     server = RawNats()
     server.prepare()
     try:
-        figures = server.closed(server.start(WORKLOADS["echo"]), 4, 0.3)
+        figures = server.closed(server.start(WORKLOADS["echo"]), 4, SHORT_S)
         alive = server.processes()
     finally:
         server.stop()
@@ -331,7 +332,7 @@ async def test_a_server_that_closes_after_each_answer_is_asked_on_new_connection
 
     async with serving(answer, once=True) as port:
         opened = await run(OpenLoop(plan(port, rate=100.0, seconds=0.5)))
-        closed = await run(ClosedLoop(plan(port, connections=2, seconds=0.3)))
+        closed = await run(ClosedLoop(plan(port, connections=2, seconds=SHORT_S)))
 
     assert len(opened.latencies_s) + opened.errors == len(load.arrivals(100.0, 0.5, 0))
     assert len(closed.latencies_s) > 4
