@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Final, Self
 
@@ -49,8 +49,8 @@ class NatsNodes:
         self._identities = Identities(home)
         self._folder = home.nats
         self._switch = switch
-        self._ports = [_free_port() for _ in range(count)]
-        self._routes = [_free_port() for _ in range(count)]
+        free = _free_ports(2 * count)
+        self._ports, self._routes = free[:count], free[count:]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
         self._proxies: list[CuttingProxy] = []
         self._stack = AsyncExitStack()
@@ -150,7 +150,10 @@ def _binary() -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    """All different: each is held until the last is chosen."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

@@ -118,10 +118,10 @@ class Platform:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """A record that may be removed while we look."""
+    """A record that may be removed, or be half written, while we look."""
     try:
         return dict(json.loads(file.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
 
 
