@@ -27,6 +27,7 @@ from support.nats_server import NatsServer
 
 SIZE = MESSAGE_BYTES + 5 * PIECE_BYTES + 7
 PIECES = -(-SIZE // PIECE_BYTES)
+SOON_MS = 3_000
 
 RAW = """
 import hashlib, os
@@ -182,7 +183,8 @@ async def test_a_cancel_in_the_middle_frees_slot_and_file(serve: Serve, body: in
 async def test_a_deadline_in_the_middle_frees_slot_and_file(serve: Serve, body: int) -> None:
     instance, caller = await serve(SYNC)
     edge = Edge(caller, bytes(body))
-    soon = {"deadline_ms": unix_ms() + 1_000, "remaining_ms": 1_000}
+    # Long enough to get to the middle of it on a slow machine.
+    soon = {"deadline_ms": unix_ms() + SOON_MS, "remaining_ms": SOON_MS}
     request = edge.request("" if body else f"large={SIZE}", **soon)
     queue = caller.send(request)
     await kind(queue, AnswerKind.PULL if body else AnswerKind.LEFT)
