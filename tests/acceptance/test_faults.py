@@ -147,7 +147,8 @@ async def test_a_restarted_ingress_loses_its_own_connections_only(
     platform: Platform, bench: Workbench
 ) -> None:
     bench.endpoint("edge")
-    bench.deploy("edge", "blue", "patient", **patient())
+    more = patient(concurrent=400)  # all wait until the next ingress knows who serves
+    bench.deploy("edge", "blue", "patient", **more)
     [ingress] = platform.pids("run", "ingress")
     url, key = platform.url("edge"), platform.key("edge")
 
