@@ -28,7 +28,7 @@ from bench.generator import Figures, Target
 from bench.load import quantile
 from bench.servers import START_BOUND_S, CannotServe, Server, free_port, installed
 from bench.workloads import Workload
-from headrace_bus.client.server import thrifty
+from headrace_bus.client.server import thrifty, unhurried
 
 SUBJECT: Final = "bench.raw"
 TIMEOUT_S: Final = 10.0
@@ -57,7 +57,8 @@ class RawNats(Server):
         port = free_port()
         target = Target(url=f"nats://127.0.0.1:{port}", body=workload.body, headers={})
         server = str(Path(sys.executable).with_name("nats-server"))
-        self._spawn(server, "-a", "127.0.0.1", "-p", str(port))
+        with unhurried():
+            self._spawn(server, "-a", "127.0.0.1", "-p", str(port))
         bound = time.perf_counter() + START_BOUND_S
         while time.perf_counter() < bound:
             if not self._started[1:] or self._started[-1].poll() is not None:

@@ -201,6 +201,28 @@ async def test_whoever_sets_how_many_cores_the_server_uses_is_heard(
         await server.stop()
 
 
+@pytest.mark.skipif(
+    os.sched_getscheduler(0) != os.SCHED_OTHER, reason="a policy that was chosen stays"
+)
+async def test_the_server_does_not_push_who_wakes_it_off_its_core(server: EmbeddedServer) -> None:
+    threads = [int(one.name) for one in Path(f"/proc/{server.pid}/task").iterdir()]
+
+    assert {os.sched_getscheduler(one) for one in threads} == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "who started it is as before"
+
+
+async def test_a_policy_that_was_chosen_stays(home: Home) -> None:
+    start = ["chrt", "--idle", "0", sys.executable, "-c", START_AND_DIE, str(home.root)]
+    await asyncio.to_thread(subprocess.run, start, capture_output=True)
+    server = EmbeddedServer(home)
+    await server.start()
+    try:
+        assert server.adopted
+        assert os.sched_getscheduler(server.pid) == os.SCHED_IDLE
+    finally:
+        await server.stop()
+
+
 async def test_stopping_twice_is_harmless(server: EmbeddedServer) -> None:
     pid = server.pid
     await server.stop()

@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -170,15 +172,16 @@ class EmbeddedServer:
         # What it says before it has read `logfile` goes to the same file.
         log_file = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            return subprocess.Popen(
-                [_binary(), "-c", str(self._config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log_file,
-                stderr=log_file,
-                start_new_session=True,
-                umask=0o077,
-                env=thrifty() | os.environ,
-            )
+            with unhurried():
+                return subprocess.Popen(
+                    [_binary(), "-c", str(self._config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log_file,
+                    stderr=log_file,
+                    start_new_session=True,
+                    umask=0o077,
+                    env=thrifty() | os.environ,
+                )
         finally:
             os.close(log_file)
 
@@ -324,6 +327,32 @@ def thrifty() -> dict[str, str]:
     another is then more than a second core is good for (docs/performance.md).
     """
     return {"GOMAXPROCS": "1"} if (os.cpu_count() or 1) <= _FEW_CORES else {}
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """What is started in here does not push whoever wakes it off its core (SCHED_BATCH).
+
+    On a full machine the server took the core of each ingress and scorer that wrote to it, in the
+    middle of its turn (docs/performance.md). A policy that somebody chose stays.
+    """
+    chosen = not sys.platform.startswith("linux") or os.sched_getscheduler(0) != os.SCHED_OTHER
+    if chosen or not _schedule(os.SCHED_BATCH):
+        yield
+        return
+    try:
+        yield
+    finally:
+        _schedule(os.SCHED_OTHER)
+
+
+def _schedule(policy: int) -> bool:
+    """Of this thread. False where it may not: some sandboxes refuse."""
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+    except OSError:
+        return False
+    return True
 
 
 def _binary() -> str:
