@@ -14,7 +14,7 @@ _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # Several spaces are no danger (RFC 9112 3 lets servers split a request line at any whitespace).
 _LINE: Final = re.compile(rb"(%b) +([\x21-\x7e\x80-\xff]+) +HTTP/(\d)\.(\d)" % _TOKEN)
 _FIELD: Final = re.compile(rb"(%b):[ \t]*([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
-_CHUNK: Final = re.compile(rb"(0*[0-9A-Fa-f]{1,15})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)")
+_CHUNK: Final = re.compile(rb"(0*[0-9A-Fa-f]{1,16})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)")
 _STATUS: Final = re.compile(rb"HTTP/(\d\.\d) (\d{3}) [^\r\n]*")
 
 
