@@ -18,10 +18,11 @@ from headrace_bus.routing.simulation import (
     pareto_load,
     simulate_dispatch,
 )
+from headrace_bus.routing.slow import MIN_SAMPLES
 from headrace_bus.routing.standby import QUICK_S, STANDBY_S, standby_places
 from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
-from routing.test_dispatch import ticket
+from routing.test_dispatch import hurried, ticket
 
 
 def dispatch_of(*iids: str, standby: int = 1) -> Dispatch:
@@ -55,6 +56,28 @@ def test_who_stands_by_does_so_only_where_every_slot_is_taken() -> None:
     assert {one.instance and one.instance.iid for one in tickets[2:4]} == {"a", "b"}
     assert list(dispatch.queue) == tickets[4:]
     assert tickets[2].run_deadline == tickets[0].run_deadline + STANDBY_S
+
+
+def test_who_has_no_time_for_the_run_before_its_own_stands_by_nowhere() -> None:
+    """It would be begun all the same, for a caller who is gone at its end (design 3.1)."""
+    dispatch = dispatch_of("a")
+    running, standing = submitted(dispatch, "1", "2")
+    near, far, late = hurried("near", 0.34), hurried("far", 0.5), hurried("late", 0.34)
+    dispatch.submit(near, 0.0)
+    dispatch.submit(far, 0.0)
+    for _ in range(MIN_SAMPLES):
+        dispatch.measured("a", 0.1)
+    dispatch.answered(running, free=1)
+
+    assert dispatch.next(0.15) is far
+    assert far.standby
+    dispatch.answered(standing, free=1)
+    assert dispatch.submit(late, 0.15) is None
+    assert dispatch.next(0.15) is None
+    assert dispatch.overdue(0.15) == [], "a slot may still come"
+    dispatch.answered(far, free=2)
+    assert dispatch.next(0.15) is near
+    assert not near.standby
 
 
 def test_it_is_called_back_when_a_slot_stands_empty_and_begins_there() -> None:

@@ -86,7 +86,7 @@ class Dispatch:
         """Bind the request to an instance, or queue it behind those that wait."""
         if not self.queue:
             instance = self._least_loaded()
-            if instance is not None and (ticket.may_stand_by or not instance.full):
+            if instance is not None and self._in_time(ticket, instance, now):
                 self._bind(ticket, instance, now)
                 return instance
         self.patience.missed(now)
@@ -102,9 +102,9 @@ class Dispatch:
         instance = self._least_loaded()
         if instance is None:
             return None
-        ticket = self.queue[0]
-        if self._pace is not None and self._too_late(ticket, now):
-            in_time = (one for one in self.queue if not self._too_late(one, now))
+        ticket, runs = self.queue[0], 1 + instance.full
+        if self._pace is not None and self._too_late(ticket, now, runs):
+            in_time = (one for one in self.queue if not self._too_late(one, now, runs))
             if (first := next(in_time, None)) is None:
                 return None
             ticket = first
@@ -397,14 +397,18 @@ class Dispatch:
                     best = instance
         return best
 
-    def _too_late(self, ticket: Ticket, now: float) -> bool:
-        """Whether its caller will be gone before an instance could be done with it.
+    def _in_time(self, ticket: Ticket, instance: Instance, now: float) -> bool:
+        """Whether it may stand by where there is no slot, with a run before its own."""
+        return not instance.full or (ticket.may_stand_by and not self._too_late(ticket, now, 2))
+
+    def _too_late(self, ticket: Ticket, now: float, runs: int = 1) -> bool:
+        """Whether its caller will be gone before an instance could be done with so many runs.
 
         In an overload the head of the queue is always about to expire: to start it is to work for
         nobody, while those behind it could still be served (serving_semantics.md 4.6).
         """
         left_s = ticket.deadline - now
-        return self._pace is not None and ticket.hurried and left_s < needs_s(self._pace)
+        return self._pace is not None and ticket.hurried and left_s < runs * needs_s(self._pace)
 
     def _worth_it(self, slow: Instance) -> bool:
         """Whether a slow instance gets the next request."""
