@@ -18,6 +18,7 @@ from headrace_bus.routing.admission import (
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.instance_control import (
     MAX_WANT,
+    Backlog,
     Cancel,
     Credit,
     InstanceControl,
@@ -57,7 +58,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         name = str(self.number)
         room = patient or self.admission.in_flight < self.admission.slots
         entitled = self.held(ingress) > 0 or (self.admission.free > 0 and room)
-        flags = pack_backlog(behind, 0, slot=slot) << WANT_SHIFT
+        flags = pack_backlog(Backlog(behind, 0, slot)) << WANT_SHIFT
         flags |= int(RequestFlag.STANDBY) if patient else 0
         verdict = self.admission.admit(name, ingress, flags, self.now)
         self.admission.grants(self.now)
@@ -136,11 +137,14 @@ def test_a_freed_slot_goes_to_the_ingress_whose_request_has_waited_longest() -> 
     admission.want("three", 2, "inbox.three", 1.1, waited_ms=500)  # told later, has waited longer
 
     (first,) = admission.finish("a", 2.0)
-    left = pack_backlog(1, 100) << WANT_SHIFT  # what waits behind it came after two's
+    left = (
+        pack_backlog(Backlog(1, 100, slot=False)) << WANT_SHIFT
+    )  # what waits behind it came after two's
     assert isinstance(admission.admit("b", "three", left, 2.0), Admitted)
     (second,) = admission.finish("b", 2.5)
     assert isinstance(
-        admission.admit("c", "two", pack_backlog(1, 100) << WANT_SHIFT, 2.5), Admitted
+        admission.admit("c", "two", pack_backlog(Backlog(1, 100, slot=False)) << WANT_SHIFT, 2.5),
+        Admitted,
     )
     (third,) = admission.finish("c", 3.0)
 
@@ -151,7 +155,7 @@ def test_a_freed_slot_goes_to_the_ingress_whose_request_has_waited_longest() -> 
 def test_a_backlog_fits_one_word_that_nobody_takes_for_nothing(
     n: int, waited_ms: int, slot: bool
 ) -> None:
-    read = unpack_backlog(pack_backlog(n, waited_ms, slot=slot))
+    read = unpack_backlog(pack_backlog(Backlog(n, waited_ms, slot)))
     assert read == (min(n, MAX_WANT), min(waited_ms, 2**32) if n else 0, slot and n > 0)
 
 

@@ -134,15 +134,15 @@ def test_a_busy_answer_puts_the_request_at_the_head_and_asks_for_a_slot() -> Non
     dispatch.submit(first, 0.0)
     dispatch.submit(second, 0.0)
 
-    assert dispatch.wants() == []  # the one slot is ours: its answer will tell
+    assert dispatch.wants(0.0) == []  # the one slot is ours: its answer will tell
     assert dispatch.refused(first)
     assert [one.request_id for one in dispatch.queue] == ["a", "b"]
     assert dispatch.next(0.0) is None
-    (change,) = dispatch.wants()
-    assert (change.instance.iid, change.n) == ("one", 2)
+    (change,) = dispatch.wants(0.0)
+    assert (change.instance.iid, change.backlog.n) == ("one", 2)
     dispatch.granted("one", 1)
     assert dispatch.next(0.0) is first
-    assert dispatch.more_waiting(change.instance) == 1
+    assert dispatch.more_waiting(change.instance, 0.0).n == 1
 
 
 @given(
@@ -174,10 +174,10 @@ def test_who_wants_nothing_any_more_says_so() -> None:
     dispatch.beat(beat("one", in_flight=1), 0.0)
     waiting = ticket("a")
     assert dispatch.submit(waiting, 0.0) is None
-    assert [change.n for change in dispatch.wants()] == [1]
+    assert [change.backlog.n for change in dispatch.wants(0.0)] == [1]
 
     dispatch.withdraw(waiting)
-    assert [change.n for change in dispatch.wants()] == [0]
+    assert [change.backlog.n for change in dispatch.wants(0.0)] == [0]
 
 
 def test_a_timed_out_run_keeps_its_slot_until_its_answer() -> None:
@@ -341,10 +341,10 @@ def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingress
     dispatch.kept(kept)
     assert dispatch.restless
 
-    (change,) = dispatch.wants()
-    assert (change.instance.iid, change.n) == ("one", 2)
+    (change,) = dispatch.wants(0.0)
+    assert (change.instance.iid, change.backlog.n) == ("one", 2)
     waited_ms = dispatch.waited_ms(2.0, change.instance)
-    assert admission.want("in", change.n, "inbox.in", 2.0, waited_ms) == []
+    assert admission.want("in", change.backlog.n, "inbox.in", 2.0, waited_ms) == []
     assert dispatch.room_again(2.0) == []
     (grant,) = admission.finish("others 0", 3.0)
     assert grant.ingress_id == "in"
@@ -361,11 +361,11 @@ def test_without_a_queue_what_is_kept_still_asks_and_then_wants_nothing() -> Non
     kept = ticket("kept")
     dispatch.submit(kept, 0.0)
     dispatch.kept(kept)
-    assert [change.n for change in dispatch.wants()] == [1]
+    assert [change.backlog.n for change in dispatch.wants(0.0)] == [1]
 
     dispatch.granted("one", 1)
     assert dispatch.room_again(1.0) == [kept]
-    assert [change.n for change in dispatch.wants()] == [0]
+    assert [change.backlog.n for change in dispatch.wants(0.0)] == [0]
     dispatch.kept(kept)
     dispatch.remove("one")
     assert not dispatch.restless

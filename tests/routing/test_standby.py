@@ -106,7 +106,7 @@ def test_who_was_refused_a_slot_does_not_ask_for_the_same_one_again() -> None:
 
     assert dispatch.refused(first, free=1)
     assert dispatch.next(0.0) is None
-    assert [change.n for change in dispatch.wants()] == [1]
+    assert [change.backlog.n for change in dispatch.wants(0.0)] == [1]
 
 
 def test_what_has_begun_by_all_that_is_known_is_not_called_back() -> None:

@@ -19,12 +19,14 @@ from itertools import takewhile
 from math import inf
 from typing import Final
 
+from headrace_bus.routing.hurry import Hurry
 from headrace_bus.routing.liveness import AMNESTY_S
 from headrace_bus.routing.patience import Patience
-from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, Pace, is_slow, needs_s, takes
+from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, is_slow, takes
 from headrace_bus.routing.standby import STANDBY_S, Standbys
 from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
+from headrace_bus.wire.instance_control import NOTHING_WAITS, Backlog
 
 SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
@@ -41,10 +43,10 @@ class Overdue(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantChange:
-    """Tell an instance how many requests wait here; 0 takes it back."""
+    """Tell an instance what waits here; of none: nothing does any more."""
 
     instance: Instance
-    n: int
+    backlog: Backlog
 
 
 class Dispatch:
@@ -63,8 +65,7 @@ class Dispatch:
         self._slow = 0
         self._standbys = Standbys()
         self._kept = 0
-        self._pace: Pace | None = None
-        """Of all instances, measured once a request waits that is `hurried`."""
+        self._hurry = Hurry()
 
     @property
     def pending(self) -> int:
@@ -91,8 +92,7 @@ class Dispatch:
                 return instance
         self.patience.missed(now)
         self.queue.append(ticket)
-        if self._pace is None and ticket.hurried:
-            self._pace = Pace()
+        self._hurry.waits(ticket)
         return None
 
     def next(self, now: float) -> Ticket | None:
@@ -102,13 +102,8 @@ class Dispatch:
         instance = self._least_loaded()
         if instance is None:
             return None
-        ticket, runs = self.queue[0], 1 + instance.full
-        if self._pace is not None and self._too_late(ticket, now, runs):
-            in_time = (one for one in self.queue if not self._too_late(one, now, runs))
-            if (first := next(in_time, None)) is None:
-                return None
-            ticket = first
-        if instance.full and not ticket.may_stand_by:
+        ticket = self._hurry.first(self.queue, now, 1 + instance.full)
+        if ticket is None or (instance.full and not ticket.may_stand_by):
             return None
         self.queue.remove(ticket)  # looks from the head on
         self._bind(ticket, instance, now)
@@ -129,19 +124,21 @@ class Dispatch:
         """Give a copy to the instance that `another` found; it never waits in the queue."""
         self._bind(ticket, instance, now)
 
-    def more_waiting(self, instance: Instance) -> int:
-        """How many wait behind a request just bound; the request carries it to the instance."""
+    def more_waiting(self, instance: Instance, now: float) -> Backlog:
+        """What waits behind a request just bound; the request carries it to the instance."""
         n = len(self.queue) + len(instance.returning)
         if n == 0:
             instance.wanted = False
             self._wanted -= 1
-        instance.wanted_slot = self.needs_slot
-        return n
+        instance.wanted_slot = self.needs_slot(now)
+        return Backlog(n, self.waited_ms(now), instance.wanted_slot)
 
-    @property
-    def needs_slot(self) -> bool:
-        """Whether the head of the queue may not stand by."""
-        return bool(self.queue) and not self.queue[0].may_stand_by
+    def needs_slot(self, now: float) -> bool:
+        """Whether a place to stand by is of no use to those that wait."""
+        if not self.queue:
+            return False
+        first = self._hurry.first(self.queue, now, 2)
+        return first is None or not first.may_stand_by
 
     def waited_ms(self, now: float, instance: Instance | None = None) -> int:
         """How long the head of the queue, or what is kept for the instance, has waited."""
@@ -153,8 +150,7 @@ class Dispatch:
 
     def measured(self, iid: str, took_s: float) -> None:
         """A request came back from the instance `took_s` after it was sent."""
-        if self._pace is not None:
-            self._pace.add(took_s)
+        self._hurry.measured(took_s)
         instance = self.instances.get(iid)
         if instance is None or len(self.instances) == 1:
             return
@@ -304,18 +300,19 @@ class Dispatch:
             self._unqueue(ticket)
         return ticket.instance
 
-    def wants(self) -> list[WantChange]:
+    def wants(self, now: float) -> list[WantChange]:
         """What instances must hear now: that requests wait, or that none does any more."""
         if not self.queue and not self._kept:
             return self._want_nothing() if self._wanted else []
-        changes, slot = [], self.needs_slot
+        changes, slot = [], self.needs_slot(now)
         for instance in self.instances.values():
             n = len(self.queue) + len(instance.returning)
             known = instance.wanted and instance.wanted_slot >= slot
             if n and instance.others and instance.usable and not known and not instance.pace.slow:
                 self._wanted += not instance.wanted
                 instance.wanted, instance.wanted_slot = True, slot
-                changes.append(WantChange(instance=instance, n=n))
+                backlog = Backlog(n, self.waited_ms(now, instance), slot)
+                changes.append(WantChange(instance=instance, backlog=backlog))
         return changes
 
     def recalls(self) -> list[Ticket]:
@@ -344,7 +341,7 @@ class Dispatch:
         for ticket in self.queue:
             if not paused and now >= (ticket.deadline if patient else ticket.queue_deadline):
                 late.append((ticket, waited))
-            elif now >= ticket.deadline or (not paused and self._too_late(ticket, now)):
+            elif now >= ticket.deadline or (not paused and self._hurry.too_late(ticket, now)):
                 late.append((ticket, Overdue.DEADLINE))
         return late
 
@@ -399,16 +396,9 @@ class Dispatch:
 
     def _in_time(self, ticket: Ticket, instance: Instance, now: float) -> bool:
         """Whether it may stand by where there is no slot, with a run before its own."""
-        return not instance.full or (ticket.may_stand_by and not self._too_late(ticket, now, 2))
-
-    def _too_late(self, ticket: Ticket, now: float, runs: int = 1) -> bool:
-        """Whether its caller will be gone before an instance could be done with so many runs.
-
-        In an overload the head of the queue is always about to expire: to start it is to work for
-        nobody, while those behind it could still be served (serving_semantics.md 4.6).
-        """
-        left_s = ticket.deadline - now
-        return self._pace is not None and ticket.hurried and left_s < runs * needs_s(self._pace)
+        return not instance.full or (
+            ticket.may_stand_by and not self._hurry.too_late(ticket, now, 2)
+        )
 
     def _worth_it(self, slow: Instance) -> bool:
         """Whether a slow instance gets the next request."""
@@ -479,7 +469,7 @@ class Dispatch:
         for instance in self.instances.values():
             if instance.wanted:
                 self._unwant(instance)
-                changes.append(WantChange(instance=instance, n=0))
+                changes.append(WantChange(instance=instance, backlog=NOTHING_WAITS))
         return changes
 
     def _unwant(self, instance: Instance) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from headrace_bus.routing.dispatch import Dispatch, Overdue, WantChange
 from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.instance_control import Backlog
 
 OnDecision = Callable[[str], None]
 
@@ -56,9 +57,9 @@ class JournaledDispatch(Dispatch):
         times = {name: getattr(ticket, name) for name in _TIMES}
         self._line("bind", [ticket.request_id, times, instance.iid, now], None)
 
-    def more_waiting(self, instance: Instance) -> int:
-        made = super().more_waiting(instance)
-        self._line("more_waiting", [instance.iid], made)
+    def more_waiting(self, instance: Instance, now: float) -> Backlog:
+        made = super().more_waiting(instance, now)
+        self._line("more_waiting", [instance.iid, now], list(made))
         return made
 
     def answered(self, ticket: Ticket, free: int) -> None:
@@ -136,10 +137,10 @@ class JournaledDispatch(Dispatch):
         self._line("withdraw", [ticket.request_id], made and made.iid)
         return made
 
-    def wants(self) -> list[WantChange]:
-        made = super().wants()
+    def wants(self, now: float) -> list[WantChange]:
+        made = super().wants(now)
         if made:
-            self._line("wants", [], _changes(made))
+            self._line("wants", [now], _changes(made))
         return made
 
     def overdue(self, now: float) -> list[tuple[Ticket, Overdue]]:
@@ -194,13 +195,13 @@ class _Replayed:
                 dispatch.paused = paused
                 made = dispatch.next(now)
                 return made and made.instance and [made.request_id, made.instance.iid]
-            case "more_waiting", [iid]:
-                return dispatch.more_waiting(dispatch.instances[iid])
+            case "more_waiting", [iid, now]:
+                return list(dispatch.more_waiting(dispatch.instances[iid], now))
             case "beat", [fields, now]:
                 beat = fields | {"state": InstanceState(fields["state"])}
                 return _ids(dispatch.beat(InstanceHeartbeat(**beat), now))
-            case "wants", []:
-                return _changes(dispatch.wants())
+            case "wants", [now]:
+                return _changes(dispatch.wants(now))
             case "recalls", []:
                 return _ids(dispatch.recalls())
             case "overdue", [now, expected]:
@@ -232,4 +233,4 @@ def _ids(tickets: Iterable[Ticket]) -> list[str]:
 
 
 def _changes(changes: Iterable[WantChange]) -> list[list[object]]:
-    return [[change.instance.iid, change.n] for change in changes]
+    return [[change.instance.iid, *change.backlog] for change in changes]

@@ -238,11 +238,12 @@ class Lane:
         for ticket in self.dispatch.recalls():
             if ticket.instance is not None:
                 self._tell(ticket.instance.iid, Recall(request_id=ticket.request_id))
-        for change in self.dispatch.wants():
-            iid, slot = change.instance.iid, self.dispatch.needs_slot
-            waited_ms, reply = self.dispatch.waited_ms(now, change.instance), self._grant_reply(iid)
+        for change in self.dispatch.wants(now):
+            iid = change.instance.iid
             want = Want(
-                ingress_id=self._ingress_id, n=change.n, reply=reply, waited_ms=waited_ms, slot=slot
+                ingress_id=self._ingress_id,
+                reply=self._grant_reply(iid),
+                **change.backlog._asdict(),
             )
             self._tell(iid, want)
 
@@ -305,9 +306,7 @@ class Lane:
         if self.dispatch.queue:
             flags |= _MORE
         if known.wanted:
-            n = self.dispatch.more_waiting(known)
-            waited_ms, slot = self.dispatch.waited_ms(call.sent), self.dispatch.needs_slot
-            flags |= pack_backlog(n, waited_ms, slot=slot) << WANT_SHIFT
+            flags |= pack_backlog(self.dispatch.more_waiting(known, call.sent)) << WANT_SHIFT
         try:
             data = self._encoded(call, known, flags)
             self._depot.ship(call, subject, data, joins=known.trains)

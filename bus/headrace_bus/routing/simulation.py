@@ -21,12 +21,12 @@ from math import inf, log
 from typing import Final, NamedTuple
 
 from headrace_bus.routing.admission import WANT_SHIFT, Admission, Admitted, Grant
-from headrace_bus.routing.dispatch import Dispatch
+from headrace_bus.routing.dispatch import Dispatch, WantChange
 from headrace_bus.routing.standby import STANDBY_S
-from headrace_bus.routing.ticket import Instance, Ticket
+from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
-from headrace_bus.wire.instance_control import pack_backlog
+from headrace_bus.wire.instance_control import NOTHING_WAITS, pack_backlog
 
 LATENCY_S: Final = 0.0001  # one way through the server, about half a measured round trip
 HEARTBEAT_S: Final = 0.5
@@ -210,11 +210,14 @@ class DispatchSimulation:
             self.outcome.idle_while_waiting_s += min(waiting, free) * (now - self._last_s)
         self._last_s = now
 
+    def _ticket(self, name: str, now: float) -> SimulatedTicket:
+        return SimulatedTicket(
+            name, arrived=now, queue_deadline=inf, deadline=inf, run_timeout_s=inf
+        )
+
     def _arrival(self, ingress: SimulatedIngress, name: str) -> Callable[[float], None]:
         def event(now: float) -> None:
-            ticket = SimulatedTicket(
-                name, arrived=now, queue_deadline=inf, deadline=inf, run_timeout_s=inf
-            )
+            ticket = self._ticket(name, now)
             ticket.stands_by = self._jobs[name].stands_by
             if ingress.dispatch.submit(ticket, now) is not None:
                 self._request(ingress, ticket, now)
@@ -225,9 +228,8 @@ class DispatchSimulation:
     def _request(self, ingress: SimulatedIngress, ticket: Ticket, now: float) -> None:
         known = ticket.instance
         assert known is not None, "a request is sent after it was bound"
-        n = ingress.dispatch.more_waiting(known) if known.wanted else 0
-        slot = ingress.dispatch.needs_slot
-        flags = pack_backlog(n, ingress.dispatch.waited_ms(now), slot=slot) << WANT_SHIFT
+        behind = ingress.dispatch.more_waiting(known, now) if known.wanted else NOTHING_WAITS
+        flags = pack_backlog(behind) << WANT_SHIFT
         flags |= RequestFlag.STANDBY if ticket.standby else 0
         instance = self._instances[known.iid]
 
@@ -297,19 +299,29 @@ class DispatchSimulation:
     ) -> Callable[[float], None]:
         def event(now: float) -> None:
             instance.running -= 1
-            if instance.waiting and instance.running < instance.admission.slots:
-                self._begin(instance, *instance.waiting.popleft(), now + self._begin_s)
-            self._at(now + self._beside_s / 2, told)
-
-        def told(now: float) -> None:
-            self._grants(instance, instance.admission.finish(ticket.request_id, now), now)
-            free = instance.admission.free_for(ingress.name)
-            self._send(now, lambda now: self._answer(ingress, ticket, free, now))
+            self._next(instance, now)
+            told = now + self._beside_s / 2
+            self._at(told, lambda now: self._told(instance, ingress, ticket, now))
 
         return event
 
+    def _next(self, instance: SimulatedInstance, now: float) -> None:
+        if instance.waiting and instance.running < instance.admission.slots:
+            self._begin(instance, *instance.waiting.popleft(), now + self._begin_s)
+
+    def _told(
+        self, instance: SimulatedInstance, ingress: SimulatedIngress, ticket: Ticket, now: float
+    ) -> None:
+        self._grants(instance, instance.admission.finish(ticket.request_id, now), now)
+        free = instance.admission.free_for(ingress.name)
+        self._send(now, lambda now: self._answer(ingress, ticket, free, now))
+
+    def _ended(self, latency_s: float) -> None:
+        """One request is over."""
+        self.outcome.latency_s.append(latency_s)
+
     def _answer(self, ingress: SimulatedIngress, ticket: Ticket, free: int, now: float) -> None:
-        self.outcome.latency_s.append(now - ticket.arrived)
+        self._ended(now - ticket.arrived)
         if ticket.instance is not None:
             took_s = now - ticket.sent
             if ticket.standby:
@@ -344,14 +356,12 @@ class DispatchSimulation:
             assert ticket.instance is not None, "it waits at one"
             instance = self._instances[ticket.instance.iid]
             self._send(now, self._give_back(instance, ingress, ticket, ticket.sent))
-        for change in ingress.dispatch.wants():
-            self._send(now, self._want(ingress, change.instance, change.n, now))
+        for change in ingress.dispatch.wants(now):
+            self._send(now, self._want(ingress, change))
 
-    def _want(
-        self, ingress: SimulatedIngress, known: Instance, n: int, sent: float
-    ) -> Callable[[float], None]:
-        instance, name = self._instances[known.iid], ingress.name
-        waited_ms, slot = ingress.dispatch.waited_ms(sent), ingress.dispatch.needs_slot
+    def _want(self, ingress: SimulatedIngress, change: WantChange) -> Callable[[float], None]:
+        instance, name = self._instances[change.instance.iid], ingress.name
+        n, waited_ms, slot = change.backlog
 
         def event(now: float) -> None:
             grants = instance.admission.want(name, n, name, now, waited_ms, slot=slot)

@@ -22,7 +22,6 @@ SLOW_BY_S: Final = 0.005  # a smaller difference is not worth an idle instance
 DEVIATIONS: Final = 4.0  # of a mean's own error, so that a heavy tail is no verdict
 MOST_ABOVE: Final = 2.5  # of one sample over the mean (12 times as long): one long run is no trend
 PROBE_EACH: Final = 400  # requests of the deployment to one probe
-MOST_NEEDED: Final = 1.5  # of the median: what a request needs at most, however times spread
 SHORTEST_S: Final = 1e-6
 _ERROR: Final = sqrt(WEIGHT / (2 - WEIGHT))  # of a mean with this weight, in deviations of samples
 
@@ -55,16 +54,6 @@ class Pace:
             off = min(off, MOST_ABOVE)
         self.mean += weight * off
         self.variance += min(weight, WEIGHT) * (off * off - self.variance)
-
-
-def needs_s(all_of_them: Pace) -> float:
-    """Seconds a request should have left when it starts; 0 while too few were seen.
-
-    The median, and two deviations for models that always take as long.
-    """
-    if all_of_them.samples < MIN_SAMPLES:
-        return 0.0
-    return all_of_them.seconds * min(exp(2 * sqrt(all_of_them.variance)), MOST_NEEDED)
 
 
 def is_slow(one: Pace, others: Iterable[Pace]) -> bool:

@@ -95,12 +95,16 @@ class Backlog(NamedTuple):
     slot: bool
 
 
-def pack_backlog(n: int, waited_ms: int, *, slot: bool = False) -> int:
+NOTHING_WAITS: Final = Backlog(0, 0, slot=False)
+
+
+def pack_backlog(backlog: Backlog) -> int:
     """What waits at an ingress, in one word: in a Want, and in the flags of a request before it.
 
     A reader that does not know of the waiting, or of `slot`, takes it for a large number, which it
     cuts.
     """
+    n, waited_ms, slot = backlog
     if not n:
         return 0
     waited = min(waited_ms, _MAX_WAITED_MS) << _WAITED_SHIFT
@@ -110,14 +114,14 @@ def pack_backlog(n: int, waited_ms: int, *, slot: bool = False) -> int:
 def unpack_backlog(word: int) -> Backlog:
     n = min(word & (_SLOT - 1), MAX_WANT)
     if not n:
-        return Backlog(0, 0, slot=False)
+        return NOTHING_WAITS
     return Backlog(n, min(word >> _WAITED_SHIFT, _MAX_WAITED_MS), slot=bool(word & _SLOT))
 
 
 def encode_control(message: InstanceControl) -> bytes:
     match message:
         case Want():
-            word = pack_backlog(message.n, message.waited_ms, slot=message.slot)
+            word = pack_backlog(Backlog(message.n, message.waited_ms, message.slot))
             fields: tuple[str | int | bytes, ...] = (message.ingress_id, word, message.reply)
         case Cancel() | Recall():
             fields = (message.request_id,)
