@@ -75,6 +75,17 @@ def test_callers_of_short_patience_leave_no_slot_idle_while_they_wait(ingresses:
     assert outcome.idle_while_waiting_s < 0.05 * INSTANCES * load[-1].arrives_s
 
 
+@pytest.mark.parametrize("ingresses", [2, 4])
+def test_no_slot_is_held_for_requests_that_are_all_too_late(ingresses: int) -> None:
+    """Short runs and large bodies among them; 0.38 of the slots were idle while others waited."""
+    load = lognormal_load(7, requests=2000, servers=INSTANCES, load=0.9, mean_s=0.005, sigma=0.3)
+    mixed = [job._replace(stands_by=at % 4 > 0) for at, job in enumerate(load)]
+    simulation, outcome = overloaded(mixed, ingresses=ingresses, patience_s=0.0155, seed=7)
+
+    assert simulation.in_time > 0.75 * len(load)
+    assert outcome.idle_while_waiting_s < 0.15 * INSTANCES * load[-1].arrives_s
+
+
 def test_a_place_behind_a_run_is_of_no_use_when_nobody_has_time_for_two() -> None:
     dispatch = dispatch_of("a", standby=0)
     dispatch.submit(ticket("runs"), 0.0)

@@ -126,7 +126,7 @@ class Dispatch:
 
     def more_waiting(self, instance: Instance, now: float) -> Backlog:
         """What waits behind a request just bound; the request carries it to the instance."""
-        n = len(self.queue) + len(instance.returning)
+        n = self._hopeful(now) + len(instance.returning)
         if n == 0:
             instance.wanted = False
             self._wanted -= 1
@@ -139,6 +139,10 @@ class Dispatch:
             return False
         first = self._hurry.first(self.queue, now, 2)
         return first is None or not first.may_stand_by
+
+    def _hopeful(self, now: float) -> int:
+        """Requests that wait; 0 while all have too little time, lest a slot be held for them."""
+        return len(self.queue) if self._hurry.first(self.queue, now, 1) is not None else 0
 
     def waited_ms(self, now: float, instance: Instance | None = None) -> int:
         """How long the head of the queue, or what is kept for the instance, has waited."""
@@ -302,11 +306,12 @@ class Dispatch:
 
     def wants(self, now: float) -> list[WantChange]:
         """What instances must hear now: that requests wait, or that none does any more."""
-        if not self.queue and not self._kept:
+        hopeful = self._hopeful(now)
+        if not hopeful and not self._kept:
             return self._want_nothing() if self._wanted else []
         changes, slot = [], self.needs_slot(now)
         for instance in self.instances.values():
-            n = len(self.queue) + len(instance.returning)
+            n = hopeful + len(instance.returning)
             known = instance.wanted and instance.wanted_slot >= slot
             if n and instance.others and instance.usable and not known and not instance.pace.slow:
                 self._wanted += not instance.wanted
