@@ -17,9 +17,8 @@ from headrace_bus.routing.call import Call, Deliver, Incoming
 from headrace_bus.routing.consignment import Consignment, Depot
 from headrace_bus.routing.copies import Copies
 from headrace_bus.routing.dispatch import Dispatch
-from headrace_bus.routing.far import PULL_HEADER, FarBodies
-from headrace_bus.routing.handed import HEADER, HandedFile, answer_size, message_bytes
-from headrace_bus.routing.handed import reach as own_reach
+from headrace_bus.routing.far import FarBodies
+from headrace_bus.routing.handed import answer_size
 from headrace_bus.routing.limits import pending_limit, queue_wait_s
 from headrace_bus.routing.metrics import LaneMetrics
 from headrace_bus.routing.outcome import (
@@ -30,18 +29,16 @@ from headrace_bus.routing.outcome import (
     overdue,
     too_large,
 )
+from headrace_bus.routing.packing import packed
 from headrace_bus.routing.retry import may_retry
 from headrace_bus.routing.tally import End, Tally
-from headrace_bus.routing.ticket import Instance as KnownInstance
 from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
     RequestFlag,
     decode_answer,
-    pack_request,
 )
-from headrace_bus.wire.head import with_header
 from headrace_bus.wire.heartbeat import InstanceHeartbeat
 from headrace_bus.wire.instance_control import (
     Cancel,
@@ -308,7 +305,14 @@ class Lane:
         if known.wanted:
             flags |= pack_backlog(self.dispatch.more_waiting(known, call.sent)) << WANT_SHIFT
         try:
-            data = self._encoded(call, known, flags)
+            data = packed(
+                call,
+                known,
+                flags,
+                ingress_id=self._ingress_id,
+                timeout_ms=self.route.request_timeout_ms,
+                max_payload=self._bus.max_payload,
+            )
             self._depot.ship(call, subject, data, joins=known.trains)
         except PayloadTooLarge as error:
             self.dispatch.unsent(call)
@@ -317,46 +321,6 @@ class Lane:
         self.metrics.queue_s.observe(call.sent - call.arrived)
         if self._copies is not None and call.deliver is not None and self.route.hedge:
             self._copies.started(call)
-
-    def _encoded(self, call: Call, known: KnownInstance, flags: int) -> bytes:
-        incoming = call.incoming
-        head, body = incoming.head, incoming.body
-        if incoming.file is not None:
-            head, body = self._enclosed(call, incoming.file, known)
-        sent = monotonic() if call.resent else call.sent
-        remaining_ms = int((call.deadline - sent) * 1000)
-        if call.deliver is None:
-            flags |= int(RequestFlag.MIRROR)
-        if call.attempt > 1:
-            flags |= int(RequestFlag.RETRY)
-        if call.resent:
-            flags |= int(RequestFlag.RESENT)
-        return pack_request(
-            incoming.request_id,
-            int(call.deadline * 1000),
-            remaining_ms,
-            self.route.request_timeout_ms,
-            flags,
-            head,
-            incoming.traceparent,
-            self._ingress_id,
-            body,
-        )
-
-    def _enclosed(self, call: Call, file: HandedFile, known: KnownInstance) -> tuple[bytes, bytes]:
-        """Head and body by which an instance gets a file. Raises PayloadTooLarge."""
-        incoming = call.incoming
-        if known.reach and known.reach == own_reach():
-            # Of two that may run at once only one can have the room behind the body.
-            alone = call.attempt == 1 and call.deliver is not None
-            reference = file.reference(may_answer=alone)
-            return with_header(incoming.head, HEADER, reference), incoming.body
-        most = message_bytes(self._bus.max_payload)
-        if file.size_bytes > most:
-            if not known.pulls:  # of an older version
-                raise PayloadTooLarge(file.size_bytes, most)
-            return with_header(incoming.head, PULL_HEADER, str(file.size_bytes)), b""
-        return incoming.head, incoming.body or file.body()
 
     def _finish(self, call: Call, result: Answer | Refusal, free: int) -> None:
         self.dispatch.answered(call, free)
