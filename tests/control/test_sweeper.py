@@ -37,7 +37,7 @@ async def test_keys_of_a_killed_create_go_and_those_in_force_or_on_their_way_sta
         await keys.stage("stored", stored.id, new_pair())
         spec = Spec(
             name="stored",
-            arm={},
+            arm={"properties": {}},
             created_at=timestamp(),
             modified_at=timestamp(),
             operation=stored.id,
@@ -54,3 +54,28 @@ async def test_keys_of_a_killed_create_go_and_those_in_force_or_on_their_way_sta
         assert await keys.read("old") == in_force
         await keys.adopt("stored", stored.id)
         assert await keys.read("stored") is not None
+
+
+async def test_a_sweep_stands_what_cannot_be_read_and_keeps_the_keys_it_may_be_about(
+    tmp_path: Path, nats_server: NatsServer
+) -> None:
+    now = datetime.now(UTC)
+    async with await Bus.connect(BusSettings(url=nats_server.url, name="sweep")) as bus:
+        specs, states, secrets = [await Bucket.open(bus, n) for n in ("spec", "state", "secrets")]
+        store = SecretStore(secrets, secret_key(tmp_path / "secret.key"))
+        keys = EndpointKeys(store)
+        ids = ArmIds(control_url="https://localhost", ingress_url="https://localhost")
+        operations = Operations(Shelf(states, Operation), ids, now=lambda: now)
+        for name in ("broken", "gone"):
+            await keys.stage(name, (await operations.open(name, "create")).id, new_pair())
+        await specs.create(endpoint_key("broken"), b"[]")
+        await states.create("operation.a", b'{"seq": 1}')
+        await states.create(
+            "operation.b", b'{"id": "b", "resource": "r", "verb": "v", "started_at": "noon"}'
+        )
+
+        now += ABANDONED + timedelta(hours=1)
+        assert await operations.expire() == 2
+        assert await drop_staged_keys(operations, keys, Shelf(specs, Spec)) == 1
+        assert len(await store.below("keys.broken")) == 1
+        assert await store.below("keys.gone") == []

@@ -34,8 +34,8 @@ def system_data(spec: Spec) -> dict[str, Any]:
     }
 
 
-def next_version(specs: Iterable[Spec]) -> str:
-    numbers = [int(v) for v in (str(spec.arm["version"]) for spec in specs) if v.isdecimal()]
+def next_version(versions: Iterable[str]) -> str:
+    numbers = [int(version) for version in versions if version.isdecimal()]
     return str(max(numbers, default=0) + 1)
 
 

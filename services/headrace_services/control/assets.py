@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -28,7 +28,15 @@ from headrace_services.control.forgettable import renewed
 from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, asset_key
 from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
-from headrace_services.control.stored import Shelf, Stored, etag_of
+from headrace_services.control.stored import (
+    Damaged,
+    Entry,
+    Shelf,
+    Shelved,
+    Stored,
+    etag_of,
+    readable,
+)
 from headrace_telemetry.clock import timestamp
 
 STAND_IN_VERSION: Final = "1"
@@ -114,8 +122,9 @@ class Assets:
         name, version = self._named(call)
         given = await self._checked(call, name, version)
         key = asset_key(self._type.kind, name, version)
-        old = await self._specs.get(key)
-        require_match(call, old)
+        found = await self._specs.present(key)
+        require_match(call, found)
+        old = readable(found)
         if old is not None:
             self._require_same_contents(old.value, given)
             await self._require_kept(old.value)
@@ -127,12 +136,12 @@ class Assets:
             modified_at=now,
             created_by=old.value.created_by if old else call.principal.name,
         )
-        stored = await self._put(old, key, spec)
+        stored = await self._put(found, key, spec)
         if old is None:
             try:
                 await self._require_kept(stored.value)
             except Conflict:
-                await self._drop(stored)
+                await self._drop(stored, name)
                 raise
         audit(call, "write", self._id(stored.value), stored.revision)
         return Answer(body=self._version_body(stored.value), status=200 if old else 201)
@@ -143,13 +152,13 @@ class Assets:
         Raises NotFound for a name that the table of stand-ins does not have.
         """
         key = asset_key(self._type.kind, name, version)
-        if (found := await self._specs.find(key)) is not None:
-            return found
+        if (found := readable(await self._specs.present(key))) is not None:
+            return found.value
         now = timestamp()
         arm_body = {"properties": self._type.stand_in(name), "version": version}
         spec = Spec(name=name, arm=arm_body, created_at=now, modified_at=now)
         with suppress(RevisionConflict):  # somebody else named it at the same moment
-            await self._specs.create(key, spec)
+            await self._specs.claim(key, spec)
         return spec
 
     async def get_version(self, call: Call) -> Answer:
@@ -159,22 +168,24 @@ class Assets:
     async def delete_version(self, call: Call) -> Answer:
         """The bytes stay: other assets may share them, and running instances have their own."""
         name, version = self._named(call)
-        stored = await self._specs.get(asset_key(self._type.kind, name, version))
+        stored = await self._specs.present(asset_key(self._type.kind, name, version))
         if stored is None:
             return Answer(status=204)
-        await self._drop(stored)
-        audit(call, "delete", self._id(stored.value), stored.revision)
+        await self._drop(stored, name)
+        identity = self._ids.version(self._type.kind, name, version)
+        audit(call, "delete", str(identity), stored.revision)
         return Answer(status=200)
 
     async def delete_container(self, call: Call) -> Answer:
         """All versions of a name; 204 when there was none."""
         name = check_asset_name(call.path["name"], kind="name")
-        found = await self._specs.list(self._version_prefix(name))
-        container = await self._specs.get(self._container_key(name))
-        for stored in [*found, *([container] if container else [])]:
-            await self._drop(stored)
+        found = await self._specs.look(self._version_prefix(name))
+        container = await self._specs.present(self._container_key(name))
+        entries: list[Entry] = [*found.whole, *found.damaged, *([container] if container else [])]
+        for entry in entries:
+            await self._drop(entry, name)
         audit(call, "delete", str(self._ids.container(self._type.kind, name)), 0)
-        return Answer(status=200 if found or container else 204)
+        return Answer(status=200 if entries else 204)
 
     async def list_versions(self, call: Call) -> Answer:
         """Newest creation first (azure_rest.md 6.11); a `hash` looks through all names."""
@@ -194,31 +205,36 @@ class Assets:
 
     async def _of_hash(self, wanted: str) -> list[Spec]:
         """Newest first. Who asks by hash is about to refer to what is told."""
-        stored = [one for one in await self._stored() if hash_of(one.value) == wanted]
+        stored = [one for one in (await self._look()).whole if hash_of(one.value) == wanted]
         return [one for each in stored if (one := await renewed(self._specs, each)) is not None]
 
     async def list_containers(self, call: Call) -> Answer:
         is_shown = view_of(call)
         by_name: dict[str, list[Spec]] = defaultdict(list)
-        for spec in await self._versions():
-            by_name[spec.name].append(spec)
+        found = await self._look()
+        for one in found.whole:
+            by_name[one.value.name].append(one.value)
         archived = {
             one.value.name: one.value for one in await self._specs.list(self._container_prefix)
         }
         names = [name for name, specs in by_name.items() if not is_anonymous(specs[0])]
         bodies = [
-            self._container_body(name, by_name[name], archived.get(name)) for name in sorted(names)
+            self._container_body(name, by_name[name], archived.get(name), found.damaged)
+            for name in sorted(names)
         ]
-        shown = [one for one in bodies if is_shown(one["properties"])]
+        shown = [body for body in bodies if is_shown(body["properties"])]
         return paged(call, self._ids.control_url, shown)
 
     async def get_container(self, call: Call) -> Answer:
         name = check_asset_name(call.path["name"], kind="name")
-        specs = await self._versions(name)
+        found = await self._look(name)
+        specs = [one.value for one in found.whole]
         container = await self._specs.get(self._container_key(name))
         if not specs and container is None:
+            _require_whole(found)
             raise NotFound(f"{self._type.kind} has no {name!r}", target=name)
-        body = self._container_body(name, specs, container.value if container else None)
+        own = container.value if container else None
+        body = self._container_body(name, specs, own, found.damaged)
         return Answer(body=body, headers=etag_of(container))
 
     async def put_container(self, call: Call) -> Answer:
@@ -226,8 +242,9 @@ class Assets:
         name = check_asset_name(call.path["name"], kind="name")
         properties = clean_properties_of(object_at(call.body, "properties"))
         key = self._container_key(name)
-        old = await self._specs.get(key)
-        require_match(call, old)
+        before = await self._specs.present(key)
+        require_match(call, before)
+        old = readable(before)
         now = timestamp()
         spec = Spec(
             name=name,
@@ -235,14 +252,19 @@ class Assets:
             created_at=old.value.created_at if old else now,
             modified_at=now,
         )
-        stored = await self._put(old, key, spec)
+        stored = await self._put(before, key, spec)
         audit(call, "write", str(self._ids.container(self._type.kind, name)), stored.revision)
-        specs = await self._versions(name)
-        body = self._container_body(name, specs, spec)
+        found = await self._look(name)
+        specs = [one.value for one in found.whole]
+        body = self._container_body(name, specs, spec, found.damaged)
         return Answer(body=body, status=200 if old or specs else 201)
 
     async def resolve(self, name: str, *, version: str = "", label: str = "") -> Spec:
-        """The version a reference means. Raises NotFound, InvalidInput for an unknown label."""
+        """The version a reference means.
+
+        Raises NotFound, InvalidInput for an unknown label, UnreadableRecord for `latest` too while
+        a version cannot be read: it may be the one that is meant.
+        """
         if self._type.is_stand_in(name):
             return await self.provide(name, version or STAND_IN_VERSION)
         if version:
@@ -252,10 +274,11 @@ class Assets:
             raise NotFound(f"{self._type.kind} has no {name!r} of version {version!r}", target=name)
         if label != "latest":
             raise InvalidInput(f"label {label!r} is not known: use 'latest'", target=name)
-        found = await self._versions(name)
-        if not found:
+        found = await self._look(name)
+        _require_whole(found)
+        if not found.whole:
             raise NotFound(f"{self._type.kind} has no {name!r}", target=name)
-        return found[0]
+        return found.whole[0].value
 
     @property
     def _container_prefix(self) -> str:
@@ -267,17 +290,17 @@ class Assets:
     def _version_prefix(self, name: str) -> str:
         return f"asset.{self._type.kind}." + (f"{token(name)}." if name else "")
 
-    async def _put(self, old: Stored[Spec] | None, key: str, spec: Spec) -> Stored[Spec]:
+    async def _put(self, old: Entry | None, key: str, spec: Spec) -> Stored[Spec]:
         try:
             return await self._specs.put(old, key, spec)
         except RevisionConflict:
             raise ChangedMeanwhile(f"{self._type.kind} {spec.name!r}") from None
 
-    async def _drop(self, stored: Stored[Spec]) -> None:
+    async def _drop(self, entry: Entry, name: str) -> None:
         try:
-            await self._specs.delete(stored)
+            await self._specs.delete(entry)
         except RevisionConflict:
-            raise ChangedMeanwhile(f"{self._type.kind} {stored.value.name!r}") from None
+            raise ChangedMeanwhile(f"{self._type.kind} {name!r}") from None
 
     def _named(self, call: Call) -> tuple[str, str]:
         name = check_asset_name(call.path["name"], kind="name")
@@ -297,11 +320,13 @@ class Assets:
 
     async def _versions(self, name: str = "") -> list[Spec]:
         """All versions, or those of one name; newest creation first."""
-        return [stored.value for stored in await self._stored(name)]
+        return [stored.value for stored in (await self._look(name)).whole]
 
-    async def _stored(self, name: str = "") -> list[Stored[Spec]]:
-        found = await self._specs.list(self._version_prefix(name))
-        return sorted(found, key=lambda one: one.value.created_at, reverse=True)
+    async def _look(self, name: str = "") -> Shelved[Spec]:
+        """As `_versions`, and those that cannot be read."""
+        found = await self._specs.look(self._version_prefix(name))
+        found.whole.sort(key=lambda one: one.value.created_at, reverse=True)
+        return found
 
     async def _checked(self, call: Call, name: str, version: str) -> dict[str, Any]:
         properties = clean_properties_of(object_at(call.body, "properties"))
@@ -361,8 +386,9 @@ class Assets:
         return arm.resource(identity, properties, systemData=system_data(spec))
 
     def _container_body(
-        self, name: str, specs: list[Spec], container: Spec | None
+        self, name: str, specs: list[Spec], container: Spec | None, damaged: Iterable[Damaged]
     ) -> dict[str, Any]:
+        """`damaged` versions, of other names too: nobody should be told to write over one."""
         own = container.arm["properties"] if container else {}
         newest_properties = specs[0].arm["properties"] if specs else {}
         shared = {key: newest_properties.get(key) for key in self._type.newest_in_container}
@@ -374,12 +400,24 @@ class Assets:
             **shared,
             **own,
             "latestVersion": specs[0].arm["version"] if specs else None,
-            "nextVersion": next_version(specs),
+            "nextVersion": next_version(self._taken(name, specs, damaged)),
             "provisioningState": "Succeeded",
         }
         newest = specs[0] if specs else container
         data = system_data(newest) if newest else None
         return arm.resource(self._ids.container(self._type.kind, name), properties, systemData=data)
+
+    def _taken(self, name: str, specs: Iterable[Spec], damaged: Iterable[Damaged]) -> list[str]:
+        """Versions of a name, for the next number; the last word of a key is a number as it is."""
+        prefix = self._version_prefix(name)
+        lost = [one.key.removeprefix(prefix) for one in damaged if one.key.startswith(prefix)]
+        return [*(str(spec.arm["version"]) for spec in specs), *lost]
+
+
+def _require_whole(found: Shelved[Spec]) -> None:
+    """Raises UnreadableRecord, of the last of those that cannot be read."""
+    if found.damaged:
+        raise found.damaged[-1].error
 
 
 def _is_same(key: str, one: Any, other: Any) -> bool:

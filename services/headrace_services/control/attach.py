@@ -49,7 +49,7 @@ class Attachments:
                 f"deployment {stored.value.name!r} {why}, so no instance can be attached to it",
                 target=stored.value.name,
             )
-        spec = Spec.decode(record.value)
+        spec = Spec.decode(record.value, record.key)
         address = InstanceAddress(*names, PREFIX + new_iid()[1:])
         instance = Instance(
             iid=address.iid,

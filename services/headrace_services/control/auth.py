@@ -23,7 +23,7 @@ from headrace_services.control.records import (
     issuer_keys_key,
 )
 from headrace_services.control.roles import Role, RoleAssignment
-from headrace_services.control.stored import Shelf
+from headrace_services.control.stored import Shelf, readable
 from headrace_services.private_files import read_or_create
 
 TOKEN_BYTES: Final = 32
@@ -87,9 +87,10 @@ class Authenticator:
         claims = self.issuer.verify_client(token, now_s=self.now_s())
         if claims.audience not in granted_audiences(self.control_url):
             raise Unauthorized(f"the token is for {claims.audience!r}, not for this API")
-        found = await self.clients.get(client_key(claims.subject))
+        found = readable(await self.clients.present(client_key(claims.subject)))
         if found is None:
-            raise Unauthorized("the client of this token was deleted", target=claims.subject)
+            words = "the client of this token was deleted, or cannot be read"
+            raise Unauthorized(words, target=claims.subject)
         return Principal(name=f"client:{found.value.id}", roles=(assignment(found.value),))
 
     async def _outer(self, token: str, said: str) -> Principal:
@@ -100,7 +101,7 @@ class Authenticator:
         for stored in await self.issuers.list("issuer."):
             if stored.value.issuer != said:
                 continue
-            keys = await self.issuer_keys.get(issuer_keys_key(stored.value.id))
+            keys = readable(await self.issuer_keys.present(issuer_keys_key(stored.value.id)))
             judge = trusted(stored.value, keys.value if keys else None)
             try:
                 claims = verify_trusted(token, judge, now_s=self.now_s())

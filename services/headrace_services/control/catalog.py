@@ -18,7 +18,7 @@ from headrace_services.control.merge_patch import merged
 from headrace_services.control.paging import paged
 from headrace_services.control.records import Spec, catalog_key
 from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
-from headrace_services.control.stored import Shelf, Stored
+from headrace_services.control.stored import Damaged, Shelf, Stored, readable
 from headrace_telemetry.clock import timestamp
 
 TRACKED = ("location", "tags", "identity")
@@ -73,7 +73,7 @@ class Catalog:
         """Create it or replace it whole."""
         name = _name(call)
         self._require_free(name)
-        old = await self._specs.get(self._key(name))
+        old = await self._specs.present(self._key(name))
         return await self._write(call, name, old, call.body)
 
     async def patch(self, call: Call) -> Answer:
@@ -86,7 +86,7 @@ class Catalog:
     async def delete(self, call: Call) -> Answer:
         name = _name(call)
         self._require_free(name)
-        old = await self._specs.get(self._key(name))
+        old = await self._specs.present(self._key(name))
         if old is None:
             return Answer(status=204)
         try:
@@ -117,9 +117,14 @@ class Catalog:
         return name.lower() in self._noun.builtin
 
     async def _write(
-        self, call: Call, name: str, old: Stored[Spec] | None, body: Mapping[str, Any]
+        self,
+        call: Call,
+        name: str,
+        found: Stored[Spec] | Damaged | None,
+        body: Mapping[str, Any],
     ) -> Answer:
-        require_match(call, old)
+        require_match(call, found)
+        old = readable(found)
         kept: dict[str, Any] = {"properties": self._noun.check(object_at(body, "properties"))}
         if self._noun.is_tracked:
             kept |= {key: body[key] for key in TRACKED if isinstance(body.get(key), dict | str)}
@@ -132,7 +137,7 @@ class Catalog:
             created_by=old.value.created_by if old else call.principal.name,
         )
         try:
-            stored = await self._specs.put(old, self._key(name), spec)
+            stored = await self._specs.put(found, self._key(name), spec)
         except RevisionConflict:
             raise ChangedMeanwhile(self._id(name)) from None
         audit(call, "write", self._id(name), stored.revision)

@@ -18,7 +18,7 @@ from headrace_services.control.audit import audit
 from headrace_services.control.auth import token_digest
 from headrace_services.control.records import Client, client_key
 from headrace_services.control.roles import Role
-from headrace_services.control.stored import Shelf, Stored
+from headrace_services.control.stored import Shelf, Stored, readable
 from headrace_telemetry.clock import timestamp
 
 SECRET_BYTES: Final = 32
@@ -53,7 +53,7 @@ class Clients:
         if len(await self.shelf.list("client.")) >= MAX_CLIENTS:
             raise Conflict(f"there are {MAX_CLIENTS} clients already", hint="delete some")
         try:
-            stored = await self.shelf.create(client_key(client_id), client)
+            stored = await self.shelf.claim(client_key(client_id), client)
         except RevisionConflict:
             raise Conflict(f"client {client_id} exists", target=client_id) from None
         audit(call, "write", str(self.ids.container(KIND, client_id)), stored.revision)
@@ -70,7 +70,7 @@ class Clients:
     async def delete(self, call: Call) -> Answer:
         """Its tokens are refused here at once, and by ingresses with their next route."""
         client_id = checked_id(call.path["client"])
-        stored = await self.shelf.get(client_key(client_id))
+        stored = await self.shelf.present(client_key(client_id))
         if stored is None:
             return Answer(status=204)
         await self.shelf.delete(stored)
@@ -80,7 +80,7 @@ class Clients:
     async def proven(self, client_id: str, secret: str) -> Client | None:
         """The client whose secret this is. An unknown id takes the same comparison."""
         known = bool(_ID.fullmatch(client_id))
-        stored = await self.shelf.get(client_key(client_id)) if known else None
+        stored = readable(await self.shelf.present(client_key(client_id))) if known else None
         digest = stored.value.secret_digest if stored else _NOBODY
         good = hmac.compare_digest(token_digest(secret), digest)
         return stored.value if stored is not None and good else None

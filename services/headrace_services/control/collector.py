@@ -37,7 +37,7 @@ from headrace_services.control.collect import (
 )
 from headrace_services.control.condemned import Condemned
 from headrace_services.control.forgettable import Versions
-from headrace_services.control.records import Spec
+from headrace_services.control.records import Spec, UnreadableRecord
 from headrace_services.control.stored import Shelf
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,8 @@ class Collector:
 
     @property
     def versions(self) -> Versions:
-        return Versions(specs=self.specs, states=self.states, now=self.now, grace=self.grace)
+        applied = Shelf(self.states, Spec)
+        return Versions(specs=self.specs, applied=applied, now=self.now, grace=self.grace)
 
     async def collect(self, call: Call) -> Answer:
         """`POST {W}/collectGarbage {"dryRun": bool}`. Raises Conflict while another run works."""
@@ -149,9 +150,13 @@ class Collector:
         return count, size_bytes
 
     async def _marks(self, leave_out: Container[str] = ()) -> list[BlobLocation]:
-        """Every place that an asset points at, but for versions of these keys."""
-        found = []
-        for stored in await self.specs.list("asset"):
+        """Every place that an asset points at, but for versions of these keys.
+
+        One that cannot be read may point at any.
+        """
+        assets = await self.specs.look("asset")
+        found = [BlobLocation(container=ANY_CONTAINER, path="")] if assets.damaged else []
+        for stored in assets.whole:
             if stored.key in leave_out:
                 continue
             properties = stored.value.arm["properties"]
@@ -164,8 +169,8 @@ class Collector:
     async def _place(self, uri: str) -> list[BlobLocation]:
         try:
             return [await located(uri, self.specs.find)]
-        except NotFound:
-            # Its datastore is gone, so any container may be meant.
+        except (NotFound, UnreadableRecord):
+            # Its datastore is gone, or cannot be read, so any container may be meant.
             return [BlobLocation(container=ANY_CONTAINER, path=parse_path(uri).path.rstrip("/"))]
         except InvalidInput:
             return []  # an address elsewhere

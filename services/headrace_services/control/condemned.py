@@ -17,6 +17,8 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from headrace_api.names import token, untoken
 from headrace_bus.errors import RevisionConflict
 from headrace_bus.store.blob_index import BlobIndex
@@ -30,6 +32,8 @@ from headrace_services.control.collect import (
     may_hold_units,
     unit_of,
 )
+
+log = structlog.get_logger(__name__)
 
 PREFIX = "condemned"
 _CONDEMNED = b"{}"
@@ -76,7 +80,12 @@ class Condemned:
         """End what a dead run began; how many names went."""
         taken = 0
         for key, record in (await self.states.list(PREFIX)).items():
-            newest = json.loads(record.value).get("newest")
+            try:
+                newest = _newest(record.value)
+            except (ValueError, RecursionError) as error:
+                # It may be doomed and half gone: nobody may refer to it, and nothing more is taken.
+                log.warning("an upload's mark cannot be read", key=key, reason=str(error))
+                continue
             if newest is not None:
                 taken += await self._finish(_unit(key), newest, record.revision)
                 continue
@@ -102,6 +111,15 @@ class Condemned:
             if not page.next:
                 return found
             marker = page.next
+
+
+def _newest(value: bytes) -> int | None:
+    """Of a record that dooms, the newest revision that goes. Raises ValueError."""
+    found = json.loads(value)
+    newest = found.get("newest") if isinstance(found, dict) else ""
+    if newest is None or (isinstance(newest, int) and not isinstance(newest, bool)):
+        return newest
+    raise ValueError("it is neither condemned nor doomed")
 
 
 def _key(unit: Unit) -> str:

@@ -87,10 +87,10 @@ class Deployments:
     async def list_all(self, call: Call) -> Answer:
         endpoint = (await self.endpoints.known(call)).value
         lowered = endpoint.name.lower()
-        found = await self.writes.specs.readable(f"deployment.{lowered}.")
+        found = await self.writes.specs.list(f"deployment.{lowered}.")
         statuses = {
             stored.key: stored.value
-            for stored in await self.writes.statuses.readable(f"status.deployment.{lowered}.")
+            for stored in await self.writes.statuses.list(f"status.deployment.{lowered}.")
         }
         return listing(
             self.body(endpoint, one.value, observed(one.value, statuses.get(f"status.{one.key}")))

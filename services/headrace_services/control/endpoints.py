@@ -77,9 +77,9 @@ class Endpoints:
     async def list_all(self, call: Call) -> Answer:
         statuses = {
             stored.key: stored.value
-            for stored in await self.writes.statuses.readable("status.endpoint.")
+            for stored in await self.writes.statuses.list("status.endpoint.")
         }
-        found = await self.writes.specs.readable("endpoint.")
+        found = await self.writes.specs.list("endpoint.")
         return listing(
             self.body(one.value, observed(one.value, statuses.get(f"status.{one.key}")))
             for one in found

@@ -26,7 +26,7 @@ from headrace_services.control.records import (
     issuer_keys_key,
 )
 from headrace_services.control.roles import Role
-from headrace_services.control.stored import Shelf, Stored
+from headrace_services.control.stored import Shelf, readable
 from headrace_telemetry.clock import timestamp
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ class Issuers:
             raise Conflict(f"there are {MAX_ISSUERS} issuers already", hint="delete some")
         keys = await self.fetch.keys(record.issuer, record.algorithms, ca=record.ca)
         try:
-            stored = await self.shelf.create(issuer_key(record.id), record)
+            stored = await self.shelf.claim(issuer_key(record.id), record)
         except RevisionConflict:
             raise Conflict(f"issuer {record.id} exists", target=record.id) from None
         await self._keep(record.id, keys)
@@ -77,11 +77,11 @@ class Issuers:
 
     async def delete(self, call: Call) -> Answer:
         issuer_id = checked_id(call.path["issuer"])
-        stored = await self.shelf.get(issuer_key(issuer_id))
+        stored = await self.shelf.present(issuer_key(issuer_id))
         if stored is None:
             return Answer(status=204)
         await self.shelf.delete(stored)
-        if keys := await self.keys.get(issuer_keys_key(issuer_id)):
+        if keys := await self.keys.present(issuer_keys_key(issuer_id)):
             await self.keys.delete(keys)
         audit(call, "delete", str(self.ids.container(KIND, issuer_id)), stored.revision)
         return Answer()
@@ -102,7 +102,7 @@ class Issuers:
             await self._keep(record.id, keys)
         except InvalidInput as error:
             log.warning("an issuer's keys could not be fetched", id=record.id, error=error.message)
-            known = await self.keys.get(issuer_keys_key(record.id))
+            known = readable(await self.keys.present(issuer_keys_key(record.id)))
             if known is not None and self.now_s() - known.value.fetched_s > KEYS_LIFETIME_S:
                 await self.keys.delete(known)
                 self.wake()
@@ -111,8 +111,9 @@ class Issuers:
 
     async def _keep(self, issuer_id: str, keys: str) -> None:
         key = issuer_keys_key(issuer_id)
-        old: Stored[IssuerKeys] | None = await self.keys.get(key)
-        await self.keys.put(old, key, IssuerKeys(keys=keys, fetched_s=self.now_s()))
+        found = await self.keys.present(key)
+        await self.keys.put(found, key, IssuerKeys(keys=keys, fetched_s=self.now_s()))
+        old = readable(found)
         if old is None or old.value.keys != keys:
             self.wake()
 

@@ -51,7 +51,7 @@ class Ledger:
         record = await self._state.get(operation_key(spec.operation)) if spec.operation else None
         if record is None:
             return None
-        operation = Operation.decode(record.value)
+        operation = Operation.decode(record.value, record.key)
         if operation.status != IN_PROGRESS:
             self._over[operation.id] = operation
         return operation

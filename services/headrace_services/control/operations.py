@@ -23,7 +23,7 @@ from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm_call import Answer, Call
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.records import Operation, Spec, operation_key
-from headrace_services.control.stored import Shelf
+from headrace_services.control.stored import Shelf, readable
 from headrace_telemetry.clock import timestamp
 
 log = structlog.get_logger(__name__)
@@ -65,13 +65,16 @@ class Operations:
 
     async def known(self, operation_id: str) -> bool:
         """Whether it is remembered: until a day after its end, a week after its start without."""
-        return await self._shelf.get(operation_key(operation_id)) is not None
+        return await self._shelf.present(operation_key(operation_id)) is not None
 
     async def running(self, spec: Spec) -> Operation | None:
-        """The operation that wrote this spec, while it is open."""
+        """The operation that wrote this spec, while it is open; one that cannot be read is over.
+
+        Nobody can close it, so it would hold up every later change.
+        """
         if not spec.operation:
             return None
-        stored = await self._shelf.get(operation_key(spec.operation))
+        stored = readable(await self._shelf.present(operation_key(spec.operation)))
         return stored.value if stored and stored.value.status == IN_PROGRESS else None
 
     async def require_idle(self, resource: str, spec: Spec) -> None:
@@ -82,7 +85,7 @@ class Operations:
 
     async def cancel(self, operation: Operation, *, by: str) -> None:
         """Close it as overtaken by a delete, unless it ended meanwhile."""
-        stored = await self._shelf.get(operation_key(operation.id))
+        stored = readable(await self._shelf.present(operation_key(operation.id)))
         if stored is None or stored.value.status != IN_PROGRESS:
             return
         ended = replace(

@@ -131,7 +131,7 @@ class Reconciler:
 
     async def _find(self, key: str) -> Spec | None:
         record = await self._stores.specs.get(key)
-        return None if record is None else Spec.decode(record.value)
+        return None if record is None else Spec.decode(record.value, key)
 
     async def _watch(self) -> None:
         async for _ in self._stores.specs.watch():

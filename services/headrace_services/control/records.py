@@ -32,6 +32,8 @@ from typing import Any, ClassVar, Self
 
 from headrace_api.errors import HeadraceError
 from headrace_api.names import token
+from headrace_services.control.record_shape import require_body, require_fields
+from headrace_services.control.roles import Role
 
 
 class ProvisioningState(StrEnum):
@@ -57,6 +59,13 @@ def _pairs(steps: Iterable[Any]) -> tuple[tuple[str, float], ...]:
     return tuple((str(name), float(seconds)) for name, seconds in steps)
 
 
+def _names(given: object) -> tuple[Any, ...]:
+    """Raises TypeError: a word is a sequence of letters too."""
+    if not isinstance(given, list):
+        raise TypeError("names are no list")
+    return tuple(given)
+
+
 class UnreadableRecord(HeadraceError):
     """What lies under a key is not what control writes there: damaged, or of another version."""
 
@@ -64,7 +73,8 @@ class UnreadableRecord(HeadraceError):
         self.why = why
         super().__init__(
             f"the record {key} is no {kind}: {why}",
-            hint="It is left as it is, and so is what it is about, until it is mended in NATS.",
+            hint="It is left as it is, and so is what it is about, until somebody writes it anew "
+            "under the same name, deletes it, or mends it in NATS.",
         )
 
 
@@ -85,16 +95,22 @@ class _Record:
             for name, read in cls._READ.items():
                 if name in fields:
                     fields[name] = read(fields[name])
-            return cls(**fields)
-        except (ValueError, TypeError) as error:
+            record = cls(**fields)
+            require_fields(record)
+            record._require_kind(key)
+        except (ValueError, TypeError, RecursionError) as error:
             raise UnreadableRecord(cls.__name__, key, str(error)) from error
+        return record
+
+    def _require_kind(self, key: str) -> None:
+        """Raises ValueError when it is not what lies under such a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec(_Record):
     """Desired state of one resource."""
 
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"deployments": tuple}
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"deployments": _names}
 
     name: str
     """As the caller wrote it; keys carry it in lower case."""
@@ -108,6 +124,9 @@ class Spec(_Record):
     deleting: bool = False
     deployments: tuple[str, ...] = ()
     """Endpoints only: the set of their deployments."""
+
+    def _require_kind(self, key: str) -> None:
+        require_body(self.arm, key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,12 +204,15 @@ class Client(_Record):
     created_at: str = ""
     created_by: str = ""
 
+    def _require_kind(self, key: str) -> None:
+        Role(self.role)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OuterIssuer(_Record):
     """An OIDC issuer whose tokens are good here, and the role of who brings one."""
 
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"algorithms": tuple}
+    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"algorithms": _names}
 
     id: str
     issuer: str
@@ -204,6 +226,9 @@ class OuterIssuer(_Record):
     """PEM of the CA its address is signed by; empty takes the system's."""
     created_at: str = ""
     created_by: str = ""
+
+    def _require_kind(self, key: str) -> None:
+        Role(self.role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from headrace_services.control.audit import audit
 from headrace_services.control.operations import Operations
 from headrace_services.control.ports import Convergence
 from headrace_services.control.records import Operation, ProvisioningState, Spec, Status
-from headrace_services.control.stored import Shelf, Stored, etag_of
+from headrace_services.control.stored import Damaged, Entry, Shelf, Stored, etag_of, readable
+from headrace_telemetry.clock import timestamp
 
 STATUS_TRIES = 5
 
@@ -63,16 +64,16 @@ class ResourceWrites:
     operations: Operations
     convergence: Convergence
 
-    async def open(self, old: Stored[Spec] | None, change: Change) -> Operation:
+    async def open(self, old: Stored[Spec] | Damaged | None, change: Change) -> Operation:
         """The operation that a change will carry. Raises OperationInProgress."""
-        if old is not None:
+        if isinstance(old, Stored):
             await self.operations.require_idle(change.resource, old.value)
         return await self.operations.open(change.resource, change.verb)
 
     async def apply(
         self,
         call: Call,
-        old: Stored[Spec] | None,
+        old: Stored[Spec] | Damaged | None,
         change: Change,
         operation: Operation | None = None,
     ) -> Operation:
@@ -82,7 +83,7 @@ class ResourceWrites:
         """
         operation = operation or await self.open(old, change)
         # Read before the spec is written: a status that is newer then is the reconciler's.
-        before = await self.statuses.get(change.status_key)
+        before = await self.statuses.present(change.status_key)
         try:
             stored = await self.specs.put(
                 old, change.key, replace(change.spec, operation=operation.id)
@@ -100,14 +101,22 @@ class ResourceWrites:
         stored = await self.statuses.get(status_key)
         return observed(spec, stored.value if stored else None)
 
+    async def state_before(self, spec: Spec, status_key: str) -> Status:
+        """As `state`, for a change: what cannot be read needs one, as what has failed does."""
+        stored = await self.statuses.present(status_key)
+        if isinstance(stored, Damaged):
+            return Status(provisioning_state=ProvisioningState.FAILED)
+        return observed(spec, stored.value if stored else None)
+
     def accepted(self, operation: Operation, body: dict[str, Any] | None, status: int) -> Answer:
         return Answer(body=body, status=status, headers=self.operations.headers(operation))
 
     async def _show(
-        self, change: Change, before: Stored[Status] | None, operation: Operation
+        self, change: Change, before: Stored[Status] | Damaged | None, operation: Operation
     ) -> None:
         for _ in range(STATUS_TRIES):
-            old = before.value if before else Status(provisioning_state=change.state)
+            known = readable(before)
+            old = known.value if known else Status(provisioning_state=change.state)
             status = replace(
                 old,
                 provisioning_state=change.state,
@@ -118,8 +127,8 @@ class ResourceWrites:
             try:
                 await self.statuses.put(before, change.status_key, status)
             except RevisionConflict:
-                before = await self.statuses.get(change.status_key)
-                if await self._is_taken_up(before, operation, change.spec):
+                before = await self.statuses.present(change.status_key)
+                if await self._is_taken_up(readable(before), operation, change.spec):
                     return
             else:
                 return
@@ -133,6 +142,12 @@ class ResourceWrites:
         return await self.operations.running(replace(spec, operation=operation.id)) is None
 
 
+def leaving(name: str) -> Spec:
+    """What takes the place of a spec that cannot be read, until all that it was about is gone."""
+    now = timestamp()
+    return Spec(name=name, arm={"properties": {}}, created_at=now, modified_at=now, deleting=True)
+
+
 def observed(spec: Spec, status: Status | None) -> Status:
     """A spec without a status was written a moment ago."""
     if status is None:
@@ -143,7 +158,7 @@ def observed(spec: Spec, status: Status | None) -> Status:
     return status
 
 
-def require_match(call: Call, old: Stored[Spec] | None) -> None:
+def require_match(call: Call, old: Entry | None) -> None:
     """Raises ChangedMeanwhile when `If-Match` names a revision that is not the present one."""
     wanted = call.headers.get("If-Match", "").strip().strip('"')
     present = [etag_of(old)["ETag"].strip('"')] + ["*"] * (old is not None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 from headrace_api.errors import InvalidInput
+from headrace_bus.errors import RevisionConflict
 from headrace_bus.store.bucket import Bucket, Record
 from headrace_services.control.records import (
     Client,
@@ -27,11 +28,10 @@ R = TypeVar("R", Spec, Status, Operation, Client, OuterIssuer, IssuerKeys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored(Generic[R]):
-    """One record as it was read."""
+class Entry:
+    """That there is a record, whatever it holds: enough to write over it or to delete it."""
 
     key: str
-    value: R
     revision: int
 
     @property
@@ -40,12 +40,36 @@ class Stored(Generic[R]):
         return {"ETag": f'"{self.revision}"'}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored(Entry, Generic[R]):
+    """One record as it was read."""
+
+    value: R
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged(Entry):
+    """One record that cannot be read."""
+
+    error: UnreadableRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelved(Generic[R]):
+    """What lies under a prefix, by key."""
+
+    whole: list[Stored[R]]
+    damaged: list[Damaged]
+
+
 class Shelf(Generic[R]):
     """All records of one type in one bucket."""
 
     def __init__(self, bucket: Bucket, kind: type[R]) -> None:
         self._bucket = bucket
         self._kind: type[R] = kind
+        self._logged: dict[str, int] = {}
+        """Revisions of the damaged records that the log tells of, by key."""
 
     async def get(self, key: str) -> Stored[R] | None:
         """Raises UnreadableRecord."""
@@ -59,37 +83,46 @@ class Shelf(Generic[R]):
         stored = await self.get(key)
         return None if stored is None else stored.value
 
-    async def readable(self, prefix: str) -> list[Stored[R]]:
-        """As `list`, for views: what cannot be read is logged and hides nothing else."""
-        records = await self._bucket.list(prefix)
-        found = []
-        for key in sorted(records):
-            try:
-                found.append(self._stored(key, records[key]))
-            except UnreadableRecord as error:
-                log.warning("a record cannot be read", key=key, reason=error.why)
-        return found
+    async def present(self, key: str) -> Stored[R] | Damaged | None:
+        """As `get`, for who writes over a record or deletes it: one that cannot be read too."""
+        record = await self._bucket.get(key)
+        return None if record is None else self._told(key, record)
 
     async def list(self, prefix: str) -> list[Stored[R]]:
-        """Every record under a prefix, by key. Raises UnreadableRecord."""
+        """Every record under a prefix that can be read, by key: one that cannot hides no other."""
+        return (await self.look(prefix)).whole
+
+    async def look(self, prefix: str) -> Shelved[R]:
+        """As `list`, for who has to know of those that cannot be read."""
         records = await self._bucket.list(prefix)
-        return [self._stored(key, records[key]) for key in sorted(records)]
+        found = [self._told(key, records[key]) for key in sorted(records)]
+        return Shelved(
+            whole=[one for one in found if isinstance(one, Stored)],
+            damaged=[one for one in found if isinstance(one, Damaged)],
+        )
 
     async def create(self, key: str, value: R) -> Stored[R]:
         """Raises RevisionConflict when the key is taken."""
         revision = await self._bucket.create(key, _bounded(value))
         return Stored(key=key, value=value, revision=revision)
 
-    async def update(self, old: Stored[R], value: R) -> Stored[R]:
+    async def claim(self, key: str, value: R) -> Stored[R]:
+        """As `create`, also over what cannot be read."""
+        found = await self.present(key)
+        if isinstance(found, Stored):
+            raise RevisionConflict(key, 0)
+        return await self.put(found, key, value)
+
+    async def update(self, old: Entry, value: R) -> Stored[R]:
         """Raises RevisionConflict when somebody changed it since it was read."""
         revision = await self._bucket.update(old.key, _bounded(value), old.revision)
         return Stored(key=old.key, value=value, revision=revision)
 
-    async def put(self, old: Stored[R] | None, key: str, value: R) -> Stored[R]:
+    async def put(self, old: Entry | None, key: str, value: R) -> Stored[R]:
         """Create when there was none, else update."""
         return await (self.create(key, value) if old is None else self.update(old, value))
 
-    async def delete(self, old: Stored[R]) -> None:
+    async def delete(self, old: Entry) -> None:
         """Raises RevisionConflict when somebody changed it since it was read."""
         await self._bucket.delete(old.key, old.revision)
 
@@ -97,8 +130,25 @@ class Shelf(Generic[R]):
         value = self._kind.decode(record.value, key)
         return Stored(key=key, value=value, revision=record.revision)
 
+    def _told(self, key: str, record: Record) -> Stored[R] | Damaged:
+        """Logs a damage once, not each time that somebody lists."""
+        try:
+            stored = self._stored(key, record)
+        except UnreadableRecord as error:
+            if self._logged.get(key) != record.revision:
+                self._logged[key] = record.revision
+                log.warning("a record cannot be read", key=key, reason=error.why)
+            return Damaged(key=key, revision=record.revision, error=error)
+        self._logged.pop(key, None)
+        return stored
 
-def etag_of(stored: Stored[Any] | None) -> dict[str, str]:
+
+def readable(found: Stored[R] | Damaged | None) -> Stored[R] | None:
+    """What of a record there is to go by: of a damaged one as little as of none."""
+    return found if isinstance(found, Stored) else None
+
+
+def etag_of(stored: Entry | None) -> dict[str, str]:
     """As `Stored.etag`, also of what has no record before it is changed: revisions begin at 1."""
     return {"ETag": '"0"'} if stored is None else stored.etag
 

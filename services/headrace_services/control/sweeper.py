@@ -12,7 +12,7 @@ from headrace_services.control.blob_shelf import BlobShelf
 from headrace_services.control.keys import EndpointKeys
 from headrace_services.control.operations import Operations
 from headrace_services.control.records import Spec, endpoint_key
-from headrace_services.control.stored import Shelf
+from headrace_services.control.stored import Shelf, Stored
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,9 @@ async def drop_staged_keys(operations: Operations, keys: EndpointKeys, specs: Sh
     async def is_due(endpoint: str, operation: str) -> bool:
         if await operations.known(operation):
             return True
-        spec = await specs.find(endpoint_key(endpoint))
-        return spec is not None and spec.operation == operation
+        found = await specs.present(endpoint_key(endpoint))
+        if isinstance(found, Stored):
+            return found.value.operation == operation
+        return found is not None  # what cannot be read may carry it
 
     return await keys.drop_staged(is_due)

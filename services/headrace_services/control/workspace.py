@@ -28,7 +28,7 @@ from headrace_services.control.nouns import STORAGE_SUFFIX
 from headrace_services.control.records import Spec, catalog_key
 from headrace_services.control.resource_writes import ChangedMeanwhile, require_match
 from headrace_services.control.sas import SasSigner
-from headrace_services.control.stored import Shelf, Stored, etag_of
+from headrace_services.control.stored import Shelf, Stored, etag_of, readable
 from headrace_telemetry.clock import timestamp
 
 CLOUD_NAME: Final = "headrace"
@@ -86,8 +86,9 @@ class Workspace:
 
     async def update(self, call: Call) -> Answer:
         """Merge tags and words; nothing else of a workspace can be changed."""
-        old = await self._stored()
-        require_match(call, old)
+        found = await self.words.present(self._key)
+        require_match(call, found)
+        old = readable(found)
         tags = object_at(call.body, "tags") if call.body.get("tags") is not None else {}
         words = object_at(call.body, "properties") if call.body.get("properties") else {}
         for name in WORDS:
@@ -100,7 +101,7 @@ class Workspace:
         name = self.ids.workspace.workspace
         spec = Spec(name=name, arm=arm_body, created_at=created_at, modified_at=now)
         try:
-            stored = await self.words.put(old, self._key, spec)
+            stored = await self.words.put(found, self._key, spec)
         except RevisionConflict:
             raise ChangedMeanwhile(str(self.ids.workspace)) from None
         audit(call, "write", str(self.ids.workspace), stored.revision)
