@@ -6,6 +6,7 @@ import asyncio
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.events import MAX_BYTES, MAX_EACH, MAX_EVENT_BYTES, Events
 from headrace_bus.wire.subjects import all_events, event
 from headrace_services.control.events import DONE, KINDS, REFUSED, USED
-from headrace_services.control.records import Spec, asset_key
+from headrace_services.control.records import Spec, deployment_key, endpoint_key
 from support.control import WORKSPACE, ControlClient, running_control
 from support.identity import as_bearer, fetch_token, make_client
 from support.nats_server import NatsServer
@@ -108,24 +109,33 @@ async def test_the_refusal_of_any_path_leaves_an_event(control: ControlClient) -
     assert max(len(json.dumps(one)) for one in events) <= MAX_EVENT_BYTES
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize(
+    ("method", "arm"), [("PUT", {}), ("DELETE", {"properties": {"traffic": 5}})]
+)
 async def test_a_write_that_fails_of_our_own_fault_leaves_an_event(
-    control: ControlClient, nats_server: NatsServer, method: str
+    control: ControlClient, nats_server: NatsServer, method: str, arm: dict[str, Any]
 ) -> None:
-    """A record that no version of ours wrote is the fault; who asked could not know of it."""
+    """A record that no version of ours wrote is the fault; who asked could not know of it.
+
+    The first is told by its name, the second is foreseen by nobody.
+    """
     bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
-    empty = Spec(name="d", arm={}, created_at="", modified_at="")
-    await (await Bucket.open(bus, "spec")).create(asset_key("data", "d", "1"), empty.encode())
+    specs = await Bucket.open(bus, "spec")
+    await specs.create(
+        endpoint_key("iris"), Spec(name="iris", arm=arm, deployments=("blue",)).encode()
+    )
+    whole = Spec(name="blue", arm={"properties": {}}).encode()
+    await specs.create(deployment_key("iris", "blue"), whole)
     await bus.close()
 
-    body = {"properties": {"dataType": "uri_file", "dataUri": "https://example.com/x"}}
-    reply = await control.send(method, "/data/d/versions/1", body)
+    path = "/onlineEndpoints/iris/deployments/blue"
+    reply = await control.send(method, path, {})
     assert (reply.status, reply.code) == (500, "InternalServerError")
 
     (event_of_it,) = (await control.get("/events")).json["value"]
     assert event_of_it["data"]["outcome"] == "InternalServerError"
     assert event_of_it["data"]["who"] == "admin"
-    assert event_of_it["subject"] == f"{WORKSPACE}/data/d/versions/1"
+    assert event_of_it["subject"] == f"{WORKSPACE}{path}"
 
 
 async def test_a_client_that_leaves_amid_its_body_is_told_apart(

@@ -37,10 +37,11 @@ from headrace_services.control.resource_writes import (
     ChangedMeanwhile,
     ResourceWrites,
     is_create_only,
+    leaving,
     observed,
     require_match,
 )
-from headrace_services.control.stored import Stored
+from headrace_services.control.stored import Damaged, Stored, readable
 from headrace_services.control.traffic_rules import require_no_traffic
 from headrace_telemetry.clock import timestamp
 
@@ -61,7 +62,7 @@ class Deployments:
     async def put(self, call: Call) -> Answer:
         """Create, or replace in full; 200 with `Succeeded` when nothing would change."""
         endpoint = await self.endpoints.known(call)
-        old = await self._find(endpoint.value, call)
+        old = await self._present(endpoint.value, call)
         return await self._write(call, endpoint, old, call.body)
 
     async def patch(self, call: Call) -> Answer:
@@ -112,24 +113,23 @@ class Deployments:
     async def delete(self, call: Call) -> Answer:
         """Refused while it has traffic; drained by the reconciler."""
         endpoint = await self.endpoints.known(call)
-        old = await self._find(endpoint.value, call)
+        old = await self._present(endpoint.value, call)
         if old is None:
             return Answer(status=204)
-        running = await self.writes.operations.running(old.value)
-        if old.value.deleting and running is not None:
-            return self.writes.accepted(running, None, 202)
-        change = self._change(
-            endpoint.value,
-            replace(old.value, deleting=True),
-            "delete",
-            ProvisioningState.DELETING,
-        )
-        await self.writes.operations.require_idle(change.resource, old.value)
-        await self._change_set(endpoint, old.value.name.lower(), keep=False)
+        spec = leaving(call.path["deployment"])
+        if isinstance(old, Stored):
+            running = await self.writes.operations.running(old.value)
+            if old.value.deleting and running is not None:
+                return self.writes.accepted(running, None, 202)
+            spec = replace(old.value, deleting=True)
+        change = self._change(endpoint.value, spec, "delete", ProvisioningState.DELETING)
+        if isinstance(old, Stored):
+            await self.writes.operations.require_idle(change.resource, old.value)
+        await self._change_set(endpoint, spec.name.lower(), keep=False)
         try:
             operation = await self.writes.apply(call, old, change)
         except HeadraceError:
-            await self._change_set(endpoint, old.value.name.lower(), keep=True)
+            await self._change_set(endpoint, spec.name.lower(), keep=True)
             raise
         return self.writes.accepted(operation, None, 202)
 
@@ -156,12 +156,14 @@ class Deployments:
         key = deployment_status_key(endpoint.name.lower(), spec.name.lower())
         return self.body(endpoint, spec, await self.writes.state(spec, key))
 
-    async def _find(self, endpoint: Spec, call: Call) -> Stored[Spec] | None:
+    async def _present(self, endpoint: Spec, call: Call) -> Stored[Spec] | Damaged | None:
         name = check_endpoint_name(call.path["deployment"], kind="deployment")
-        return await self.writes.specs.get(deployment_key(endpoint.name.lower(), name))
+        return await self.writes.specs.present(deployment_key(endpoint.name.lower(), name))
 
     async def _known(self, endpoint: Spec, call: Call) -> Stored[Spec]:
-        stored = await self._find(endpoint, call)
+        stored = await self._present(endpoint, call)
+        if isinstance(stored, Damaged):
+            raise stored.error
         if stored is None:
             name = call.path["deployment"]
             raise NotFound(
@@ -173,19 +175,21 @@ class Deployments:
         self,
         call: Call,
         endpoint: Stored[Spec],
-        old: Stored[Spec] | None,
+        old: Stored[Spec] | Damaged | None,
         given: dict[str, Any],
     ) -> Answer:
         require_match(call, old)
-        _require_alive(endpoint.value, old.value if old else None)
+        known = readable(old)
+        _require_alive(endpoint.value, known.value if known else None)
         typed = self._validated(call, given)
-        if old is None:
-            return await self._create(call, endpoint, await self.references.pinned(typed))
+        if not isinstance(old, Stored):
+            wanted = await self.references.pinned(typed)
+            return await self._create(call, endpoint, old, wanted)
         resource = str(self.ids.deployment(endpoint.value.name, old.value.name))
         await self.writes.operations.require_idle(resource, old.value)
         wanted = await self.references.pinned(typed)
         key = deployment_status_key(endpoint.value.name.lower(), old.value.name.lower())
-        status = await self.writes.state(old.value, key)
+        status = await self.writes.state_before(old.value, key)
         failed = status.provisioning_state is ProvisioningState.FAILED
         if wanted == old.value.arm and not failed:
             return Answer(body=self.body(endpoint.value, old.value, status))
@@ -197,7 +201,14 @@ class Deployments:
         operation = await self.writes.apply(call, old, change)
         return self.writes.accepted(operation, await self._shown(endpoint.value, spec), 200)
 
-    async def _create(self, call: Call, endpoint: Stored[Spec], wanted: dict[str, Any]) -> Answer:
+    async def _create(
+        self, call: Call, endpoint: Stored[Spec], old: Damaged | None, wanted: dict[str, Any]
+    ) -> Answer:
+        """Also over what cannot be read."""
+        if old is not None and is_create_only(call):
+            raise AlreadyExists(
+                str(self.ids.deployment(endpoint.value.name, call.path["deployment"]))
+            )
         now = timestamp()
         spec = Spec(
             name=call.path["deployment"],
@@ -209,7 +220,7 @@ class Deployments:
         # Into the set first: a deployment outside of it is one that is on its way out.
         await self._change_set(endpoint, spec.name.lower(), keep=True)
         change = self._change(endpoint.value, spec, "create", ProvisioningState.CREATING)
-        operation = await self.writes.apply(call, None, change)
+        operation = await self.writes.apply(call, old, change)
         return self.writes.accepted(operation, await self._shown(endpoint.value, spec), 201)
 
     def _validated(self, call: Call, given: dict[str, Any]) -> OnlineDeployment:

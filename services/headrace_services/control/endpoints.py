@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from headrace_api import arm
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import check_endpoint_name
 from headrace_api.online_endpoint import validate_endpoint_arm
+from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm_call import Answer, Call, listing, object_at
 from headrace_services.control.arm_ids import ArmIds
 from headrace_services.control.asset_bodies import system_data
@@ -28,7 +30,6 @@ from headrace_services.control.records import (
     ProvisioningState,
     Spec,
     Status,
-    deployment_key,
     endpoint_key,
     endpoint_status_key,
 )
@@ -38,10 +39,11 @@ from headrace_services.control.resource_writes import (
     ChangedMeanwhile,
     ResourceWrites,
     is_create_only,
+    leaving,
     observed,
     require_match,
 )
-from headrace_services.control.stored import Stored
+from headrace_services.control.stored import Damaged, Stored
 from headrace_telemetry.clock import timestamp
 
 PATCHABLE: Final = ("tags", "identity", "properties", "location", "kind", "sku")
@@ -60,7 +62,7 @@ class Endpoints:
     async def put(self, call: Call) -> Answer:
         """Create, or replace in full; 200 with `Succeeded` when nothing would change."""
         name = check_endpoint_name(call.path["endpoint"])
-        return await self._write(call, await self.find(name), call.body)
+        return await self._write(call, await self._present(name), call.body)
 
     async def patch(self, call: Call) -> Answer:
         """Merge into what is there (azure_rest.md 4)."""
@@ -88,17 +90,18 @@ class Endpoints:
     async def delete(self, call: Call) -> Answer:
         """Its deployments go with it, drained by the reconciler."""
         name = check_endpoint_name(call.path["endpoint"])
-        old = await self.find(name)
+        old = await self._present(name)
         if old is None:
             return Answer(status=204)
-        running = await self.writes.operations.running(old.value)
-        if old.value.deleting and running is not None:
-            return self.writes.accepted(running, None, 202)
-        change = self._change(
-            replace(old.value, deleting=True), "delete", ProvisioningState.DELETING
-        )
+        spec = leaving(call.path["endpoint"])
+        if isinstance(old, Stored):
+            running = await self.writes.operations.running(old.value)
+            if old.value.deleting and running is not None:
+                return self.writes.accepted(running, None, 202)
+            spec = replace(old.value, deleting=True)
+        change = self._change(spec, "delete", ProvisioningState.DELETING)
         operation = await self.writes.apply(call, old, change)
-        await self._cancel_deployments(old.value)
+        await self._end_deployments(name)
         return self.writes.accepted(operation, None, 202)
 
     async def list_keys(self, call: Call) -> Answer:
@@ -144,6 +147,9 @@ class Endpoints:
     async def find(self, name: str) -> Stored[Spec] | None:
         return await self.writes.specs.get(endpoint_key(name))
 
+    async def _present(self, name: str) -> Stored[Spec] | Damaged | None:
+        return await self.writes.specs.present(endpoint_key(name))
+
     async def known(self, call: Call) -> Stored[Spec]:
         """The endpoint in the path. Raises NotFound."""
         name = check_endpoint_name(call.path["endpoint"])
@@ -178,18 +184,19 @@ class Endpoints:
         status = await self.writes.state(spec, endpoint_status_key(spec.name.lower()))
         return self.body(spec, status)
 
-    async def _write(self, call: Call, old: Stored[Spec] | None, given: dict[str, Any]) -> Answer:
+    async def _write(
+        self, call: Call, old: Stored[Spec] | Damaged | None, given: dict[str, Any]
+    ) -> Answer:
         name = call.path["endpoint"]
         require_match(call, old)
-        if old is not None and old.value.deleting:
+        if not isinstance(old, Stored):
+            return await self._create(call, old, given)
+        if old.value.deleting:
             raise Conflict(f"endpoint {name!r} is being deleted", target=name)
-        has = old.value.deployments if old else ()
-        wanted = self._validated(given, name, has)
-        if old is None:
-            return await self._create(call, name, wanted, given)
+        wanted = self._validated(given, name, old.value.deployments)
         identity = str(self.ids.endpoint(old.value.name))
         await self.writes.operations.require_idle(identity, old.value)
-        status = await self.writes.state(old.value, endpoint_status_key(name.lower()))
+        status = await self.writes.state_before(old.value, endpoint_status_key(name.lower()))
         failed = status.provisioning_state is ProvisioningState.FAILED
         if wanted == old.value.arm and not failed:
             return Answer(body=self.body(old.value, status), headers=old.etag)
@@ -200,24 +207,35 @@ class Endpoints:
         operation = await self.writes.apply(call, old, change)
         return self.writes.accepted(operation, await self._shown(spec), 200)
 
-    async def _create(
-        self, call: Call, name: str, wanted: dict[str, Any], given: dict[str, Any]
-    ) -> Answer:
+    async def _create(self, call: Call, old: Damaged | None, given: dict[str, Any]) -> Answer:
+        """Also over what cannot be read, whose deployments and keys stay."""
+        name = call.path["endpoint"]
+        if old is not None and is_create_only(call):
+            raise AlreadyExists(str(self.ids.endpoint(name)))
+        has = await self._staying(name.lower()) if old else ()
         now = timestamp()
         spec = Spec(
             name=name,
-            arm=wanted,
+            arm=self._validated(given, name, has),
             created_at=now,
             modified_at=now,
             created_by=call.principal.name,
+            deployments=has,
         )
-        pair = given_keys(object_at(given, "properties")) or new_pair()
+        kept = await self.keys.read(name.lower()) if old else None
+        pair = given_keys(object_at(given, "properties")) or kept or new_pair()
         change = self._change(spec, "create", ProvisioningState.CREATING)
-        operation = await self._apply(call, None, change, pair)
+        operation = await self._apply(call, old, change, pair)
         return self.writes.accepted(operation, await self._shown(spec), 201)
 
+    async def _staying(self, name: str) -> tuple[str, ...]:
+        """The deployments of an endpoint, where its own set cannot be read."""
+        found = await self.writes.specs.look(f"deployment.{name}.")
+        whole = [one.value.name.lower() for one in found.whole if not one.value.deleting]
+        return tuple(sorted([*whole, *(one.key.rpartition(".")[2] for one in found.damaged)]))
+
     async def _apply(
-        self, call: Call, old: Stored[Spec] | None, change: Change, pair: KeyPair
+        self, call: Call, old: Stored[Spec] | Damaged | None, change: Change, pair: KeyPair
     ) -> Operation:
         """Store a change and the keys that come with it, both or none."""
         name = change.spec.name.lower()
@@ -256,13 +274,16 @@ class Endpoints:
             spec=spec,
         )
 
-    async def _cancel_deployments(self, spec: Spec) -> None:
-        """What its deployments were doing is overtaken."""
-        for deployment in spec.deployments:
-            stored = await self.writes.specs.get(deployment_key(spec.name.lower(), deployment))
-            running = await self.writes.operations.running(stored.value) if stored else None
-            if running is not None:
+    async def _end_deployments(self, name: str) -> None:
+        """What they were doing is overtaken, but for a delete; what cannot be read goes too."""
+        found = await self.writes.specs.look(f"deployment.{name}.")
+        for stored in found.whole:
+            running = await self.writes.operations.running(stored.value)
+            if running is not None and not stored.value.deleting:
                 await self.writes.operations.cancel(running, by="the delete of the endpoint")
+        for lost in found.damaged:
+            with suppress(RevisionConflict):  # somebody put it right or deleted it meanwhile
+                await self.writes.specs.put(lost, lost.key, leaving(lost.key.rpartition(".")[2]))
 
     def _require_keys(self, spec: Spec) -> None:
         if _auth_mode(spec) != "key":
