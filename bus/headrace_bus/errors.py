@@ -11,6 +11,7 @@ HeadraceError
     +-- LeaseLost               the lease expired or another holder has it (also Conflict)
     +-- StreamBroken            a streamed answer ended before its end
     +-- PayloadTooLarge         more than the server's max_payload, headers included
+    +-- UnreadableName          what is kept of a blob's name is damaged
     +-- BlobNotFound            no bytes under this digest (also NotFound)
     +-- DigestMismatch          the bytes are not what their digest says
 """
@@ -117,6 +118,18 @@ class StreamBroken(BusError):
     def __init__(self, request_id: str, reason: str) -> None:
         super().__init__(f"the streamed answer of {request_id} broke off: {reason}")
         self.reason = reason
+
+
+class UnreadableName(BusError):
+    """What lies under the key of a blob's name is not what the index writes there."""
+
+    def __init__(self, key: str, names: str, why: str) -> None:
+        super().__init__(
+            f"what is kept of blob {names[:200]!r} cannot be read: {why}",
+            hint="Upload it again, or delete it.",
+            target=key,
+        )
+        self.why = why
 
 
 class BlobNotFound(BusError, NotFound):

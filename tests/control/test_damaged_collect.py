@@ -17,7 +17,7 @@ from headrace_services.control.records import Spec, asset_key, catalog_key, depl
 from headrace_services.control.stored import Shelf
 from headrace_telemetry.clock import timestamp
 from support.damage import DAMAGES
-from support.platform_nats import PlatformNats, platform_nats
+from support.platform_nats import platform_nats
 
 STORE: Final = "azureml-blobstore"
 GUID: Final = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
@@ -28,10 +28,10 @@ damages: Final = pytest.mark.parametrize("data", DAMAGES.values(), ids=DAMAGES.k
 class Place:
     """A collector for which all is old, an upload, and an anonymous version with its code."""
 
-    def __init__(self, nats: PlatformNats, collector: Collector, specs: Bucket) -> None:
-        self.nats = nats
+    def __init__(self, collector: Collector, specs: Bucket, names: Bucket) -> None:
         self.collector = collector
         self.specs = specs
+        self.names = names
 
     async def put(self, container: str, name: str) -> str:
         async def stream() -> AsyncIterator[bytes]:
@@ -55,7 +55,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             blobs=FolderBlobs(tmp_path / "blobs"),
             grace=timedelta(seconds=-60),
         )
-        made = Place(nats, collector, specs)
+        made = Place(collector, specs, names)
         await made.put(STORE, "LocalUpload/upload/m/a")
         await made.put(CODE, "src/score.py")
         uri = f"https://localhost/blob/default/{CODE}/src"
@@ -126,6 +126,23 @@ async def test_a_datastore_that_cannot_be_read_may_be_any_container(
     assert (taken.uploads, taken.names) == (1, 1)
     left = (await place.collector.index.containers())[STORE]
     assert [name for name, _ in left] == ["LocalUpload/upload/m/a"]
+
+
+@pytest.mark.parametrize("data", [b"[]", b"\xff", b'{"digest": "00", "size_bytes": "x"}'])
+async def test_a_name_that_cannot_be_read_keeps_its_upload_and_all_bytes_without_a_name(
+    place: Place, data: bytes
+) -> None:
+    stray = await place.put(STORE, "mine/a")
+    await place.collector.index.delete(STORE, "mine/a")
+    await place.names.create("blob.azureml-blobstore.LocalUpload.upload.m.b", data)
+
+    dry = await place.collector.run(dry=True)
+    taken = await place.collector.run(dry=False)
+
+    assert dry == taken
+    assert (taken.versions, taken.uploads, taken.names, taken.blobs) == (1, 1, 1, 0)
+    assert set(await place.collector.index.containers()) == {STORE}
+    assert await place.collector.blobs.exists(stray)
 
 
 @pytest.mark.parametrize("data", [b"[]", b"\xff", b'{"newest": "x"}'])

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
+
+import structlog
 
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import token, untoken
-from headrace_bus.errors import RevisionConflict
+from headrace_bus.errors import RevisionConflict, UnreadableName
 from headrace_bus.store import jetstream
 from headrace_bus.store.bucket import MAX_KEY_CHARS, Bucket, Record
 from headrace_telemetry.clock import timestamp
+
+log = structlog.get_logger(__name__)
 
 MAX_CONTAINER_CHARS: Final = 255
 MAX_METADATA_BYTES: Final = 8 * 1024  # Azure's bound
@@ -56,6 +61,8 @@ class BlobPage:
     prefixes: tuple[str, ...]
     next: str
     """Empty at the end."""
+    damaged: tuple[str, ...] = ()
+    """Names of the page that are there and cannot be read; not among the entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +86,13 @@ class BlobIndex:
         self._bucket = bucket
         self._unfinished: _Folder | None = None
         """The folder whose next page is likely to be asked for; dropped after the last."""
+        self._logged: dict[str, int] = {}
+        """Revisions of the damaged names that the log tells of, by key."""
 
     async def put(
         self, container: str, name: str, entry: BlobEntry, *, if_none_match: bool = False
     ) -> BlobEntry:
-        """Name the bytes, and return the entry as it is now.
+        """Name the bytes, and return the entry as it is now. A name that cannot be read is free.
 
         Raises Conflict when `if_none_match` and the name is taken, InvalidInput for a name too long
         or metadata too large, BusDisconnected.
@@ -92,7 +101,7 @@ class BlobIndex:
         _check_metadata(entry.metadata)
         for _ in range(_ATTEMPTS):
             found = await self._bucket.get(key)
-            if found is not None and if_none_match:
+            if found is not None and if_none_match and self._readable(found) is not None:
                 break
             try:
                 return await self._write(key, entry, found)
@@ -101,7 +110,7 @@ class BlobIndex:
         raise Conflict(f"blob {name[:80]!r} in {container!r} exists or changes all the time")
 
     async def get(self, container: str, name: str) -> BlobEntry | None:
-        """Raises InvalidInput for a name too long, BusDisconnected."""
+        """Raises UnreadableName, InvalidInput for a name too long, BusDisconnected."""
         found = await self._bucket.get(_key(container, name))
         return None if found is None else _entry(found)
 
@@ -121,7 +130,10 @@ class BlobIndex:
     async def set_metadata(
         self, container: str, name: str, metadata: Mapping[str, str]
     ) -> BlobEntry:
-        """Replace the metadata. Raises NotFound, Conflict, InvalidInput, BusDisconnected."""
+        """Replace the metadata.
+
+        Raises NotFound, UnreadableName, Conflict, InvalidInput, BusDisconnected.
+        """
         _check_metadata(metadata)
         for _ in range(_ATTEMPTS):
             found = await self._bucket.get(_key(container, name))
@@ -136,11 +148,15 @@ class BlobIndex:
         raise Conflict(f"blob {name[:80]!r} in {container!r} changes all the time")
 
     async def containers(self) -> dict[str, Named]:
-        """Every container with its names in order, as one look saw them."""
+        """Every container with its names in order, as one look saw them.
+
+        A name that cannot be read is there too, with neither a digest nor a time.
+        """
         found: dict[str, Named] = {}
         for key, record in sorted((await self._bucket.list(_ROOT)).items()):
             container, name = _names(key)
-            found.setdefault(container, []).append((name, _entry(record)))
+            entry = self._readable(record) or BlobEntry(digest="", size_bytes=0)
+            found.setdefault(container, []).append((name, entry))
         return found
 
     async def list(
@@ -157,6 +173,7 @@ class BlobIndex:
         limit = max(1, min(limit, MAX_PAGE))
         entries: list[tuple[str, BlobEntry]] = []
         prefixes: list[str] = []
+        damaged: list[str] = []
         # A folded prefix may stand for names that sort before the marker's, so it is compared too.
         first = bisect_left(folder.names, marker) if marker else 0
         for name in folder.names[first:]:
@@ -166,13 +183,15 @@ class BlobIndex:
                 continue
             if len(entries) + len(prefixes) == limit:
                 self._unfinished = folder
-                return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next=shown)
+                return _page(entries, prefixes, damaged, shown)
             if folded:
                 prefixes.append(folded)
+            elif entry := self._readable(folder.records[name]):
+                entries.append((name, entry))
             else:
-                entries.append((name, _entry(folder.records[name])))
+                damaged.append(name)
         self._unfinished = None
-        return BlobPage(entries=tuple(entries), prefixes=tuple(prefixes), next="")
+        return _page(entries, prefixes, damaged, "")
 
     async def delete_unchanged(self, container: str, name: str, entry: BlobEntry) -> bool:
         """Delete a name that still is what was read; False when somebody wrote it since."""
@@ -183,7 +202,10 @@ class BlobIndex:
         return True
 
     async def digests(self) -> set[str]:
-        """Every digest that has a name: what a collection must keep."""
+        """Every digest that has a name: what a collection must keep.
+
+        Raises UnreadableName: the digest of one that cannot be read may be any.
+        """
         return {_entry(record).digest for record in (await self._bucket.list(_ROOT)).values()}
 
     async def _folder(self, below: str) -> _Folder:
@@ -199,14 +221,33 @@ class BlobIndex:
             below=below, revision=revision, records=records, names=tuple(sorted(records))
         )
 
+    def _readable(self, record: Record) -> BlobEntry | None:
+        """None for what cannot be read, which is logged once."""
+        try:
+            entry = _entry(record)
+        except UnreadableName as error:
+            if self._logged.get(record.key) != record.revision:
+                self._logged[record.key] = record.revision
+                log.warning("a name cannot be read", key=record.key, reason=error.why)
+            return None
+        self._logged.pop(record.key, None)
+        return entry
+
     async def _write(self, key: str, entry: BlobEntry, found: Record | None) -> BlobEntry:
         now = timestamp()
-        created = now if found is None else _entry(found).created
+        before = None if found is None else self._readable(found)
+        created = now if before is None else before.created
         entry = replace(entry, created=created, modified=now, revision=0)
         value = json.dumps(_fields(entry)).encode()
         if found is None:
             return replace(entry, revision=await self._bucket.create(key, value))
         return replace(entry, revision=await self._bucket.update(key, value, found.revision))
+
+
+def _page(entries: Named, prefixes: Sequence[str], damaged: Sequence[str], marker: str) -> BlobPage:
+    return BlobPage(
+        entries=tuple(entries), prefixes=tuple(prefixes), next=marker, damaged=tuple(damaged)
+    )
 
 
 def _fold(name: str, prefix: str, delimiter: str) -> str:
@@ -273,4 +314,23 @@ def _fields(entry: BlobEntry) -> dict[str, Any]:
 
 
 def _entry(record: Record) -> BlobEntry:
-    return BlobEntry(**json.loads(record.value), revision=record.revision)
+    """Raises UnreadableName."""
+    try:
+        entry = BlobEntry(**json.loads(record.value), revision=record.revision)
+        _require_sound(entry)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UnreadableName(record.key, "/".join(_names(record.key)), str(error)) from error
+    return entry
+
+
+def _require_sound(entry: BlobEntry) -> None:
+    """JSON says nothing of types. Raises ValueError, TypeError."""
+    metadata: Any = entry.metadata
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is no object")
+    words = [entry.digest, entry.content_type, entry.md5, entry.created, entry.modified]
+    words += [one for pair in metadata.items() for one in pair]
+    if not all(isinstance(one, str) for one in words) or not isinstance(entry.size_bytes, int):
+        raise ValueError("a field is of another type")
+    if not entry.digest or datetime.fromisoformat(entry.modified).tzinfo is None:
+        raise ValueError("it has no digest, or no time")

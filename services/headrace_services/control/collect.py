@@ -82,8 +82,11 @@ def is_marked(unit: Unit, places: Iterable[BlobLocation]) -> bool:
 
 
 def is_old(blobs: Iterable[Named], now: datetime, grace: timedelta = GRACE) -> bool:
-    """Whether nothing of it was written within the grace."""
-    return all(now - datetime.fromisoformat(entry.modified) > grace for _, entry in blobs)
+    """Whether nothing of it was written within the grace; of what cannot be read nobody knows."""
+    return all(
+        entry.modified != "" and now - datetime.fromisoformat(entry.modified) > grace
+        for _, entry in blobs
+    )
 
 
 def forgotten(anonymous: Mapping[str, Forgettable], roots: Iterable[str]) -> set[str]:

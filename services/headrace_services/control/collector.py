@@ -17,7 +17,7 @@ import structlog
 
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.references import parse_path
-from headrace_bus.errors import LeaseLost
+from headrace_bus.errors import LeaseLost, UnreadableName
 from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
@@ -136,9 +136,16 @@ class Collector:
         return await self.condemned.take(unit, is_garbage)
 
     async def _bytes(self, lease: Lease, going: set[str], *, dry: bool) -> tuple[int, int]:
-        """Bytes that no name points at and that nobody wrote within the grace."""
+        """Bytes that no name points at and that nobody wrote within the grace.
+
+        None of them goes while a name cannot be read, for it may point at any.
+        """
         kept = [digest async for digest in self.blobs.digests()]
-        named = await self.index.digests() - going
+        try:
+            named = await self.index.digests() - going
+        except UnreadableName as error:
+            log.warning("bytes are kept that a damaged name may point at", key=error.target)
+            return 0, 0
         count = size_bytes = 0
         for number, digest in enumerate(kept):
             if number % 1000 == 0:

@@ -32,7 +32,10 @@ class LaunchBuilder:
     nats_url: str
 
     async def build(self, instance: Instance, spec: Spec) -> Launch:
-        """Raises NotFound for an asset or its bytes, InvalidInput for a spec nobody can start."""
+        """Raises NotFound for an asset or its bytes, InvalidInput for a spec nobody can start.
+
+        Raises UnreadableRecord, UnreadableName for what is damaged of them.
+        """
         typed = read_deployment(instance.endpoint, spec)
         model = await self._asset("models", typed.model)
         code = typed.code_configuration
@@ -118,6 +121,8 @@ class LaunchBuilder:
         marker = ""
         while True:
             page = await self.blobs.list(container, prefix, marker=marker)
+            if page.damaged:  # without one of its files it would be another model
+                await self.blobs.get(container, page.damaged[0])
             found += page.entries
             if not page.next:
                 return found

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from headrace_api.errors import HeadraceError, InvalidInput, NotFound
+from headrace_bus.errors import UnreadableName
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.subjects import InstanceAddress
@@ -30,6 +31,7 @@ from headrace_services.control.records import (
     ProvisioningState,
     Spec,
     Status,
+    UnreadableRecord,
     applied_key,
     deployment_key,
     deployment_status_key,
@@ -153,7 +155,7 @@ class DeploymentReconciler:
                         await self.compute.kill(step.iid)
                     case rollout.Remove():
                         await self._remove(by_iid[step.iid])
-        except (NotFound, InvalidInput) as error:
+        except (NotFound, InvalidInput, UnreadableRecord, UnreadableName) as error:
             log.warning("instance cannot be launched", reason=error.message, **name._asdict())
             code = _CODES.get(type(error), error.code)
             return Failure(code=code, error=error.message, iid="")
