@@ -18,7 +18,8 @@ from headrace_bus.wire.conservation import Terms
 from headrace_services.control.arm_call import Call
 from headrace_services.control.auth import ADMIN
 from headrace_services.control.conservation import ONLINE, Conservation
-from headrace_services.control.records import conservation_key
+from headrace_services.control.records import UnreadableRecord, conservation_key
+from support.damage import damage
 from support.ingress_world import AUTH, World, make_route, running_world, url
 from support.nats_server import NatsServer
 
@@ -66,3 +67,17 @@ async def test_the_first_audit_after_a_start_counts_each_live_ingress_as_live(
     told = (found["accepted"], found["in_flight"], found["lost_with_ingress"])
     assert told == (1 + gone, 1, gone), found
     asking.cancel()
+
+
+async def test_books_that_cannot_be_read_name_themselves_unless_their_ingress_still_speaks(
+    world: World,
+) -> None:
+    """A sum without them would be told as whole."""
+    await world.ingress("in-one")
+    await damage(world.server.url, "state", conservation_key(ONLINE, "in-one"), b"[]")
+    assert (await _audited(world))["balanced"]
+
+    for data in (b"[]", b"\xff", b'{"accepted": "many"}'):
+        await damage(world.server.url, "state", conservation_key(ONLINE, "in-gone"), data)
+        with pytest.raises(UnreadableRecord, match=r"conservation\.online\.in-gone"):
+            await _audited(world)

@@ -19,12 +19,12 @@ import structlog
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.message import Message
 from headrace_bus.errors import BusError, MalformedEnvelope
-from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.bucket import Bucket, Record
 from headrace_bus.wire.conservation import Terms
 from headrace_bus.wire.heartbeat import IngressHeartbeat
 from headrace_bus.wire.subjects import all_ingress_heartbeats
 from headrace_services.control.arm_call import Answer, Call
-from headrace_services.control.records import conservation_key
+from headrace_services.control.records import UnreadableRecord, conservation_key
 from headrace_telemetry.clock import monotonic
 from headrace_telemetry.tasks import Tasks
 
@@ -59,18 +59,21 @@ class Conservation:
         await self._tasks.stop()
 
     async def online(self) -> Terms:
-        """The sum over all ingresses that ever were. Raises BusDisconnected, MalformedEnvelope."""
-        known = {
-            key: Terms.decode(json.loads(record.value))
-            for key, record in (await self._state.list(conservation_key(ONLINE))).items()
-        }
+        """The sum over all ingresses that ever were.
+
+        Raises UnreadableRecord, of an ingress that speaks no more: a sum without it would be told
+        as whole. Raises BusDisconnected.
+        """
+        heard = {conservation_key(ONLINE, one) for one in self._heard}
+        records = await self._state.list(conservation_key(ONLINE))
+        known = {key: _terms(records[key]) for key in records.keys() - heard}
         now_s = monotonic()
         for ingress_id, (terms, heard_s) in self._heard.items():
             known[conservation_key(ONLINE, ingress_id)] = terms
             if now_s - heard_s <= LIVE_S:
                 continue
             known[conservation_key(ONLINE, ingress_id)] = terms.with_its_ingress_gone()
-        for key in known.keys() - {conservation_key(ONLINE, one) for one in self._heard}:
+        for key in known.keys() - heard:
             known[key] = known[key].with_its_ingress_gone()
         return Terms.sum(known.values())
 
@@ -148,3 +151,10 @@ class Conservation:
             log.info("the books are written later", ingress=ingress_id, reason=str(error))
             return
         self._kept[ingress_id] = terms
+
+
+def _terms(record: Record) -> Terms:
+    try:
+        return Terms.decode(json.loads(record.value))
+    except (ValueError, AttributeError, RecursionError) as error:  # a list has no items
+        raise UnreadableRecord(Terms.__name__, record.key, str(error)) from error
