@@ -15,6 +15,7 @@ from headrace_services.control.records import (
     Instance,
     ProvisioningState,
     applied_key,
+    asset_key,
     deployment_key,
     deployment_status_key,
     endpoint_key,
@@ -285,3 +286,22 @@ async def test_a_record_that_cannot_be_read_stops_nothing_and_holds_up_nobody_el
         return [other.iid != one.iid for other in await desk.running()] == [True]
 
     await until(replaced)
+
+
+async def test_a_start_whose_asset_cannot_be_read_fails_by_its_name_and_what_serves_goes_on(
+    desk: Desk,
+) -> None:
+    await desk.reconciler()
+    await served(desk)
+    (one,) = await desk.running()
+    await desk.code("broken")
+    key = asset_key("codes", "broken", "1")
+    whole = await desk.specs.get(key)
+    assert whole is not None
+    await desk.specs.update(key, b'{"seq": 1}', whole.revision)
+
+    ended = await desk.ended(await desk.deployment("broken"))
+
+    assert ended.status == "Failed"
+    assert key in ended.error
+    assert [other.iid for other in await desk.running()] == [one.iid]
