@@ -241,7 +241,8 @@ class OpenLoop(Freed):
         bound = time.perf_counter() + DRAIN_BOUND_S
         while self.outcome.errors + len(self.outcome.latencies_s) < expected:
             if time.perf_counter() > bound:
-                self.outcome.errors += expected - len(self.outcome.latencies_s)
+                self.outcome.errors = expected - len(self.outcome.latencies_s)
+                self.outcome.first_error = self.outcome.first_error or "not answered in time"
                 return
             await asyncio.sleep(0.01)
 
