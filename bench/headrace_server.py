@@ -98,7 +98,7 @@ class Headrace(Server):
             "endpoint_name": ENDPOINT,
             "code_configuration": {"code": "code", "scoring_script": workload.script},
             "instance_type": "Standard_DS3_v2",
-            "instance_count": self._instances,
+            "instance_count": max(self._instances, workload.instances),
             "environment_variables": {"BENCH_WORKLOAD": workload.name, "WORKER_COUNT": "1"}
             | self._environment,
             "request_settings": {

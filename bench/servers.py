@@ -16,14 +16,14 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import IO, Any, ClassVar, Final
 
 import psutil
 import uv
 
 from bench import generator, processes
 from bench.generator import Figures, Target
-from bench.workloads import WORKLOADS, Workload
+from bench.workloads import OPEN, WORKLOADS, Workload
 
 BENCH: Final = Path(__file__).resolve().parent
 APPS: Final = BENCH / "apps"
@@ -45,7 +45,7 @@ class Server(ABC):
     """One server serving one workload; `start` returns when it has given a right answer."""
 
     name: ClassVar[str]
-    workloads: ClassVar[frozenset[str]] = frozenset(WORKLOADS)
+    workloads: ClassVar[frozenset[str]] = frozenset({*WORKLOADS, OPEN})
 
     def __init__(self) -> None:
         self.cold_start_s = 0.0
@@ -67,6 +67,10 @@ class Server(ABC):
     @abstractmethod
     def stop(self) -> None: ...
 
+    def body(self, workload: Workload) -> bytes:
+        """The workload's body as this server wants it wrapped."""
+        return workload.body
+
     def closed(self, target: Target, connections: int, seconds: float) -> Figures:
         """Ask it in a closed loop with this many clients."""
         return generator.closed(target, connections, seconds)
@@ -83,13 +87,14 @@ class Peer(Server):
 
     packages: ClassVar[tuple[str, ...]] = ()
     path: ClassVar[str] = "/score"
-    workloads: ClassVar[frozenset[str]] = frozenset({"echo", "ridge", "bin", "sleep20"})
+    takes_its_worker: ClassVar[bool] = False
+    """Whether a worker runs one request at a time, whatever the handler does."""
     environment: ClassVar[dict[str, str]] = {}
 
     def __init__(self) -> None:
         super().__init__()
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the server
+        self._log: IO[bytes] | None = None
 
     @property
     def python(self) -> Path:
@@ -116,17 +121,21 @@ class Peer(Server):
     def command(self, port: int, workload: Workload) -> Sequence[str]:
         """Arguments after the environment's Python."""
 
-    def body(self, workload: Workload) -> bytes:
-        """The workload's body as this server wants it wrapped."""
-        return workload.body
+    def content_type(self, workload: Workload) -> str:
+        return workload.content_type
+
+    def workers(self, workload: Workload) -> int:
+        """How many it needs to run as much at once as the workload says."""
+        return workload.instances * (workload.capacity if self.takes_its_worker else 1)
 
     def start(self, workload: Workload) -> Target:
         if workload.name not in self.workloads:
             raise CannotServe(self.name, f"does not serve {workload.name}")
         port = free_port()
         url = f"http://127.0.0.1:{port}{self.path}"
-        headers = {"Content-Type": workload.content_type}
+        headers = {"Content-Type": self.content_type(workload)}
         target = Target(url=url, body=self.body(workload), headers=headers)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the server
         begun = time.perf_counter()
         self._process = subprocess.Popen(
             [str(self.python), *self.command(port, workload)],
@@ -145,15 +154,18 @@ class Peer(Server):
         processes.stop(self.processes())
         if self._process is not None:
             self._process.wait()
+        if self._log is not None:
+            self._log.close()
 
     def _environ(self, workload: Workload) -> dict[str, str]:
         own = {processes.MARK: self._mark, "BENCH_WORKLOAD": workload.name}
+        own["BENCH_WORKERS"] = str(self.workers(workload))
         paths = {"PYTHONPATH": f"{SCORING}:{APPS}", "PATH": f"{self.python.parent}:/usr/bin:/bin"}
         return os.environ | paths | self.environment | own
 
     def _complaint(self) -> str:
         """Why it ended, or empty while it runs."""
-        if self._process is None or self._process.poll() is None:
+        if self._process is None or self._log is None or self._process.poll() is None:
             return ""
         self._log.seek(0)
         return f"ended with {self._process.returncode}: {self._log.read()[-1500:].decode()}"

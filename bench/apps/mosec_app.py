@@ -1,4 +1,4 @@
-"""mosec with one worker. Usage: --port PORT"""
+"""mosec; a worker runs one request at a time. Usage: --port PORT"""
 
 import work
 from mosec import Server, Worker
@@ -21,5 +21,5 @@ class Score(Worker):
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Score, num=1)
+    server.append_worker(Score, num=work.WORKERS)
     server.run()

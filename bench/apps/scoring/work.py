@@ -1,10 +1,12 @@
 """The work every server does per request; BENCH_WORKLOAD names it."""
 
+import asyncio
 import json
 import os
 import time
 
 WORKLOAD = os.environ.get("BENCH_WORKLOAD", "echo")
+WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))
 SLEEP_S = 0.02
 
 
@@ -27,6 +29,12 @@ def predict(rows):
 
 def seconds(request):
     return request.get("sleep_s", SLEEP_S)
+
+
+async def wait(request):
+    """For handlers that wait beside one another: the 20 ms model."""
+    await asyncio.sleep(seconds(request))
+    return request
 
 
 def answer_parsed(request):
