@@ -1,4 +1,7 @@
-"""scripts/bench: echo and ridge beside a bare handler and Azure's server; `peers`: the field."""
+"""scripts/bench: echo and ridge beside a bare handler and Azure's server.
+
+`peers`: the whole field, every workload and open-loop rates unless `--workload` names some.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,19 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sequence, Set
 
 import psutil
 
-from bench import generator, measure, report
+from bench import generator, heavy, measure, report
 from bench.headrace_server import Headrace
 from bench.measure import Results
-from bench.peers import DEFAULT, OTHERS, AzureServer, Null, PlainAiohttp
+from bench.peers import DEFAULT, OTHERS, Null, PlainAiohttp
 from bench.raw_nats import RawNats
 from bench.servers import CannotServe, Server
-from bench.workloads import WORKLOADS
+from bench.workloads import OPEN, WORKLOADS
 
 CEILING_CLIENTS = 64
-HEAVY_INSTANCES = 4
 HEAVY_STRETCH = 5
 """The heavy tail is measured for so many times `--seconds`: its p99 needs many requests."""
 OPEN_RATES = (500.0, 1_500.0, 5_000.0)
@@ -57,14 +58,41 @@ def groups(arguments: argparse.Namespace) -> list[list[type[Server]]]:
     return listed
 
 
-def pending(group: Sequence[type[Server]], workload: str, results: Results) -> list[type[Server]]:
-    """Those of the group that serve the workload; none when its peer does not or was measured."""
-    serving = [server for server in group if workload in server.workloads]
-    peers = {server.name for server in group} - YARDSTICKS
-    measured = {s.server for s in results.samples if s.workload == workload}
-    left = {server.name for server in serving} & peers - measured
-    first = not measured & YARDSTICKS
-    return serving if left or first else []
+def parts(arguments: argparse.Namespace) -> list[str]:
+    """Workloads, and OPEN for the open loops, in the order in which they are measured."""
+    everything = arguments.what == "peers" and not arguments.workloads
+    named = arguments.workloads or (list(WORKLOADS) if everything else ["echo", "ridge"])
+    return [*named, OPEN] if arguments.open or everything else named
+
+
+def serving(group: Sequence[type[Server]], part: str) -> list[type[Server]]:
+    return [server for server in group if part in server.workloads]
+
+
+def is_left(group: Sequence[type[Server]], part: str, measured: Set[str]) -> bool:
+    """Whether a peer of the group that serves the part has no figures, or no yardstick has any."""
+    names = {server.name for server in serving(group, part)}
+    first = bool(names & YARDSTICKS) and not measured & YARDSTICKS
+    return first or bool(names - YARDSTICKS - measured)
+
+
+def clients(group: Sequence[type[Server]], workload: str, results: Results) -> list[int]:
+    """Of the workload's numbers of clients those that the group was not measured with."""
+    return [
+        count
+        for count in WORKLOADS[workload].connections
+        if is_left(group, workload, results.measured(workload, count))
+    ]
+
+
+def pending(group: Sequence[type[Server]], part: str, results: Results) -> list[type[Server]]:
+    """Those of the group that serve the part; none when there is nothing left to measure."""
+    closed = part != OPEN and WORKLOADS[part].connections
+    if closed:
+        left = bool(clients(group, part, results))
+    else:
+        left = is_left(group, part, results.measured(part))
+    return serving(group, part) if left else []
 
 
 def prepared(group: Sequence[type[Server]], results: Results) -> list[type[Server]]:
@@ -75,6 +103,7 @@ def prepared(group: Sequence[type[Server]], results: Results) -> list[type[Serve
         try:
             server.prepare()
             results.versions[server.name] = server.versions()
+            results.served("all", server.name)
         except CannotServe as error:
             results.left_out("all", error)
             say(f"left out: {error}")
@@ -94,28 +123,47 @@ def ceiling(seconds: float) -> float:
         server.stop()
 
 
+def measure_part(
+    group: Sequence[type[Server]], part: str, arguments: argparse.Namespace, results: Results
+) -> None:
+    """All that `results` lacks of one workload, or of the open loops, for one group."""
+    kinds = pending(group, part, results)
+    if not kinds:
+        return
+    say(f"{part}: {', '.join(kind.name for kind in kinds)}")
+    servers = [kind() for kind in kinds]
+    rounds, seconds = arguments.rounds, arguments.seconds
+    if part == OPEN:
+        echo = WORKLOADS["echo"]
+        measure.open_rates(
+            servers, echo, results, rates=OPEN_RATES, rounds=rounds, seconds=seconds, say=say
+        )
+    elif part == "heavy":
+        longer = HEAVY_STRETCH * seconds
+        heavy.tail(servers, WORKLOADS[part], results, rounds=rounds, seconds=longer, say=say)
+    else:
+        counts = clients(group, part, results)
+        measure.alternate(
+            servers,
+            WORKLOADS[part],
+            results,
+            connections=counts,
+            rounds=rounds,
+            seconds=seconds,
+            say=say,
+        )
+    report.write(results)
+
+
 def run(arguments: argparse.Namespace, results: Results) -> None:
     """Everything asked for that `results` does not hold yet; written down after each part."""
     results.background_percent = max(results.background_percent, psutil.cpu_percent(BACKGROUND_S))
-    options: dict[str, Any] = {"rounds": arguments.rounds, "seconds": arguments.seconds, "say": say}
-    workloads = arguments.workloads or ["echo", "ridge"]
     for group in groups(arguments):
         ready = prepared(group, results)
         if not results.generator_ceiling and PlainAiohttp in ready:
             results.generator_ceiling = ceiling(arguments.seconds)
-        for name in workloads:
-            if WORKLOADS[name].connections and (kinds := pending(ready, name, results)):
-                say(f"{name}: {', '.join(kind.name for kind in kinds)}")
-                servers = [kind() for kind in kinds]
-                measure.alternate(servers, WORKLOADS[name], results, **options)
-                report.write(results)
-    if arguments.open:
-        servers = [PlainAiohttp(), AzureServer(), Headrace()]
-        measure.open_rates(servers, WORKLOADS["echo"], results, rates=OPEN_RATES, **options)
-    if "heavy" in workloads:
-        server = Headrace(instances=HEAVY_INSTANCES)
-        options["seconds"] = HEAVY_STRETCH * arguments.seconds
-        measure.heavy_tail(server, HEAVY_INSTANCES, WORKLOADS["heavy"], results, **options)
+        for part in parts(arguments):
+            measure_part(ready, part, arguments, results)
     report.write(results)
 
 
@@ -126,7 +174,7 @@ def main() -> int:
     results = report.read() if arguments.add else Results()
     run(arguments, results)
     say(f"wrote bench/RESULTS.md and bench/results.json, {time.perf_counter() - begun:.0f} s")
-    return 0 if results.samples or results.heavy else 1
+    return 0 if results.samples or results.heavy or results.open_loop else 1
 
 
 if __name__ == "__main__":

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import random
 import re
 import statistics
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from itertools import product
 from typing import Any, Final
 
 from bench import generator, processes
-from bench.fleet import runs
-from bench.load import arrivals, quantile
+from bench.load import quantile
 from bench.servers import CannotServe, Server
-from bench.workloads import Workload
-from headrace_bus.routing.simulation import Job, central_queue
+from bench.workloads import OPEN, Workload
 
 WARM_UP_S: Final = 1.0
-HEAVY_MEAN_S: Final = 0.005
-HEAVY_SIGMA: Final = 1.5
-"""Of the lognormal service times: the slowest percent takes over thirty times the median."""
-HEAVY_LOAD: Final = 0.8
 
 Say = Callable[[str], None]
+Running = list[tuple[Server, generator.Target]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +84,24 @@ class Results:
         return 1 + max((sample.round for sample in self.samples), default=-1)
 
     def left_out(self, of_what: str, error: CannotServe) -> None:
-        """Note it on one line, without the folders of this machine."""
+        """Note it on one line, without the folders of this machine; once, however often tried."""
+        self.served(of_what, error.server)
         last = str(error).strip().splitlines()[-1]
         self.failures.append(f"{of_what}: {error.server}: " + re.sub(r"/\S+/", "…/", last)[:200])
+
+    def served(self, of_what: str, server: str) -> None:
+        """It was left out before and is not now."""
+        start = f"{of_what}: {server}: "
+        self.failures = [each for each in self.failures if not each.startswith(start)]
+
+    def measured(self, what: str, connections: int = 0) -> set[str]:
+        """Servers with figures of a workload, or of `OPEN`; with so many clients if it has any."""
+        if what == OPEN:
+            return {row["server"] for row in self.open_loop}
+        if what == "heavy":
+            return {row["server"] for row in self.heavy}
+        wanted = (what, connections)
+        return {s.server for s in self.samples if (s.workload, s.connections) == wanted}
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,10 +110,10 @@ class Results:
 @contextmanager
 def started(
     servers: Sequence[Server], workload: Workload, results: Results, say: Say
-) -> Iterator[list[tuple[Server, generator.Target]]]:
+) -> Iterator[Running]:
     """Start all that can serve the workload; those that cannot are noted and left out."""
     with ExitStack() as stack:
-        running = []
+        running: Running = []
         for server in servers:
             try:
                 stack.callback(server.stop)
@@ -112,17 +122,39 @@ def started(
                 results.left_out(workload.name, error)
                 say(f"  left out: {error}")
                 continue
+            results.served(workload.name, server.name)
             _note_start(server, workload, results)
             running.append((server, target))
         yield running
 
 
 def _note_start(server: Server, workload: Workload, results: Results) -> None:
-    if server.cold_start_s:
+    alone = workload.instances == workload.capacity == 1  # else some start many workers
+    if server.cold_start_s and (alone or server.figures):
         results.cold_start_s.setdefault(server.name, []).append(server.cold_start_s)
     for name, figure in server.figures.items():
         of_workload = results.starts.setdefault(workload.name, {})
         of_workload.setdefault(name, []).append(figure)
+
+
+def in_turn(
+    running: Running,
+    of_what: str,
+    results: Results,
+    say: Say,
+    ask: Callable[[Server, generator.Target], None],
+) -> None:
+    """Ask each server; one that cannot be asked any more is noted and drops out of `running`."""
+    for server, target in tuple(running):
+        try:
+            ask(server, target)
+        except subprocess.SubprocessError as error:
+            said = getattr(error, "stderr", None) or str(error)
+            text = said.decode(errors="replace") if isinstance(said, bytes) else said
+            left = CannotServe(server.name, f"cannot be asked any more: {text}")
+            results.left_out(of_what, left)
+            say(f"  left out: {left}")
+            running.remove((server, target))
 
 
 def alternate(
@@ -130,6 +162,7 @@ def alternate(
     workload: Workload,
     results: Results,
     *,
+    connections: Sequence[int],
     rounds: int,
     seconds: float,
     say: Say,
@@ -138,17 +171,24 @@ def alternate(
     first_round = results.next_round()
     seconds = max(seconds, workload.min_seconds)
     with started(servers, workload, results, say) as running:
-        for server, target in running:
-            server.closed(target, max(workload.connections), WARM_UP_S)
-        for connections in workload.connections:
+
+        def warm_up(server: Server, target: generator.Target) -> None:
+            server.closed(target, max(connections), WARM_UP_S)
+
+        in_turn(running, workload.name, results, say, warm_up)
+        for clients in connections:
             for number in range(first_round, first_round + rounds):
-                for server, target in running:
-                    sample = _sample(server, target, workload, connections, number, seconds)
-                    results.samples.append(sample)
+
+                def ask(
+                    server: Server, target: generator.Target, n: int = number, c: int = clients
+                ) -> None:
+                    results.samples.append(_sample(server, target, workload, c, n, seconds))
+
+                in_turn(running, workload.name, results, say, ask)
             for server, _ in running:
-                rates = [s.rate for s in results.of(server.name, workload.name, connections)]
+                rates = [s.rate for s in results.of(server.name, workload.name, clients)]
                 rate = statistics.median(rates[-rounds:])
-                say(f"  {workload.name:8} c={connections:<3} {server.name:30} {rate:9,.0f}/s")
+                say(f"  {workload.name:8} c={clients:<3} {server.name:30} {rate:9,.0f}/s")
 
 
 def _sample(
@@ -188,75 +228,27 @@ def open_rates(
     seconds: float,
     say: Say,
 ) -> None:
-    """Open loop at fixed rates, the servers in turn; latency counts from when a request was due."""
-    with started(servers, workload, results, say) as running:
-        for rate in rates:
-            for number in range(rounds):
-                for server, target in running:
-                    outcome = generator.open_loop(target, rate, seconds, seed=number)
-                    row = {"server": server.name, "workload": workload.name, "rate": rate}
-                    row |= _latencies(outcome.latencies_s, outcome.errors)
-                    results.open_loop.append(row)
-                    say(f"  {workload.name} at {rate:,.0f}/s  {server.name:30} {row}")
+    """Open loop at fixed rates, the servers in turn; latency counts from when a request was due.
 
-
-def heavy_tail(
-    server: Server,
-    instances: int,
-    workload: Workload,
-    results: Results,
-    *,
-    rounds: int,
-    seconds: float,
-    say: Say,
-) -> None:
-    """Lognormal service times at 80 % load, beside a simulated central queue of the same draws.
-
-    And beside one in which each run took as much more as runs did in the mean, by their own clock:
-    a sleep is late to wake.
+    A rate that a server cannot carry ends `load.DRAIN_BOUND_S` after its last request was due: what
+    has no answer by then is an error.
     """
-    rate = HEAVY_LOAD * instances / HEAVY_MEAN_S
-    with started([server], workload, results, say) as running:
-        for each, target in running:
-            for seed in range(rounds):
-                due_s = arrivals(rate, seconds, seed)
-                services_s = heavy_services(len(due_s), seed)
-                bodies = tuple(json.dumps({"sleep_s": s}).encode() for s in services_s)
-                before = runs([target])
-                outcome = generator.open_loop(target, rate, seconds, seed=seed, bodies=bodies)
-                took_s, ran = (a - b for a, b in zip(runs([target]), before, strict=True))
-                more_s = (took_s - sum(services_s)) / max(1.0, ran)
-                longer_s = [service_s + more_s for service_s in services_s]
-                ideal, as_run = (
-                    central_queue(
-                        [Job(*one) for one in zip(due_s, each_s, strict=True)],
-                        servers=instances,
-                        latency_s=0.0,
-                    ).latency_s
-                    for each_s in (services_s, longer_s)
-                )
-                row = {
-                    "server": each.name,
-                    "instances": instances,
-                    "rate": rate,
-                    "measured": _latencies(outcome.latencies_s, outcome.errors),
-                    "central_queue": _latencies(ideal, 0),
-                    "central_queue_as_run": _latencies(as_run, 0),
-                    "run_more_ms": round(1000 * more_s, 3),
-                }
-                results.heavy.append(row)
-                say(f"  heavy tail: {row}")
+    with started(servers, workload, results, say) as running:
+        for rate, number in product(rates, range(rounds)):
+
+            def ask(
+                server: Server, target: generator.Target, rate: float = rate, n: int = number
+            ) -> None:
+                outcome = generator.open_loop(target, rate, seconds, seed=n)
+                row = {"server": server.name, "workload": workload.name, "rate": rate}
+                row |= latencies(outcome.latencies_s, outcome.errors)
+                results.open_loop.append(row)
+                say(f"  {workload.name} at {rate:,.0f}/s  {server.name:30} {row}")
+
+            in_turn(running, OPEN, results, say, ask)
 
 
-def heavy_services(count: int, seed: int) -> list[float]:
-    """Lognormal service times in seconds with mean HEAVY_MEAN_S, the same for the same seed."""
-    draw = random.Random(seed)
-    times = [draw.lognormvariate(0.0, HEAVY_SIGMA) for _ in range(count)]
-    scale = HEAVY_MEAN_S * count / sum(times) if times else 0.0
-    return [time_s * scale for time_s in times]
-
-
-def _latencies(latencies_s: Sequence[float], errors: int) -> dict[str, float]:
+def latencies(latencies_s: Sequence[float], errors: int) -> dict[str, float]:
     ordered = sorted(latencies_s)
     return {
         "requests": len(ordered),

@@ -17,7 +17,8 @@ import psutil
 from bench import generator
 from bench.measure import Results
 from bench.servers import BENCH
-from bench.targets import BASE, CLIENTS, Line, against_the_field, others
+from bench.targets import BASE, CLIENTS, OURS, Line, against_the_field, others, over_the_queue
+from bench.workloads import WORKLOADS
 
 TOLERANCE: Final = 0.2
 MAX_BACKGROUND_PERCENT: Final = 10.0
@@ -114,6 +115,9 @@ def _tables(results: Results) -> Iterator[str]:
     for workload, connections in sorted(points):
         yield f"## {workload}, {connections} client{'s' if connections > 1 else ''}"
         yield ""
+        if note := WORKLOADS[workload].note:
+            yield note
+            yield ""
         yield f"| server | per second | x {BASE} | p50 ms | p99 ms | CPU us/req | PSS MB | errors |"
         yield "|---|---|---|---|---|---|---|---|"
         servers = {s.server: None for s in results.samples if s.workload == workload}
@@ -171,7 +175,8 @@ def _open_loop(results: Results) -> Iterator[str]:
     yield ""
     yield "| per second | server | p50 ms | p99 ms | p99.9 ms | errors of requests |"
     yield "|---|---|---|---|---|---|"
-    for rate, server in {(row["rate"], row["server"]): None for row in results.open_loop}:
+    points = {(row["rate"], row["server"]): None for row in results.open_loop}
+    for rate, server in sorted(points, key=lambda point: point[0]):
         rows = [r for r in results.open_loop if (r["rate"], r["server"]) == (rate, server)]
         cells = [f"{rate:,.0f}", server]
         cells += [_spread([r[f] for r in rows], ".2f") for f in ("p50_ms", "p99_ms", "p999_ms")]
@@ -184,17 +189,36 @@ def _open_loop(results: Results) -> Iterator[str]:
 def _heavy(results: Results) -> Iterator[str]:
     if not results.heavy:
         return
-    seen, ideal = (
-        ", ".join(f"{row[of]['p50_ms']:.1f} / {row[of]['p99_ms']:.0f}" for row in results.heavy)
-        for of in ("measured", "central_queue")
-    )
     first = results.heavy[0]
+    yield f"## Heavy tail: open loop at {first['rate']:.0f} requests a second"
+    yield ""
     yield (
-        f"Heavy tail (lognormal, mean 5 ms, sigma 1.5), {first['instances']} instances, "
-        f"{first['rate']:.0f} requests a second by open loop, p50 / p99 in ms, a pair a run: "
-        f"{seen}; a simulated central queue of the same draws: {ideal}."
+        f"{first['instances']} scorers of one run at a time; runs are lognormal, mean 5 ms, sigma "
+        "1.5; latency from when a request was due. The queue is a simulated central one of the "
+        f"same draws. {BASE} has no form with several scorers."
     )
     yield ""
+    yield (
+        "| server | p99 / queue's p99 | p50 ms | p99 ms | queue's p50 | queue's p99 | runs | "
+        "errors of requests |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    servers = {OURS: None} | {row["server"]: None for row in results.heavy}
+    for server in servers:
+        yield from _heavy_row(results, server)
+    yield ""
+
+
+def _heavy_row(results: Results, server: str) -> Iterator[str]:
+    rows = [row for row in results.heavy if row["server"] == server]
+    if not rows:
+        return
+    cells = [server, _spread(over_the_queue(results, server), ".2f")]
+    for of in ("measured", "central_queue"):
+        cells += [_spread([row[of][q] for row in rows], ".1f") for q in ("p50_ms", "p99_ms")]
+    errors = sum(row["measured"]["errors"] for row in rows)
+    asked = errors + sum(row["measured"]["requests"] for row in rows)
+    yield f"| {' | '.join([*cells, str(len(rows)), f'{errors} of {asked}'])} |"
 
 
 def _notes(results: Results) -> Iterator[str]:

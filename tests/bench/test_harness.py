@@ -13,15 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import generator, load, measure, report, targets
-from bench.__main__ import pending
+from bench import generator, heavy, load, report, targets
 from bench.generator import Target
-from bench.headrace_server import Headrace
 from bench.load import ClosedLoop, OpenLoop, Plan
 from bench.measure import Results, Sample
-from bench.peers import AzureServer, BentoMl, Mosec, PlainAiohttp
 from bench.raw_nats import RawNats
-from bench.servers import Server
 from bench.targets import Line
 from bench.workloads import WORKLOADS
 
@@ -148,9 +144,9 @@ def test_arrivals_keep_the_rate_and_repeat_for_a_seed() -> None:
 
 
 def test_heavy_services_have_the_mean_that_the_rate_is_set_by() -> None:
-    services = measure.heavy_services(5_000, seed=2)
+    services = heavy.services(5_000, seed=2)
 
-    assert statistics.fmean(services) == pytest.approx(measure.HEAVY_MEAN_S)
+    assert statistics.fmean(services) == pytest.approx(heavy.MEAN_S)
     assert max(services) > 20 * statistics.median(services)
 
 
@@ -177,6 +173,48 @@ async def test_a_generator_counts_what_the_server_answered(
     assert figures.errors == 0
     assert served - 2 * clients <= figures.requests <= served
     assert figures.p50_ms >= 10
+
+
+@pytest.mark.parametrize("name", ["wrk", generator.OWN])
+async def test_a_closed_loop_s_rate_is_that_of_right_answers(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name != "wrk":
+        monkeypatch.setenv("PATH", "")
+    elif generator.name() != "wrk":
+        pytest.skip("wrk is not installed: closed loops use our own generator")
+
+    async def answer(number: int) -> bytes:
+        await asyncio.sleep(0.001)
+        return OK if number % 4 else BUSY
+
+    async with serving(answer) as port:
+        target = Target(url=f"http://127.0.0.1:{port}/", body=b"{}", headers={})
+        figures = await asyncio.to_thread(generator.closed, target, 64, 1.0)
+
+    assert figures.errors == pytest.approx(figures.requests / 4, abs=64)
+    assert figures.rate * figures.seconds == pytest.approx(figures.requests - figures.errors)
+
+
+async def test_an_open_loop_ends_though_the_server_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has no answer by then is an error, once."""
+    monkeypatch.setattr(load, "DRAIN_BOUND_S", 0.3)
+    never = asyncio.Event()
+
+    async def answer(number: int) -> bytes:
+        if number > 20:
+            await never.wait()
+        return OK if number % 2 else BUSY
+
+    async with serving(answer) as port:
+        outcome = await run(OpenLoop(plan(port, rate=200.0, seconds=0.5)))
+
+    asked = len(load.arrivals(200.0, 0.5, 0))
+    assert asked > 20
+    assert len(outcome.latencies_s) == 10
+    assert outcome.errors == asked - 10
 
 
 def sample(server: str, number: int, rate: float) -> Sample:
@@ -278,30 +316,6 @@ def test_a_client_s_wait_is_told_in_requests_over_the_bus() -> None:
         results.samples.append(one)
 
     assert next(targets.others(results)).values == pytest.approx([2.0])
-
-
-def test_a_run_that_adds_measures_what_is_missing_and_nothing_twice(tmp_path: Path) -> None:
-    results = Results(samples=[sample("aiohttp", 0, 1.0), sample("mosec", 0, 1.0)])
-    results.starts = {"echo": {"up_s": [1.0]}}
-    report.write(results, tmp_path)
-
-    again = report.read(tmp_path)
-
-    assert again == results
-    assert again.next_round() == 1
-    assert pending([PlainAiohttp, Mosec, Headrace], "echo", again) == []
-    assert pending([PlainAiohttp, Mosec, Headrace], "ridge", again) == [
-        PlainAiohttp,
-        Mosec,
-        Headrace,
-    ]
-    assert pending([PlainAiohttp, BentoMl, Headrace], "echo", again) == [
-        PlainAiohttp,
-        BentoMl,
-        Headrace,
-    ]
-    default: list[type[Server]] = [PlainAiohttp, AzureServer, Headrace]
-    assert pending(default, "sleep20", again) == [PlainAiohttp, Headrace]
 
 
 def test_a_request_over_the_bus_is_timed_between_real_processes() -> None:
