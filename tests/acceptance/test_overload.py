@@ -25,3 +25,11 @@ def test_goodput_holds_at_twice_the_capacity(mode: str) -> None:
     assert seen["expired_share"] <= 0.01
     for role, grown_mb in seen["growth_mb"].items():
         assert grown_mb <= 0.2 * seen["rss_mb"][role], role
+
+
+def test_callers_of_two_and_a_half_runs_are_served_behind_two_ingresses() -> None:
+    """No overload: half of them were not, as places were held that are of no use to them."""
+    seen = overload.short(SECONDS)
+    sys.stdout.write(f"{seen}")
+
+    assert seen["in_time_share"] >= 0.75
