@@ -17,6 +17,7 @@ RAW: Final = "nats-py request"
 CLIENTS: Final = 64
 FIELD: Final[Mapping[tuple[str, str], tuple[float, float]]] = {
     ("echo", BASE): (0.65, 0.9),
+    ("echo", "aiohttp+uvloop0.21"): (0.65, 0.9),
     ("echo", "mosec"): (1.3, 1.7),
     ("echo", AZURE): (7, 10),
     ("echo", "mlserver"): (4, 6),
@@ -24,6 +25,7 @@ FIELD: Final[Mapping[tuple[str, str], tuple[float, float]]] = {
     ("echo", "bentoml"): (10, 18),
     ("echo", "ray-serve"): (2, 2.8),
     ("ridge", BASE): (1.2, 1.7),
+    ("ridge", "aiohttp+uvloop0.21"): (1.2, 1.7),
 }
 """Workload and server: our rate over theirs with 64 clients, must and aim."""
 

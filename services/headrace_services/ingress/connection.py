@@ -25,6 +25,7 @@ import httptools
 from headrace_bus.routing.edge import HIDDEN
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import framing
+from headrace_services.ingress.outbox import Outbox
 from headrace_services.ingress.replies import (
     CONTINUE,
     bad_request,
@@ -71,6 +72,8 @@ class Edge(Protocol):
 
     now: float
     """The loop's time, to a second or so."""
+    outbox: Outbox
+    """Of all connections."""
 
     def check(self, exchange: Exchange) -> Reply | None:
         """Judge a head; set `limit_bytes` of the body. A Reply refuses it before the body."""
@@ -97,6 +100,7 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.IDLE
         self.draining = False
         self._edge = edge
+        self._outbox = edge.outbox
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
@@ -193,6 +197,7 @@ class Connection(asyncio.Protocol):
         return b"" if self._resumed is None else framing(self._resumed) + rest
 
     def eof_received(self) -> bool:
+        self._outbox.flush()
         return False
 
     def pause_writing(self) -> None:
@@ -257,7 +262,7 @@ class Connection(asyncio.Protocol):
             if size > SWALLOWED_BYTES or "expect" in exchange.fields:
                 self._refuse(exchange.refusal)
         elif "expect" in exchange.fields and self._current is None:
-            self._transport.write(CONTINUE)
+            self._write(CONTINUE)
 
     def on_body(self, part: bytes) -> None:
         exchange = self._parsing
@@ -303,14 +308,18 @@ class Connection(asyncio.Protocol):
             return
         keep = exchange.keep_alive and not reply.close and not self.draining
         body = reply.body if exchange.method != "HEAD" else b""
-        self._transport.write(head(reply, keep_alive=keep) + body)
+        data = head(reply, keep_alive=keep) + body
+        if keep:
+            self._outbox.add(self._transport, data)
+        else:
+            self._write(data)
         self._finished(keep=keep)
 
     def begin_stream(self, exchange: Exchange, reply: Reply) -> None:
         """Answer with a body that comes in pieces; HTTP/1.0 gets it up to the end of the line."""
         if exchange is self._current:
             exchange.keep_alive = exchange.keep_alive and exchange.chunked and not self.draining
-            self._transport.write(
+            self._write(
                 stream_head(reply, keep_alive=exchange.keep_alive, chunked=exchange.chunked)
             )
 
@@ -320,7 +329,7 @@ class Connection(asyncio.Protocol):
             return False
         if data:
             framed = b"%x\r\n%b\r\n" % (len(data), data) if exchange.chunked else data
-            self._transport.write(framed)
+            self._write(framed)
         if self._writable is not None:
             await self._writable
         return exchange is self._current
@@ -329,7 +338,7 @@ class Connection(asyncio.Protocol):
         """The body is whole."""
         if exchange is self._current:
             if exchange.chunked:
-                self._transport.write(b"0\r\n\r\n")
+                self._write(b"0\r\n\r\n")
             self._finished(keep=exchange.keep_alive)
 
     def break_stream(self, exchange: Exchange) -> None:
@@ -341,7 +350,7 @@ class Connection(asyncio.Protocol):
         """Take no further request; an idle connection ends now."""
         self.draining = True
         if self.phase is Phase.IDLE:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -353,7 +362,16 @@ class Connection(asyncio.Protocol):
         elif self._is_slow(now):
             self._refuse(slow_client())
         elif now - self._since > _QUIET_S.get(self.phase, now):
-            self._transport.close()
+            self._close()
+
+    def _write(self, data: bytes) -> None:
+        """Now, behind an answer that waits for the end of this turn."""
+        self._outbox.write(self._transport, data)
+
+    def _close(self) -> None:
+        """What was answered still leaves."""
+        self._outbox.flush()
+        self._transport.close()
 
     def _is_slow(self, now: float) -> bool:
         if self.phase is Phase.HEAD:
@@ -376,7 +394,7 @@ class Connection(asyncio.Protocol):
         if not keep:
             self.phase = Phase.LINGER
             self._queue.clear()
-            self._transport.close()
+            self._close()
             return
         if self._queue:
             self._loop.call_soon(self._next)
@@ -413,7 +431,7 @@ class Connection(asyncio.Protocol):
         without_body = exchange is not None and exchange.method == "HEAD"
         body = b"" if without_body else reply.body
         self.phase, self._since, self._discarded = Phase.LINGER, self._edge.now, 0
-        self._transport.write(head(reply, keep_alive=False) + body)
+        self._write(head(reply, keep_alive=False) + body)
         if self._transport.can_write_eof():
             self._transport.write_eof()
 

@@ -27,6 +27,7 @@ from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import DEPLOYMENT, REQUEST_ID, inward, outward
 from headrace_services.ingress.large import PIECE_BYTES, WHOLE_BYTES, LargeBodies
 from headrace_services.ingress.metrics import EdgeMetrics
+from headrace_services.ingress.outbox import Outbox
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class ScoringEdge:
         self._credentials = Credentials()
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks("ingress")
+        self.outbox = Outbox(self._loop)
         self.now = self._loop.time()
         replies.set_date(time.time())
 
