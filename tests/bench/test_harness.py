@@ -28,6 +28,15 @@ Answer = Callable[[int], Awaitable[bytes]]
 SHORT_S = 1.0  # of a load; longer than the machine stands still
 
 
+@pytest.fixture(params=["wrk", generator.OWN])
+def closed_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both generators in turn."""
+    if request.param != "wrk":
+        monkeypatch.setenv("PATH", "")
+    elif generator.name() != "wrk":
+        pytest.skip("wrk is not installed: closed loops use our own generator")
+
+
 @asynccontextmanager
 async def serving(answer: Answer, *, once: bool = False) -> AsyncIterator[int]:
     """A server that gives `answer(n)` to its n-th request; yields its port.
@@ -150,14 +159,8 @@ def test_heavy_services_have_the_mean_that_the_rate_is_set_by() -> None:
     assert max(services) > 20 * statistics.median(services)
 
 
-@pytest.mark.parametrize("name", ["wrk", generator.OWN])
-async def test_a_generator_counts_what_the_server_answered(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if name != "wrk":
-        monkeypatch.setenv("PATH", "")
-    elif generator.name() != "wrk":
-        pytest.skip("wrk is not installed: closed loops use our own generator")
+@pytest.mark.usefixtures("closed_loops")
+async def test_a_generator_counts_what_the_server_answered() -> None:
     clients, served = 4, 0
 
     async def answer(number: int) -> bytes:
@@ -175,15 +178,8 @@ async def test_a_generator_counts_what_the_server_answered(
     assert figures.p50_ms >= 10
 
 
-@pytest.mark.parametrize("name", ["wrk", generator.OWN])
-async def test_a_closed_loop_s_rate_is_that_of_right_answers(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if name != "wrk":
-        monkeypatch.setenv("PATH", "")
-    elif generator.name() != "wrk":
-        pytest.skip("wrk is not installed: closed loops use our own generator")
-
+@pytest.mark.usefixtures("closed_loops")
+async def test_a_closed_loop_s_rate_is_that_of_right_answers() -> None:
     async def answer(number: int) -> bytes:
         await asyncio.sleep(0.001)
         return OK if number % 4 else BUSY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,14 +21,22 @@ from headrace_telemetry.clock import timestamp
 from support.nats_server import NatsServer
 
 
+@asynccontextmanager
+async def opened(
+    nats_server: NatsServer, folder: Path
+) -> AsyncIterator[tuple[Bucket, Bucket, SecretStore]]:
+    """The buckets of specs and states, and the secrets."""
+    async with await Bus.connect(BusSettings(url=nats_server.url, name="sweep")) as bus:
+        specs, states, secrets = [await Bucket.open(bus, n) for n in ("spec", "state", "secrets")]
+        yield specs, states, SecretStore(secrets, secret_key(folder / "secret.key"))
+
+
 async def test_keys_of_a_killed_create_go_and_those_in_force_or_on_their_way_stay(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     """A create stages its keys after its operation and before its spec, and may die at either."""
     now = datetime.now(UTC)
-    async with await Bus.connect(BusSettings(url=nats_server.url, name="sweep")) as bus:
-        specs, states, secrets = [await Bucket.open(bus, n) for n in ("spec", "state", "secrets")]
-        store = SecretStore(secrets, secret_key(tmp_path / "secret.key"))
+    async with opened(nats_server, tmp_path) as (specs, states, store):
         keys, shelf = EndpointKeys(store), Shelf(specs, Spec)
         ids = ArmIds(control_url="https://localhost", ingress_url="https://localhost")
         operations = Operations(Shelf(states, Operation), ids, now=lambda: now)
@@ -60,9 +70,7 @@ async def test_a_sweep_stands_what_cannot_be_read_and_keeps_the_keys_it_may_be_a
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
     now = datetime.now(UTC)
-    async with await Bus.connect(BusSettings(url=nats_server.url, name="sweep")) as bus:
-        specs, states, secrets = [await Bucket.open(bus, n) for n in ("spec", "state", "secrets")]
-        store = SecretStore(secrets, secret_key(tmp_path / "secret.key"))
+    async with opened(nats_server, tmp_path) as (specs, states, store):
         keys = EndpointKeys(store)
         ids = ArmIds(control_url="https://localhost", ingress_url="https://localhost")
         operations = Operations(Shelf(states, Operation), ids, now=lambda: now)

@@ -29,6 +29,7 @@ from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat,
 from headrace_bus.wire.instance_control import NOTHING_WAITS, Backlog
 
 SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
+SWEEP_S: Final = 0.05  # between two looks for who is `overdue`: how late a timeout may be told
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
 
 

@@ -19,7 +19,7 @@ import structlog
 from headrace_bus.client.connection import Bus, Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope
 from headrace_bus.routing.call import Call, Deliver, Incoming
-from headrace_bus.routing.dispatch import MakeDispatch, plain_dispatch
+from headrace_bus.routing.dispatch import SWEEP_S, MakeDispatch, plain_dispatch
 from headrace_bus.routing.far import FarBodies
 from headrace_bus.routing.handed import Bodies
 from headrace_bus.routing.lane import Lane
@@ -47,7 +47,6 @@ from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 
-SWEEP_S: Final = 0.05  # how late a timeout may be told
 HEARD_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # every instance that lives has spoken by then
 _INGRESS: Final = "ingress"  # second token of an ingress' own heartbeat
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any
 
+from headrace_bus.routing.dispatch import SWEEP_S
 from headrace_bus.routing.simulation import (
     DispatchSimulation,
     SimulatedIngress,
@@ -13,8 +14,6 @@ from headrace_bus.routing.simulation import (
     SimulatedTicket,
 )
 from headrace_bus.routing.ticket import Ticket
-
-SWEEP_S: Final = 0.02  # how often an ingress looks for those whose time is over
 
 
 class HurriedSimulation(DispatchSimulation):
