@@ -56,6 +56,7 @@ class Snapshot:
     standby: int
     in_flight: int
     served: int
+    links: int
     phases: Mapping[str, float]
     workers: tuple[int, ...]
     error_code: str
@@ -74,6 +75,7 @@ def heartbeat(
         standby=snapshot.standby,
         in_flight=snapshot.in_flight,
         served=snapshot.served,
+        links=snapshot.links,
         phases=dict(snapshot.phases),
         workers=snapshot.workers,
         error_code=snapshot.error_code,

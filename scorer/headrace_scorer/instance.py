@@ -271,6 +271,7 @@ class Instance:
             standby=self._serving.admission.standby if serves else 0,
             in_flight=self._serving.in_flight,
             served=self._serving.served,
+            links=self._bus.links,
             phases=self._phases,
             workers=self._pids(),
             error_code=self._error.code if self._error is not None else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
 
@@ -24,6 +25,11 @@ class Tamper(StrEnum):
     SWAP = "swap"  # under its own request id it carries the body of the answer before it
 
 
+class Way(StrEnum):
+    UP = "up"  # from the client to the server
+    DOWN = "down"
+
+
 class Switch:
     """Which clients are cut off, and which answers are tampered with; shared by all proxies."""
 
@@ -35,17 +41,20 @@ class Switch:
         self._one_in = one_in
         self._answers = 0
         self._before = b""
-        self._held: dict[str, asyncio.Event] = {}
+        self._held: dict[tuple[str, Way], asyncio.Event] = {}
 
-    def cut(self, name: str) -> None:
-        self._held[name] = asyncio.Event()
+    def cut(self, name: str, ways: Iterable[Way] = tuple(Way)) -> None:
+        for way in ways:
+            self._held[name, way] = asyncio.Event()
 
     def heal(self, name: str) -> None:
-        self._held.pop(name).set()
+        for way in Way:
+            if (held := self._held.pop((name, way), None)) is not None:
+                held.set()
 
-    async def passes(self, name: str) -> None:
+    async def passes(self, name: str, way: Way) -> None:
         """Return when the client is not, or no longer, cut off."""
-        while (held := self._held.get(name)) is not None:
+        while (held := self._held.get((name, way))) is not None:
             await held.wait()
 
     def tampered_with(self, data: bytes) -> bytes:
@@ -90,6 +99,7 @@ class CuttingProxy:
         self._switch = switch
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ways: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -103,6 +113,13 @@ class CuttingProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def end_connections(self) -> None:
+        """End all there are; what a cut holds back is lost."""
+        ending = list(self._tasks)
+        for way in self._ways:
+            way.cancel()
+        await asyncio.gather(*ending)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -119,9 +136,11 @@ class CuttingProxy:
             asyncio.create_task(link.up(reader, there[1]), name="up"),
             asyncio.create_task(link.down(there[0], writer), name="down"),
         ]
+        self._ways.update(ways)
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._ways.difference_update(ways)
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
@@ -142,7 +161,7 @@ class _Link:
         while data := await _read(reader):
             if not self.name:
                 self._learn(data)
-            await self._switch.passes(self.name)
+            await self._switch.passes(self.name, Way.UP)
             if self._switch.tamper is not Tamper.NOTHING and self.name.startswith("inst:"):
                 data = self._switch.tampered_with(data)
             writer.write(data)
@@ -150,7 +169,7 @@ class _Link:
 
     async def down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await _read(reader):
-            await self._switch.passes(self.name)
+            await self._switch.passes(self.name, Way.DOWN)
             writer.write(data)
             await writer.drain()
 

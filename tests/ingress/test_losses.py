@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chaos.cutting_proxy import CuttingProxy, Switch, Way
 from headrace_bus.routing import gateway
 from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.routing.journal import journaled, replay
@@ -51,6 +53,17 @@ async def test_a_request_survives_frozen_instances(world: World, count: int) -> 
 
     assert status == 200
     assert [one.flags & RequestFlag.RETRY for one in spare.seen] == [RequestFlag.RETRY]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what no heartbeat tells soon enough."""
+    async with asyncio.timeout(BOUND_S):
+        while not condition():  # noqa: ASYNC110  # an instance in the test makes no event
+            await asyncio.sleep(0.01)
+
+
+def port_of(world: World) -> int:
+    return int(world.server.url.rpartition(":")[2])
 
 
 async def separate(world: World, iid: str) -> asyncio.subprocess.Process:
@@ -127,6 +140,39 @@ async def test_what_may_have_begun_goes_to_no_other_instance_after_a_restart_of_
     else:
         assert status == 424
         assert b"may have run" in body
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("lost", ["request", "answer"])
+async def test_what_was_lost_with_the_connection_of_its_instance_alone_is_sent_again(
+    world: World, lost: str, idempotent: bool
+) -> None:
+    """As by the end of its node of a cluster; the ingress, at another, notices nothing else."""
+    lines: list[str] = []
+    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
+    listening = await world.ingress(gateway=journal)
+    await world.route(make_route(idempotent=idempotent, request_timeout_ms=20_000))
+    switch = Switch()
+    async with CuttingProxy(port_of(world), switch) as proxy:
+        one = await world.instance(way=f"nats://127.0.0.1:{proxy.port}")
+        if lost == "request":
+            switch.cut("inst:one", [Way.DOWN])
+        call = asyncio.create_task(post(world, url(listening), {"sleep_s": 0.2}))
+        if lost == "request":
+            await world.until(lambda: world.in_flight["in-one"].get("houses.blue") == 1)
+        else:
+            await until(lambda: bool(one.seen))
+            switch.cut("inst:one", [Way.UP])
+            await until(lambda: one.admission.in_flight == 0)
+        await proxy.end_connections()
+        switch.heal("inst:one")
+        status, _ = await call
+        await one.stop()
+        world.instances.remove(one)
+
+    assert status == 200
+    assert len(one.seen) == 1
+    assert replay(lines) == []
 
 
 async def test_requests_inside_their_deadline_survive_a_restart_of_nats(world: World) -> None:

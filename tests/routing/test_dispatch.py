@@ -197,7 +197,7 @@ def test_a_dead_instance_or_a_new_life_of_it_gives_up_its_requests() -> None:
     dispatch = dispatch_with(one=2)
     first, second = ticket("a"), ticket("b")
     dispatch.submit(first, 0.0)
-    assert dispatch.beat(beat("one", 2, epoch=2), 0.0) == [first]
+    assert dispatch.beat(beat("one", 2, epoch=2), 0.0) == ([first], [])
     dispatch.retry(first)
     assert dispatch.next(0.0) is first
     dispatch.submit(second, 0.0)
@@ -326,7 +326,41 @@ def test_what_is_kept_twice_is_sent_again_once() -> None:
     dispatch.kept(sent)
     dispatch.kept(sent)
 
-    assert dispatch.returned("one", 1.0) == [sent]
+    assert dispatch.beat(beat("one"), 1.0).again == [sent]
+
+
+def test_what_was_at_an_instance_that_lost_its_connection_is_sent_again() -> None:
+    """Once for each connection, and not what nobody waits for: its slot is known by what runs."""
+    dispatch = dispatch_with(one=4)
+    running, kept, gone = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b", "gone"))
+    for one in (running, kept, gone):
+        dispatch.submit(one, 0.0)
+    dispatch.kept(kept)
+    dispatch.withdraw(gone)
+    assert dispatch.beat(beat("one", 4, in_flight=2), 1.0).again == [kept]
+    dispatch.kept(kept)
+
+    heard = dispatch.beat(replace(beat("one", 4, in_flight=2), links=1), 29.5)
+    assert heard == ([], [running, kept])
+    assert dispatch.in_flight == 2
+    assert dispatch.overdue(30.4) == []  # each has the whole time for `run`, within its deadline
+    assert dispatch.overdue(30.5) == [(running, Overdue.RUN), (kept, Overdue.RUN)]
+    for links in (1, 0):  # one that is late was said before
+        late = replace(beat("one", 4, in_flight=2), links=links)
+        assert dispatch.beat(late, 29.6) == ([], [])
+
+
+def test_what_is_refused_after_its_instance_lost_its_connection_waits_as_if_it_had_just_come() -> (
+    None
+):
+    dispatch = dispatch_with(one=1)
+    sent = ticket("a", queue_s=0.5, run_s=30.0)
+    dispatch.submit(sent, 0.0)
+    assert dispatch.beat(replace(beat("one", in_flight=1), links=1), 5.0).again == [sent]
+
+    assert dispatch.refused(sent)
+    assert dispatch.overdue(5.4) == []
+    assert dispatch.overdue(5.5) == [(sent, Overdue.QUEUE)]
 
 
 def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingresses() -> None:

@@ -63,6 +63,7 @@ class EchoInstance:
         await self.bus.subscribe(instance(self.address), self._request)
         await self.bus.subscribe(instance_control(self.address), self._control)
         await self.bus.flush()
+        self.bus.on_reconnect(self.say)
         self._tasks.forever(self._beat(), "heartbeat")
 
     async def stop(self) -> None:
@@ -80,6 +81,7 @@ class EchoInstance:
             slots=self.admission.slots,
             in_flight=self.admission.in_flight,
             pulls=self.pulls,
+            links=self.bus.links,
         )
         self.bus.publish(heartbeat(self.address), beat.encode())
 

@@ -107,11 +107,11 @@ class World:
         await self.until(lambda: all(endpoint not in one for one in self.applied.values()))
 
     async def instance(
-        self, deployment: str = "blue", iid: str = "one", slots: int = 4
+        self, deployment: str = "blue", iid: str = "one", slots: int = 4, *, way: str = ""
     ) -> EchoInstance:
-        """Start an instance and wait until every ingress sees it."""
+        """Start an instance, by its `way` to the server, and wait until all ingresses see it."""
         address = InstanceAddress("houses", deployment, iid)
-        one = EchoInstance(self.server.url, address, slots)
+        one = EchoInstance(way or self.server.url, address, slots)
         await self._seen(one)
         return one
 

@@ -76,6 +76,7 @@ class Bus:
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
         self._closing = False
+        self._links = 1
         self._nuid = NUID()
         self._subscriptions: set[Subscription] = set()
         self._on_disconnect: list[Callback] = []
@@ -197,6 +198,11 @@ class Bus:
     @property
     def connection_name(self) -> str:
         return self._settings.name
+
+    @property
+    def links(self) -> int:
+        """Connections it has had: with each that ended, what was on its way may be lost."""
+        return self._links
 
     async def healthy(self, timeout_s: float = 2.0) -> bool:
         """Whether the server answers and this side hears it."""
@@ -346,6 +352,7 @@ class Bus:
             _call(self._on_disconnect)
 
     async def _reconnected(self) -> None:
+        self._links += 1
         self._link.relinked()
         log.info("the bus has a server again", bus=self._settings.name)
         _call(self._on_reconnect)

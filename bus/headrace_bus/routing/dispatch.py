@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from headrace_bus.routing.hurry import Hurry
 from headrace_bus.routing.liveness import AMNESTY_S
@@ -48,6 +48,15 @@ class WantChange:
 
     instance: Instance
     backlog: Backlog
+
+
+class Heard(NamedTuple):
+    """What a heartbeat tells of the requests that were at its instance."""
+
+    lost: list[Ticket]
+    """It is a new life of the instance, which knows nothing of them."""
+    again: list[Ticket]
+    """Still bound to it, and to be sent once more."""
 
 
 class Dispatch:
@@ -214,19 +223,12 @@ class Dispatch:
                 again += self._take_back(instance, room, now)
         return again
 
-    def returned(self, iid: str, now: float) -> list[Ticket]:
-        """Return what was kept for an instance that has spoken, still bound to it."""
-        instance = self.instances.get(iid)
-        if instance is None or not instance.returning or not instance.usable:
-            return []
-        return self._take_back(instance, len(instance.returning), now)
-
     def _take_back(self, instance: Instance, most: int, now: float) -> list[Ticket]:
         taken, instance.returning = instance.returning[:most], instance.returning[most:]
         self._kept -= len(taken)
         again = [one for one in taken if one.request_id in instance.open]
         for ticket in again:
-            ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+            ticket.run_anew(now)
         return again
 
     def retry(self, ticket: Ticket) -> None:
@@ -241,32 +243,37 @@ class Dispatch:
         if instance is not None:
             instance.learn(free)
 
-    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> list[Ticket]:
-        """Take a heartbeat; return what was lost when it is a new life of the instance."""
+    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> Heard:
+        """Take a heartbeat.
+
+        A connection of the instance that ended took with it what was on its way, both ways: all
+        that is open there is sent again, as after a cut of our own.
+        """
         instance = self.instances.get(heartbeat.iid)
         lost: list[Ticket] = []
         if instance is not None and instance.epoch != heartbeat.epoch:
             if heartbeat.epoch < instance.epoch:
-                return []
+                return Heard([], [])
             lost, instance = self.remove(heartbeat.iid), None
         if instance is None:
             instance = self.instances[heartbeat.iid] = Instance(heartbeat.iid)
-            instance.epoch = heartbeat.epoch
-        instance.client, instance.seen = heartbeat.client, now
-        instance.reach, instance.pulls = heartbeat.reach, heartbeat.pulls
-        instance.trains = heartbeat.trains
-        instance.slots, instance.standby = heartbeat.slots, heartbeat.standby
+            instance.epoch, instance.links = heartbeat.epoch, heartbeat.links
+        was_cut = heartbeat.links > instance.links
+        instance.links = max(instance.links, heartbeat.links)
         if heartbeat.state == InstanceState.READY and not self.ready:
-            self._wait_anew(now)
-        instance.suspect = False
-        instance.ready = heartbeat.state == InstanceState.READY
+            for ticket in self.queue:  # for an instance to be ready; now it waits for room
+                ticket.wait_anew(now)
+        instance.heard(heartbeat, now)
         self.patience.heard(heartbeat.state, now)
-        if heartbeat.in_flight == 0:
-            self._forget_stale(instance, now)
+        if was_cut or heartbeat.in_flight == 0:
+            self._forget(instance, now if was_cut else now - STALE_ANSWER_S)
         instance.others = max(0, heartbeat.in_flight - instance.sent)
         if instance.wanted and self.queue:
             self._unwant(instance)  # say it again: a want or a grant may have been lost
-        return lost
+        if was_cut:
+            return Heard(lost, self._all_again(instance, now, now))
+        kept = len(instance.returning) if instance.usable else 0
+        return Heard(lost, self._take_back(instance, kept, now))
 
     def suspect(self, iid: str) -> None:
         """Give the instance nothing new until its next heartbeat."""
@@ -365,19 +372,18 @@ class Dispatch:
         again = []
         for instance in self.instances.values():
             instance.seen = now
-            for ticket in instance.open.values():
-                if not ticket.abandoned:
-                    ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
-                    wait_s = ticket.queue_deadline - ticket.arrived
-                    ticket.queue_deadline = min(now + AMNESTY_S + wait_s, ticket.deadline)
-                    again.append(ticket)
+            self._forget(instance, now)
+            again += self._all_again(instance, now, now + AMNESTY_S)
         return again
 
-    def _wait_anew(self, now: float) -> None:
-        """Who waited for an instance to be ready now waits for room, as one that has just come."""
-        for ticket in self.queue:
-            wait_s = ticket.queue_deadline - ticket.arrived
-            ticket.queue_deadline = min(now + wait_s, ticket.deadline)
+    def _all_again(self, instance: Instance, now: float, waits_from: float) -> list[Ticket]:
+        """All that is open there; what is refused waits in the queue as if it had just come."""
+        self._kept -= len(instance.returning)
+        instance.returning.clear()
+        for ticket in instance.open.values():
+            ticket.run_anew(now)
+            ticket.wait_anew(waits_from)
+        return list(instance.open.values())
 
     def _least_loaded(self) -> Instance | None:
         if self.paused:
@@ -420,7 +426,7 @@ class Dispatch:
     def _bind(self, ticket: Ticket, instance: Instance, now: float) -> None:
         ticket.instance = instance
         ticket.sent = now
-        ticket.run_deadline = min(now + ticket.run_timeout_s, ticket.deadline)
+        ticket.run_anew(now)
         ticket.standby = instance.full
         if ticket.standby:
             ticket.run_deadline = min(ticket.run_deadline + STANDBY_S, ticket.deadline)
@@ -460,14 +466,10 @@ class Dispatch:
         except ValueError:
             return  # it was lost, and is between two instances
 
-    def _forget_stale(self, instance: Instance, now: float) -> None:
-        """An idle instance answers nothing any more: the answers were lost on the way."""
-        stale = [
-            ticket
-            for ticket in instance.open.values()
-            if ticket.abandoned and now - ticket.sent > STALE_ANSWER_S
-        ]
-        for ticket in stale:
+    def _forget(self, instance: Instance, sent_before: float) -> None:
+        """What nobody waits for and was sent before: the answers were lost on the way."""
+        unread = [one for one in instance.open.values() if one.abandoned and one.sent < sent_before]
+        for ticket in unread:
             self._release(ticket)
 
     def _want_nothing(self) -> list[WantChange]:

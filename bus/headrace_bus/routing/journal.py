@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from headrace_bus.routing.dispatch import Dispatch, Overdue, WantChange
+from headrace_bus.routing.dispatch import Dispatch, Heard, Overdue, WantChange
 from headrace_bus.routing.ticket import Instance, Ticket
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import Backlog
@@ -90,12 +90,6 @@ class JournaledDispatch(Dispatch):
         super().kept(ticket)
         self._line("kept", [ticket.request_id], None)
 
-    def returned(self, iid: str, now: float) -> list[Ticket]:
-        made = super().returned(iid, now)
-        if made:
-            self._line("returned", [iid, now], [one.request_id for one in made])
-        return made
-
     def room_again(self, now: float) -> list[Ticket]:
         made = super().room_again(now)
         if made:
@@ -110,9 +104,9 @@ class JournaledDispatch(Dispatch):
         super().granted(iid, free)
         self._line("granted", [iid, free], None)
 
-    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> list[Ticket]:
+    def beat(self, heartbeat: InstanceHeartbeat, now: float) -> Heard:
         made = super().beat(heartbeat, now)
-        self._line("beat", [asdict(heartbeat), now], [one.request_id for one in made])
+        self._line("beat", [asdict(heartbeat), now], [_ids(made.lost), _ids(made.again)])
         return made
 
     def suspect(self, iid: str) -> None:
@@ -199,7 +193,7 @@ class _Replayed:
                 return list(dispatch.more_waiting(dispatch.instances[iid], now))
             case "beat", [fields, now]:
                 beat = fields | {"state": InstanceState(fields["state"])}
-                return _ids(dispatch.beat(InstanceHeartbeat(**beat), now))
+                return [_ids(one) for one in dispatch.beat(InstanceHeartbeat(**beat), now)]
             case "wants", [now]:
                 return _changes(dispatch.wants(now))
             case "recalls", []:
@@ -212,8 +206,6 @@ class _Replayed:
                 return holder and holder.iid
             case "remove", [iid]:
                 return _ids(dispatch.remove(iid))
-            case "returned", [iid, now]:
-                return _ids(dispatch.returned(iid, now))
             case "room_again", [now]:
                 return _ids(dispatch.room_again(now))
             case "resume", [cut_off_s, now]:

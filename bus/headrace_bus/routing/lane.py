@@ -183,8 +183,9 @@ class Lane:
 
     def beat(self, heartbeat: InstanceHeartbeat, now: float) -> None:
         """Take an instance's heartbeat."""
-        self._lost(self.dispatch.beat(heartbeat, now), "restarted", now)
-        self._send_again(self.dispatch.returned(heartbeat.iid, now))
+        heard = self.dispatch.beat(heartbeat, now)
+        self._lost(heard.lost, "restarted", now)
+        self._send_again(heard.again)
         self.settle()
 
     def dead(self, iid: str, why: str, now: float) -> None:
@@ -220,10 +221,7 @@ class Lane:
 
     def reconnected(self, cut_off_s: float, now: float) -> None:
         """Send what is open again, under the same ids, and go on."""
-        for ticket in self.dispatch.resume(cut_off_s, now):
-            call = cast("Call", ticket)
-            call.resent = True
-            self._send(call)
+        self._send_again(self.dispatch.resume(cut_off_s, now))
         self.settle()
 
     def settle(self) -> None:
@@ -285,13 +283,14 @@ class Lane:
         self.settle()
 
     def _send_again(self, tickets: Iterable[Ticket]) -> None:
-        """What was kept for its instance."""
+        """To the instance that may have it already."""
         for ticket in tickets:
             call = cast("Call", ticket)
-            if call.abandoned:
+            if call.abandoned:  # while it was kept here
                 self.dispatch.unsent(call)
                 call.close()
             else:
+                call.resent = True
                 self._send(call)
 
     def _send(self, call: Call) -> None:

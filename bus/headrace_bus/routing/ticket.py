@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from headrace_bus.routing.slow import Pace
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 
 
 class Ticket:
@@ -51,6 +52,15 @@ class Ticket:
     def close(self) -> None:
         """No answer is expected any more of what was sent so far."""
 
+    def wait_anew(self, now: float) -> None:
+        """In the queue for as long as one that came now."""
+        wait_s = self.queue_deadline - self.arrived
+        self.queue_deadline = min(now + wait_s, self.deadline)
+
+    def run_anew(self, now: float) -> None:
+        """With the whole time for `run` from now."""
+        self.run_deadline = min(now + self.run_timeout_s, self.deadline)
+
     @property
     def may_stand_by(self) -> bool:
         """One that was lost once is not put at risk again before it can begin."""
@@ -69,6 +79,7 @@ class Instance:
         "client",
         "epoch",
         "iid",
+        "links",
         "open",
         "others",
         "pace",
@@ -88,6 +99,8 @@ class Instance:
     def __init__(self, iid: str) -> None:
         self.iid = iid
         self.epoch = 0
+        self.links = 0
+        """Connections it has had, as far as is known."""
         self.client = ""
         self.reach = ""
         """Who can hand files to it (`routing.handed`)."""
@@ -121,6 +134,15 @@ class Instance:
     def full(self) -> bool:
         """No slot is free; one may wait there."""
         return len(self.open) + self.others >= self.slots
+
+    def heard(self, heartbeat: InstanceHeartbeat, now: float) -> None:
+        """Take what it says of itself, but for what only counts against what is open here."""
+        self.client, self.seen = heartbeat.client, now
+        self.reach, self.pulls = heartbeat.reach, heartbeat.pulls
+        self.trains = heartbeat.trains
+        self.slots, self.standby = heartbeat.slots, heartbeat.standby
+        self.suspect = False
+        self.ready = heartbeat.state == InstanceState.READY
 
     def learn(self, free: int) -> None:
         """Take the number of places the instance says this ingress may use now."""

@@ -66,6 +66,8 @@ class InstanceHeartbeat:
     """It asks for a large body that it cannot open (`routing.far`)."""
     trains: bool = False
     """It takes several requests in one message (`wire.train`)."""
+    links: int = 0
+    """Connections to NATS that this life has had. One more: what was on its way may be lost."""
 
     def encode(self) -> bytes:
         return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack
@@ -115,7 +117,7 @@ class IngressHeartbeat:
 def _check_counts(fields: dict[str, Any]) -> None:
     """What dispatch divides by and adds up. Raises KeyError, ValueError."""
     slots, standby = fields["slots"], fields.get("standby", 0)
-    for count in (fields["epoch"], slots, standby, fields["in_flight"]):
+    for count in (fields["epoch"], slots, standby, fields["in_flight"], fields.get("links", 0)):
         if type(count) is not int or count < 0:
             raise ValueError(f"{count!r} is not a count")
     if standby and not slots:
