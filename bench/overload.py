@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import psutil
+
 from bench import generator
 from bench.fleet import offer, say
 from bench.headrace_server import Headrace
@@ -71,12 +73,24 @@ class Busy(Headrace):
     def memory(self) -> dict[str, int]:
         """Resident bytes by role; the largest of several processes."""
         found: dict[str, int] = {}
+        for role, process in self._roles():
+            found[role] = max(found.get(role, 0), process.memory_info().rss)
+        return found
+
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of processor so far, by role."""
+        found = dict.fromkeys(ROLES, 0.0)
+        for role, process in self._roles():
+            times = process.cpu_times()
+            found[role] += times.user + times.system
+        return found
+
+    def _roles(self) -> Iterator[tuple[str, psutil.Process]]:
         for process in self.processes():
             words = " ".join(process.cmdline())
             for role, mark in ROLES.items():
                 if mark in words:
-                    found[role] = max(found.get(role, 0), process.memory_info().rss)
-        return found
+                    yield role, process
 
 
 @dataclass(slots=True)
@@ -123,10 +137,11 @@ def measure(mode: str, seconds: float) -> dict[str, Any]:
         generator.closed(target, CLIENTS[-1], 1.0)
         peak = max(generator.closed(target, clients, seconds / 4).rate for clients in CLIENTS)
         generator.open_loop(target, 2 * CAPACITY, 2.0)  # connections and queues are there
-        before = server.busy_s()
+        before, cpu_before = server.busy_s(), server.cpu_s()
         with watched(server) as memory:
             seen = generator.open_loop(target, 2 * CAPACITY, seconds)
         busy_s = server.busy_s() - before
+        cpu_s = server.cpu_s()
     finally:
         server.stop()
     good = len(seen.latencies_s)
@@ -139,6 +154,10 @@ def measure(mode: str, seconds: float) -> dict[str, Any]:
         "other_errors": seen.errors - seen.refused,
         "runs_s": busy_s,
         "expired_share": max(0.0, 1 - good * SERVICE_S / busy_s),
+        "cpu_us_a_request": {
+            role: round((cpu_s[role] - cpu_before[role]) * 1e6 / (2 * CAPACITY * seconds))
+            for role in cpu_s
+        },
         "growth_mb": memory.growth_mb(),
         "rss_mb": {role: round(rss / 2**20) for role, rss in memory.samples[0].items()},
         "first_error": seen.first_error.splitlines()[0] if seen.first_error else "",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 import pytest
 
 from headrace_bus.routing.hurried_simulation import HurriedSimulation
 from headrace_bus.routing.hurry import MOST_ABOVE, TURN_S, Hurry
+from headrace_bus.routing.line import Line
 from headrace_bus.routing.simulation import Job, Outcome, lognormal_load
 from headrace_bus.routing.slow import MIN_SAMPLES
 from headrace_bus.routing.ticket import Ticket
@@ -100,45 +102,50 @@ def test_a_place_behind_a_run_is_of_no_use_when_nobody_has_time_for_two() -> Non
     assert not dispatch.needs_slot(0.15)
 
 
-def hurry_of(*took_s: float) -> Hurry:
-    hurry = Hurry()
+def hurry_of(waiting: Iterable[Ticket], *took_s: float) -> Hurry:
+    line = Line()
+    hurry = Hurry(line)
     hurry.waits(hurried("begins to measure", 0.1))
-    for one in took_s:
-        hurry.measured(one)
+    for one in waiting:
+        line.join(one)
+    for took in took_s:
+        hurry.measured(took)
     return hurry
 
 
 def test_the_first_with_time_for_nearly_any_run_goes_before_older_ones_with_little() -> None:
-    hurry = hurry_of(*(0.05, 0.1, 0.2) * MIN_SAMPLES)
     older, newer = hurried("older", 0.2), hurried("newer", 5.0)
+    hurry = hurry_of([older, newer], *(0.05, 0.1, 0.2) * MIN_SAMPLES)
 
-    assert hurry.first([older, newer], 0.0, 1) is newer
+    assert hurry.first(0.0, 1) is newer
     assert not hurry.too_late(older, 0.0)
 
 
 def test_where_nobody_has_it_the_one_with_most_time_goes_while_a_usual_run_fits() -> None:
-    hurry = hurry_of(*(0.05, 0.1, 0.2) * MIN_SAMPLES)
     less, most = hurried("less", 0.15), hurried("most", 0.2)
+    hurry = hurry_of([less, most], *(0.05, 0.1, 0.2) * MIN_SAMPLES)
 
-    assert hurry.first([less, most], 0.0, 1) is most
-    assert hurry.first([less, most], 0.15, 1) is None
-    assert hurry.first([], 0.0, 1) is None
+    assert hurry.first(0.0, 1) is most
+    assert hurry.first(0.15, 1) is None
+    assert hurry_of([]).first(0.0, 1) is None
 
 
 def test_times_that_spread_without_end_do_not_turn_the_queue_round() -> None:
     """Who has many times the usual run left waits in the order of arrival."""
-    hurry = hurry_of(*(0.001, 0.1, 10.0) * MIN_SAMPLES)
     first, second = hurried("first", 9.0), hurried("second", 9.5)
+    hurry = hurry_of([first, second], *(0.001, 0.1, 10.0) * MIN_SAMPLES)
 
-    assert hurry.first([first, second], 0.0, 1) is first
+    assert hurry.first(0.0, 1) is first
     assert MOST_ABOVE * 0.2 + TURN_S < 9.0
 
 
 def test_nobody_is_passed_over_while_no_caller_is_in_a_hurry() -> None:
-    hurry = Hurry()
+    line = Line()
+    hurry = Hurry(line)
     patient = Ticket("p", arrived=0.0, queue_deadline=1.0, deadline=2.0, run_timeout_s=1.0)
+    line.join(patient)
     hurry.waits(patient)
     hurry.measured(10.0)
 
-    assert hurry.first([patient], 0.0, 2) is patient
+    assert hurry.first(0.0, 2) is patient
     assert not hurry.too_late(patient, inf)

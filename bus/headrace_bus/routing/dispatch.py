@@ -11,15 +11,14 @@ so it asks for those alone (`Want`), and with one ingress no such message is eve
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import takewhile
 from math import inf
 from typing import Final, NamedTuple
 
 from headrace_bus.routing.hurry import Hurry
+from headrace_bus.routing.line import Line
 from headrace_bus.routing.liveness import AMNESTY_S
 from headrace_bus.routing.patience import Patience
 from headrace_bus.routing.slow import JUDGE_EACH, PROBE_EACH, is_slow, takes
@@ -64,7 +63,7 @@ class Dispatch:
 
     def __init__(self, rng: random.Random) -> None:
         self.instances: dict[str, Instance] = {}
-        self.queue: deque[Ticket] = deque()
+        self.queue = Line()
         self.in_flight = 0
         self.paused = False
         """True while the ingress is cut off: nothing is bound, and only deadlines end a request."""
@@ -75,7 +74,7 @@ class Dispatch:
         self._slow = 0
         self._standbys = Standbys()
         self._kept = 0
-        self._hurry = Hurry()
+        self._hurry = Hurry(self.queue)
 
     @property
     def pending(self) -> int:
@@ -101,7 +100,7 @@ class Dispatch:
                 self._bind(ticket, instance, now)
                 return instance
         self.patience.missed(now)
-        self.queue.append(ticket)
+        self.queue.join(ticket)
         self._hurry.waits(ticket)
         return None
 
@@ -112,10 +111,10 @@ class Dispatch:
         instance = self._least_loaded()
         if instance is None:
             return None
-        ticket = self._hurry.first(self.queue, now, 1 + instance.full)
+        ticket = self._hurry.first(now, 1 + instance.full)
         if ticket is None or (instance.full and not ticket.may_stand_by):
             return None
-        self.queue.remove(ticket)  # looks from the head on
+        self.queue.leave(ticket)
         self._bind(ticket, instance, now)
         return ticket
 
@@ -147,12 +146,12 @@ class Dispatch:
         """Whether a place to stand by is of no use to those that wait."""
         if not self.queue:
             return False
-        first = self._hurry.first(self.queue, now, 2)
+        first = self._hurry.first(now, 2)
         return first is None or not first.may_stand_by
 
     def _hopeful(self, now: float) -> int:
         """Requests that wait; 0 while all have too little time, lest a slot be held for them."""
-        return len(self.queue) if self._hurry.first(self.queue, now, 1) is not None else 0
+        return len(self.queue) if self._hurry.first(now, 1) is not None else 0
 
     def waited_ms(self, now: float, instance: Instance | None = None) -> int:
         """How long the head of the queue, or what is kept for the instance, has waited."""
@@ -235,7 +234,7 @@ class Dispatch:
         """Put a request lost with its instance before those that came later, outside the wait."""
         ticket.attempt += 1
         ticket.queue_deadline = ticket.deadline
-        self._put_back(ticket)
+        self.queue.rejoin(ticket)
 
     def granted(self, iid: str, free: int) -> None:
         """The instance holds `free` slots for this ingress."""
@@ -261,8 +260,7 @@ class Dispatch:
         was_cut = heartbeat.links > instance.links
         instance.links = max(instance.links, heartbeat.links)
         if heartbeat.state == InstanceState.READY and not self.ready:
-            for ticket in self.queue:  # for an instance to be ready; now it waits for room
-                ticket.wait_anew(now)
+            self.queue.wait_anew(now)  # for room, as until now for an instance to be ready
         instance.heard(heartbeat, now)
         self.patience.heard(heartbeat.state, now)
         if was_cut or heartbeat.in_flight == 0:
@@ -366,9 +364,7 @@ class Dispatch:
         yet: it waits as long as one that has just come.
         """
         self.paused = False
-        for ticket in self.queue:
-            later = ticket.queue_deadline + cut_off_s + AMNESTY_S
-            ticket.queue_deadline = min(later, ticket.deadline)
+        self.queue.stood_still(cut_off_s + AMNESTY_S)
         again = []
         for instance in self.instances.values():
             instance.seen = now
@@ -452,17 +448,12 @@ class Dispatch:
     def _requeue(self, ticket: Ticket) -> bool:
         if ticket.abandoned:
             return False
-        self._put_back(ticket)
+        self.queue.rejoin(ticket)
         return True
-
-    def _put_back(self, ticket: Ticket) -> None:
-        """By its arrival: several that come back, in whatever order, keep their own."""
-        earlier = takewhile(lambda one: one.arrived < ticket.arrived, self.queue)
-        self.queue.insert(sum(1 for _ in earlier), ticket)
 
     def _unqueue(self, ticket: Ticket) -> None:
         try:
-            self.queue.remove(ticket)
+            self.queue.leave(ticket)
         except ValueError:
             return  # it was lost, and is between two instances
 

@@ -9,32 +9,32 @@ each run that is a little longer. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import exp, sqrt
-from operator import attrgetter
 from typing import Final
 
+from headrace_bus.routing.line import Line
 from headrace_bus.routing.slow import MIN_SAMPLES, Pace
 from headrace_bus.routing.ticket import Ticket
 
 DEVIATIONS: Final = 2.0  # above the median, in logarithms: nearly every run is done by then
 MOST_ABOVE: Final = 6.0  # times the median: beyond it the oldest would wait for ever
 TURN_S: Final = 0.003  # seconds on the way there and back, with a full machine between
-_deadline = attrgetter("deadline")
 
 
 class Hurry:
     """The pace of one deployment, measured once a request waits whose caller is in a hurry."""
 
-    __slots__ = ("_pace",)
+    __slots__ = ("_line", "_pace")
 
-    def __init__(self) -> None:
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._pace: Pace | None = None
 
     def waits(self, ticket: Ticket) -> None:
-        """The request has to wait."""
+        """The request has joined the line."""
         if self._pace is None and ticket.hurried:
             self._pace = Pace()
+            self._line.know_ends()
 
     def measured(self, took_s: float) -> None:
         """A request came back `took_s` after it was sent."""
@@ -45,18 +45,15 @@ class Hurry:
         """Whether its caller will more likely than not be gone after so many runs."""
         return ticket.hurried and ticket.deadline - now < runs * self._usual_s()
 
-    def first(self, queue: Iterable[Ticket], now: float, runs: int) -> Ticket | None:
-        """Which of those that wait goes next, behind so many runs with its own; None: nobody.
-
-        Looks from the head on, and as far as the end only where nobody has time enough.
-        """
+    def first(self, now: float, runs: int) -> Ticket | None:
+        """Which of those that wait goes next, behind so many runs with its own; None: nobody."""
+        line = self._line
         if self._pace is None:
-            return next(iter(queue), None)
-        safe = now + runs * self._enough_s()
-        for ticket in queue:
-            if ticket.deadline >= safe or not ticket.hurried:
-                return ticket
-        last = max(queue, key=_deadline, default=None)
+            return line[0] if line else None
+        safe = line.first_until(now + runs * self._enough_s())
+        if safe is not None:
+            return safe
+        last = line.last_to_end()
         return None if last is None or self.too_late(last, now, runs) else last
 
     def _usual_s(self) -> float:
