@@ -34,14 +34,24 @@ class Switch:
     """Which clients are cut off, and which answers are tampered with; shared by all proxies."""
 
     def __init__(self, tamper: Tamper = Tamper.NOTHING, one_in: int = 1000) -> None:
-        self.names: set[str] = set()
-        """Of clients that are connected, as NATS' CONNECT has them."""
+        self.links: set[Link] = set()
         self.tamper = tamper
         self.tampered = 0
         self._one_in = one_in
         self._answers = 0
         self._before = b""
         self._held: dict[tuple[str, Way], asyncio.Event] = {}
+
+    @property
+    def names(self) -> set[str]:
+        """Of clients that are connected, as NATS' CONNECT has them."""
+        return {link.name for link in self.links if link.name}
+
+    def end(self, name: str) -> None:
+        """End the client's connection; what a cut holds back is lost."""
+        for link in self.links:
+            if link.name == name:
+                link.end()
 
     def cut(self, name: str, ways: Iterable[Way] = tuple(Way)) -> None:
         for way in ways:
@@ -99,7 +109,6 @@ class CuttingProxy:
         self._switch = switch
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ways: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -114,13 +123,6 @@ class CuttingProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def end_connections(self) -> None:
-        """End all there are; what a cut holds back is lost."""
-        ending = list(self._tasks)
-        for way in self._ways:
-            way.cancel()
-        await asyncio.gather(*ending)
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -131,33 +133,45 @@ class CuttingProxy:
         except OSError:
             writer.close()
             return
-        link = _Link(self._switch)
-        ways = [
-            asyncio.create_task(link.up(reader, there[1]), name="up"),
-            asyncio.create_task(link.down(there[0], writer), name="down"),
-        ]
-        self._ways.update(ways)
+        link = Link(self._switch)
+        self._switch.links.add(link)
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await link.run((reader, writer), there)
         finally:
-            self._ways.difference_update(ways)
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            self._switch.names.discard(link.name)
+            self._switch.links.discard(link)
             writer.close()
             there[1].close()
 
 
-class _Link:
+Side = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Link:
     """One client's connection."""
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
         self.name = ""
         self._head = bytearray()
+        self._ways: list[asyncio.Task[None]] = []
 
-    async def up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def run(self, client: Side, server: Side) -> None:
+        """Until either side, or `end`, ends it."""
+        self._ways = [
+            asyncio.create_task(self._up(client[0], server[1]), name="up"),
+            asyncio.create_task(self._down(server[0], client[1]), name="down"),
+        ]
+        try:
+            await asyncio.wait(self._ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.end()
+            await asyncio.gather(*self._ways, return_exceptions=True)
+
+    def end(self) -> None:
+        for way in self._ways:
+            way.cancel()
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await _read(reader):
             if not self.name:
                 self._learn(data)
@@ -167,7 +181,7 @@ class _Link:
             writer.write(data)
             await writer.drain()
 
-    async def down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await _read(reader):
             await self._switch.passes(self.name, Way.DOWN)
             writer.write(data)
@@ -177,7 +191,6 @@ class _Link:
         self._head += data[:MAX_CONNECT_BYTES]
         if (found := _CONNECT.search(self._head)) is not None:
             self.name = str(json.loads(found[1]).get("name") or "?")
-            self._switch.names.add(self.name)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

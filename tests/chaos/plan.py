@@ -16,6 +16,7 @@ class Fault(StrEnum):
     FREEZE = "freeze"  # SIGSTOP, and SIGCONT after `hold_s`
     RESTART = "restart"  # SIGTERM, or a lame duck's end for a NATS node of a cluster
     CUT = "cut"  # its connection to NATS carries nothing for `hold_s`
+    DROP = "drop"  # its connection to NATS ends, and what was on its way is lost
     FILL = "fill"  # the disk of the home is full for `hold_s`
     SHIFT = "shift"  # the wall clock of our processes is wrong for `hold_s`
     UPDATE = "update"  # a rolling update, no fault at all
@@ -33,11 +34,13 @@ class Target(StrEnum):
 
 
 PROCESSES: Final = (Target.WORKER, Target.SCORER, Target.INGRESS, Target.CONTROL, Target.NATS)
+CLIENTS: Final = (Target.SCORER, Target.INGRESS, Target.CONTROL)
 ALL: Final = (
     *((Fault.KILL, one) for one in (*PROCESSES, Target.SUPERVISOR)),
     *((Fault.FREEZE, one) for one in PROCESSES),
     *((Fault.RESTART, one) for one in PROCESSES if one is not Target.WORKER),
-    *((Fault.CUT, one) for one in (Target.SCORER, Target.INGRESS, Target.CONTROL)),
+    *((Fault.CUT, one) for one in CLIENTS),
+    *((Fault.DROP, one) for one in CLIENTS),
     (Fault.FILL, Target.PLATFORM),
     (Fault.SHIFT, Target.PLATFORM),
     (Fault.UPDATE, Target.PLATFORM),

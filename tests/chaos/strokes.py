@@ -17,6 +17,7 @@ from support.platform import CommandFailed, until_async
 
 BACK_S: Final = 40.0  # until an ingress that was ended listens again
 OURS: Final = (Target.SUPERVISOR, Target.CONTROL, Target.INGRESS, Target.SCORER)
+DROPPED_S: Final = 0.3  # shorter than anybody is held for silent
 BLOCK_BYTES: Final = 1024 * 1024
 
 
@@ -33,6 +34,7 @@ class Striker:
             Fault.FREEZE: self._freeze,
             Fault.RESTART: self._restart,
             Fault.CUT: self._cut,
+            Fault.DROP: self._drop,
             Fault.FILL: self._fill,
             Fault.SHIFT: self._shift,
             Fault.UPDATE: self._update,
@@ -81,16 +83,31 @@ class Striker:
             _signal(pid, signal.SIGCONT)
 
     async def _cut(self, step: Step) -> None:
-        names = self._rig.clients(step.target)
-        if not names:
-            self._history.say(f"  no connection of a {step.target}")
+        if not (name := self._client(step)):
             return
-        name = names[step.pick % len(names)]
         self._rig.switch.cut(name)
         try:
             await asyncio.sleep(step.hold_s)
         finally:
             self._rig.switch.heal(name)
+
+    async def _drop(self, step: Step) -> None:
+        """What came together in a moment is lost with the connection."""
+        if not (name := self._client(step)):
+            return
+        self._rig.switch.cut(name)
+        try:
+            await asyncio.sleep(DROPPED_S)
+            self._rig.switch.end(name)
+        finally:
+            self._rig.switch.heal(name)
+
+    def _client(self, step: Step) -> str:
+        names = self._rig.clients(step.target)
+        if not names:
+            self._history.say(f"  no connection of a {step.target}")
+            return ""
+        return names[step.pick % len(names)]
 
     async def _fill(self, step: Step) -> None:
         file = self._rig.platform.home / "filler"

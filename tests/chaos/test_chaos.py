@@ -22,6 +22,8 @@ QUICK = (
     (Fault.KILL, Target.NATS),
     (Fault.CUT, Target.INGRESS),
     (Fault.CUT, Target.SCORER),
+    (Fault.DROP, Target.INGRESS),
+    (Fault.DROP, Target.SCORER),
     (Fault.KEYS, Target.PLATFORM),
 )
 MUTATED = 1_200  # requests of a mutated run: enough that one in 1,000 is there

@@ -164,7 +164,7 @@ async def test_what_was_lost_with_the_connection_of_its_instance_alone_is_sent_a
             await until(lambda: bool(one.seen))
             switch.cut("inst:one", [Way.UP])
             await until(lambda: one.admission.in_flight == 0)
-        await proxy.end_connections()
+        switch.end("inst:one")
         switch.heal("inst:one")
         status, _ = await call
         await one.stop()
