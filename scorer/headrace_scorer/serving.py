@@ -41,6 +41,7 @@ from headrace_scorer import transfers
 from headrace_scorer.job import Job, Large
 from headrace_scorer.lateness import Lateness
 from headrace_scorer.pool import Pool
+from headrace_scorer.streams import Streams
 from headrace_scorer.transfers import Transfers
 from headrace_scorer.verdicts import CANCELLED
 from headrace_scorer.worker import frames
@@ -88,6 +89,7 @@ class Serving:
         self._numbers = 0
         self._jobs: dict[str, Job] = {}
         self._transfers = Transfers(bus, bodies, epoch, self)
+        self._streams = Streams(bus, epoch, self._give_up)
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._service_s: float | None = None
@@ -149,6 +151,7 @@ class Serving:
         elif isinstance(control, Recall):
             self.pool.recall(job)
         elif isinstance(control, Credit):
+            self._streams.credit(job, control.n, monotonic())
             self.pool.credit(job, control.n)
         elif isinstance(control, Pull):
             self._transfers.pull(job, control)
@@ -315,6 +318,7 @@ class Serving:
         if self.pool is not None:
             self.pool.check(now)
         self._transfers.tick(now)
+        self._streams.tick(now)
         self.capacity_changed()
         self._grant(self.admission.expire(now))
 
@@ -352,7 +356,7 @@ class Serving:
         if job.cancelled:
             return
         request = job.request
-        if request.flags & MIRROR:
+        if request.flags & MIRROR or not job.reply:
             # Nobody reads a shadow's stream, so nobody but us lets it go on.
             job.chunks += 1
             if self.pool is not None and body:
@@ -362,10 +366,16 @@ class Serving:
             AnswerKind.CHUNK, request.request_id, status, -1, 0, job.chunks, "",
             self._epoch, head, body,
         )  # fmt: skip
-        if self._publish(job.reply, answer):
+        self._trains.depart()  # it comes behind what was answered before
+        if self._streams.send(job, answer, monotonic()):
             job.chunks += 1
-        elif self.pool is not None:
-            self.pool.cancel(job)  # what is behind a gap is of no use
+        else:
+            self._give_up(job)
+
+    def _give_up(self, job: Job) -> None:
+        """Of a stream with a gap, or without a reader, what would come is of no use."""
+        if self.pool is not None:
+            self.pool.cancel(job)
 
     def _whole(self, job: Job, answer: Large, body: bytes | None) -> None:
         """A whole answer: in a message if it fits, else it is left to be pulled.
@@ -400,6 +410,7 @@ class Serving:
         request = job.request
         self._jobs.pop(request.request_id, None)
         self._transfers.forget(job)
+        self._streams.forget(job)
         grants = self.admission.finish(
             request.request_id, monotonic(), answered=bool(job.reply) and not job.cancelled
         )

@@ -330,7 +330,7 @@ def test_what_is_kept_twice_is_sent_again_once() -> None:
 
 
 def test_what_was_at_an_instance_that_lost_its_connection_is_sent_again() -> None:
-    """Once for each connection, and not what nobody waits for: its slot is known by what runs."""
+    """Once for each connection; what nobody waits for is no more counted as ours then."""
     dispatch = dispatch_with(one=4)
     running, kept, gone = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b", "gone"))
     for one in (running, kept, gone):
@@ -341,8 +341,10 @@ def test_what_was_at_an_instance_that_lost_its_connection_is_sent_again() -> Non
     dispatch.kept(kept)
 
     heard = dispatch.beat(replace(beat("one", 4, in_flight=2), links=1), 29.5)
-    assert heard == ([], [running, kept])
+    assert heard == ([], [running, kept, gone])
+    dispatch.disowned(gone)
     assert dispatch.in_flight == 2
+    assert dispatch.instances["one"].others == 1
     assert dispatch.overdue(30.4) == []  # each has the whole time for `run`, within its deadline
     assert dispatch.overdue(30.5) == [(running, Overdue.RUN), (kept, Overdue.RUN)]
     for links in (1, 0):  # one that is late was said before

@@ -30,7 +30,7 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.head import request_head
 from headrace_bus.wire.heartbeat import InstanceHeartbeat
-from headrace_bus.wire.instance_control import Want, decode_control
+from headrace_bus.wire.instance_control import Cancel, Want, decode_control
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control
 from headrace_bus.wire.train import couple, uncouple
@@ -370,3 +370,48 @@ async def test_a_request_sent_again_says_what_is_left_by_then(nats_server: NatsS
 
         assert again.deadline_ms == first.deadline_ms
         assert again.remaining_ms <= first.remaining_ms
+
+
+@pytest.mark.parametrize("cut", ["instance", "ingress"])
+async def test_what_nobody_waits_for_is_cancelled_again_after_a_cut(
+    nats_server: NatsServer, cut: str
+) -> None:
+    """The first word may be lost, and so may the answer that frees the slot here."""
+    async with edge_on(nats_server) as edge:
+        told = await controls(edge)
+        incoming = Incoming(new_request_id(), request_head("POST", "/score", "", ()), b"")
+        call = edge.lane.start(incoming, edge.deliver)
+        edge.lane.cancel(call)
+        if cut == "ingress":
+            edge.lane.cut_off()
+            edge.lane.reconnected(1.0, monotonic())
+        else:
+            edge.lane.beat(replace(beat("one", epoch=EPOCH, in_flight=1), links=1), monotonic())
+        await edge.bus.flush()
+
+        assert [decode_control(one.data) for one in told] == [
+            Cancel(request_id=call.request_id),
+            Cancel(request_id=call.request_id),
+        ]
+        assert edge.lane.dispatch.in_flight == 0
+
+
+async def test_an_instance_that_was_only_silent_is_told_what_it_may_drop(
+    nats_server: NatsServer,
+) -> None:
+    async with edge_on(nats_server) as edge:
+        told = await controls(edge)
+        request, _ = await edge.ask(b"first")
+        edge.lane.dead("one", "no heartbeat", monotonic())
+        await edge.bus.flush()
+
+        assert [decode_control(one.data) for one in told] == [Cancel(request_id=request.request_id)]
+
+
+async def controls(edge: Edge) -> list[Message]:
+    """What the instance is told beside requests, as it comes."""
+    told: list[Message] = []
+    await edge.bus.subscribe(
+        instance_control(InstanceAddress("houses", "blue", "one")), told.append
+    )
+    return told

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from headrace_api.home import Home
-from headrace_bus.client.connection import Bus, Message
+from headrace_bus.client.connection import Bus, Message, Subscription
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.wire import subjects
 from headrace_bus.wire.envelope import Answer, AnswerKind, Request, decode_answer, encode_request
@@ -138,11 +138,17 @@ class Caller:
         self.reply = f"_INBOX.{self.id}"
         self.messages = 0
         """How many brought answers."""
+        self._subscription: Subscription
 
     async def open(self) -> Self:
-        await self.bus.subscribe(self.reply, self._answered)
+        self._subscription = await self.bus.subscribe(self.reply, self._answered)
         await self.bus.flush()
         return self
+
+    async def go(self) -> None:
+        """Hear nothing any more, as an ingress that was killed."""
+        await self._subscription.unsubscribe()
+        await self.bus.flush()
 
     def request(self, body: bytes, **fields: Any) -> Request:
         base = Request(

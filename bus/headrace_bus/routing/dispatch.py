@@ -55,7 +55,7 @@ class Heard(NamedTuple):
     lost: list[Ticket]
     """It is a new life of the instance, which knows nothing of them."""
     again: list[Ticket]
-    """Still bound to it, and to be sent once more."""
+    """Still bound to it, and to be sent once more; or cancelled, where nobody waits any more."""
 
 
 class Dispatch:
@@ -197,6 +197,12 @@ class Dispatch:
         """The request never left: forget that it was bound."""
         self._release(ticket)
 
+    def disowned(self, ticket: Ticket) -> None:
+        """Nobody waits for it, and its answer may have been lost: it is not counted as ours."""
+        instance = self._release(ticket)
+        if instance is not None:
+            instance.others += 1  # until the instance says how many it has
+
     def turned_away(self, ticket: Ticket) -> bool:
         """DRAINING or nobody there: as `refused`, and the instance gets nothing more for now."""
         instance = self._release(ticket)
@@ -263,8 +269,8 @@ class Dispatch:
             self.queue.wait_anew(now)  # for room, as until now for an instance to be ready
         instance.heard(heartbeat, now)
         self.patience.heard(heartbeat.state, now)
-        if was_cut or heartbeat.in_flight == 0:
-            self._forget(instance, now if was_cut else now - STALE_ANSWER_S)
+        if heartbeat.in_flight == 0:
+            self._forget_stale(instance, now)
         instance.others = max(0, heartbeat.in_flight - instance.sent)
         if instance.wanted and self.queue:
             self._unwant(instance)  # say it again: a want or a grant may have been lost
@@ -368,7 +374,6 @@ class Dispatch:
         again = []
         for instance in self.instances.values():
             instance.seen = now
-            self._forget(instance, now)
             again += self._all_again(instance, now, now + AMNESTY_S)
         return again
 
@@ -457,10 +462,14 @@ class Dispatch:
         except ValueError:
             return  # it was lost, and is between two instances
 
-    def _forget(self, instance: Instance, sent_before: float) -> None:
-        """What nobody waits for and was sent before: the answers were lost on the way."""
-        unread = [one for one in instance.open.values() if one.abandoned and one.sent < sent_before]
-        for ticket in unread:
+    def _forget_stale(self, instance: Instance, now: float) -> None:
+        """An idle instance answers nothing any more: the answers were lost on the way."""
+        stale = [
+            ticket
+            for ticket in instance.open.values()
+            if ticket.abandoned and now - ticket.sent > STALE_ANSWER_S
+        ]
+        for ticket in stale:
             self._release(ticket)
 
     def _want_nothing(self) -> list[WantChange]:

@@ -86,6 +86,10 @@ class JournaledDispatch(Dispatch):
         super().unsent(ticket)
         self._line("unsent", [ticket.request_id], None)
 
+    def disowned(self, ticket: Ticket) -> None:
+        super().disowned(ticket)
+        self._line("disowned", [ticket.request_id], None)
+
     def kept(self, ticket: Ticket) -> None:
         super().kept(ticket)
         self._line("kept", [ticket.request_id], None)
@@ -213,7 +217,7 @@ class _Replayed:
             case (("granted" | "suspect" | "suspect_silent" | "measured"), [first, *rest]):
                 return getattr(dispatch, what)(first, *rest)
             case (
-                ("answered" | "refused" | "turned_away" | "unsent" | "kept" | "retry"),
+                ("answered" | "refused" | "turned_away" | "unsent" | "disowned" | "kept" | "retry"),
                 [request_id, *rest],
             ):
                 return getattr(dispatch, what)(tickets[request_id], *rest)

@@ -192,6 +192,8 @@ class Lane:
         """The instance is gone; what it had is tried once more or failed."""
         log.warning("an instance is lost", deployment=self.name, iid=iid, why=why)
         lost = self.dispatch.remove(iid)
+        for ticket in lost:  # one that was only silent has them still
+            self._tell(iid, Cancel(request_id=ticket.request_id))
         inbox = self._grants.pop(iid, None)
         if inbox is not None:
             inbox.close()
@@ -286,8 +288,10 @@ class Lane:
         """To the instance that may have it already."""
         for ticket in tickets:
             call = cast("Call", ticket)
-            if call.abandoned:  # while it was kept here
-                self.dispatch.unsent(call)
+            if call.abandoned:
+                if call.instance is not None:
+                    self._tell(call.instance.iid, Cancel(request_id=call.request_id))
+                self.dispatch.disowned(call)
                 call.close()
             else:
                 call.resent = True

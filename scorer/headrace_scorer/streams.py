@@ -1,0 +1,104 @@
+"""Streamed answers of one instance, and whether anybody reads them still.
+
+Who produces waits for credit, and who would give it may be gone without a word: an ingress that was
+killed, or a cancel that was lost. The slot would be taken for as long as `run` may take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from headrace_bus.client.inbox import Inbox
+from headrace_bus.client.message import Message
+from headrace_bus.errors import BusError
+from headrace_bus.wire.envelope import CHUNK_WINDOW, Answer, AnswerKind, encode_answer
+from headrace_scorer.job import Job
+from headrace_scorer.transfers import NOBODY_TIMES, Bus
+
+log = structlog.get_logger(__name__)
+
+UNREAD_S: Final = 150.0  # an edge gives credit for four chunks, and gives up each after 30 s
+
+
+@dataclass(slots=True)
+class _Stream:
+    job: Job
+    inbox: Inbox
+    """Where the server says that nobody listens any more."""
+    since: float
+    """When a chunk left or credit came."""
+    unread: int = 0
+    nobody: int = 0
+
+
+class Streams:
+    """Those of one instance, by request id. `unread` is told of one that nobody reads, once."""
+
+    def __init__(self, bus: Bus, epoch: int, unread: Callable[[Job], None]) -> None:
+        self._bus = bus
+        self._epoch = epoch
+        self._unread = unread
+        self._open: dict[str, _Stream] = {}
+
+    def send(self, job: Job, chunk: Answer, now: float) -> bool:
+        """Publish the next chunk; False when it is lost, and with it what would come behind."""
+        request_id = job.request.request_id
+        stream = self._open.get(request_id)
+        if stream is None:
+            inbox = self._bus.open_inbox(partial(self._nobody, request_id))
+            stream = self._open[request_id] = _Stream(job, inbox, now)
+        stream.unread += 1
+        stream.since = now
+        return self._say(stream, chunk)
+
+    def credit(self, job: Job, chunks: int, now: float) -> None:
+        """So many more were read."""
+        stream = self._open.get(job.request.request_id)
+        if stream is not None:
+            stream.unread = max(0, stream.unread - chunks)
+            stream.since, stream.nobody = now, 0
+
+    def tick(self, now: float) -> None:
+        """Each half second: ask after the readers of those that wait for credit.
+
+        By an answer to no request, which every edge passes over.
+        """
+        for stream in [one for one in self._open.values() if one.unread >= CHUNK_WINDOW]:
+            if now - stream.since > UNREAD_S:
+                self._end(stream)
+            else:
+                word = Answer(AnswerKind.CHUNK, "", 0, -1, 0, 0, "", self._epoch, b"", b"")
+                self._say(stream, word)
+
+    def forget(self, job: Job) -> None:
+        """The request has its end."""
+        stream = self._open.pop(job.request.request_id, None)
+        if stream is not None:
+            stream.inbox.close()
+
+    def _say(self, stream: _Stream, answer: Answer) -> bool:
+        try:
+            self._bus.publish(stream.job.reply, encode_answer(answer), reply=stream.inbox.subject)
+        except BusError as error:
+            log.warning("an answer could not be published", error=str(error))
+            return False
+        return True
+
+    def _nobody(self, request_id: str, message: Message) -> None:
+        """A chunk was lost, and nothing behind it is of use; or it is a reader that reconnects."""
+        stream = self._open.get(request_id)
+        if stream is None or not message.no_responders:
+            return
+        stream.nobody += 1
+        if stream.unread < CHUNK_WINDOW or stream.nobody >= NOBODY_TIMES:
+            self._end(stream)
+
+    def _end(self, stream: _Stream) -> None:
+        self.forget(stream.job)
+        log.info("nobody reads a streamed answer", request_id=stream.job.request.request_id)
+        self._unread(stream.job)
