@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Final
 
+from headrace_telemetry.lines import Lines
+
 LINE_MAX_BYTES: Final = 16 * 1024
 FILE_MAX_BYTES: Final = 16 * 1024 * 1024  # then it becomes `.1`, of which one is kept
 LINES_PER_S: Final = 2_000  # refill of the bucket
 BURST_LINES: Final = 10_000
+_DROPPED: Final = b"(%d lines dropped: more than the rate limit, or no room on the disk)\n"
 
 
 class ConsoleFile:
-    """Appends lines; drops them past the rate and says how many (design 7)."""
+    """Appends lines; drops them past the rate, or without room, and says how many (design 7)."""
 
     def __init__(self, path: Path, *, max_bytes: int = FILE_MAX_BYTES) -> None:
         self._path = path
@@ -52,7 +56,9 @@ class ConsoleFile:
         if not allowed:
             return
         data = b"\n".join(allowed) + b"\n"
-        os.write(self._fd, data)
+        if not self._lines.put(data):
+            self._dropped += len(allowed)
+            return
         self._size += len(data)
         if self._size > self._max_bytes:
             self._rotate()
@@ -63,8 +69,7 @@ class ConsoleFile:
         self._at = now
         allowed = min(wanted, int(self._tokens))
         self._tokens -= allowed
-        if self._dropped and allowed:
-            os.write(self._fd, b"(%d lines dropped: more than the rate limit)\n" % self._dropped)
+        if self._dropped and allowed and self._lines.put(_DROPPED % self._dropped):
             self._dropped = 0
         self._dropped += wanted - allowed
         return allowed
@@ -72,8 +77,13 @@ class ConsoleFile:
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._size = os.fstat(self._fd).st_size
+        self._lines = Lines(self._fd)
 
     def _rotate(self) -> None:
-        os.close(self._fd)
-        os.replace(self._path, self._path.with_suffix(".log.1"))
-        self._open()
+        """Where there is no room for a new file the old one grows, until there is."""
+        old = self._fd
+        with contextlib.suppress(OSError):
+            if self._path.exists():
+                os.replace(self._path, self._path.with_suffix(".log.1"))
+            self._open()
+            os.close(old)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TextIO, cast
 
 import structlog
 
+from headrace_telemetry.lines import Lines
+
 LEVEL_VARIABLE = "HEADRACE_LOG_LEVEL"
+_LOST = '{"event": "log lines were lost, as they could not be written", "lines": %d}\n'
 
 
 def configure(service: str, *, json_lines: bool | None = None, least: str = "INFO") -> None:
@@ -26,11 +30,31 @@ def configure(service: str, *, json_lines: bool | None = None, least: str = "INF
     structlog.configure(
         processors=_processors(machine),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Log(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, force=True)
+
+
+class _Log:
+    """stderr as a log writes to it, which must never fail who logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._lines = Lines(stream.fileno())
+        self._encoding = stream.encoding
+        self._lost = 0
+
+    def write(self, text: str) -> None:
+        if self._lost and self._put(_LOST % self._lost):
+            self._lost = 0
+        self._lost += not self._put(text)
+
+    def flush(self) -> None:
+        """Each line was written by itself."""
+
+    def _put(self, text: str) -> bool:
+        return self._lines.put(text.encode(self._encoding, "backslashreplace"))
 
 
 def _processors(machine: bool) -> list[structlog.typing.Processor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -15,8 +16,10 @@ import pytest
 
 from chaos.cutting_proxy import CuttingProxy, Switch, Way
 from headrace_bus.routing import gateway
+from headrace_bus.routing.dispatch import Dispatch, Overdue
 from headrace_bus.routing.gateway import GatewaySettings
 from headrace_bus.routing.journal import journaled, replay
+from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.subjects import InstanceAddress, heartbeat
@@ -173,6 +176,31 @@ async def test_what_was_lost_with_the_connection_of_its_instance_alone_is_sent_a
     assert status == 200
     assert len(one.seen) == 1
     assert replay(lines) == []
+
+
+class Stumbling(Dispatch):
+    """Fails once where deadlines are looked after."""
+
+    stumbled = False
+
+    def overdue(self, now: float) -> list[tuple[Ticket, Overdue]]:
+        if not self.stumbled:
+            self.stumbled = True
+            raise RuntimeError("a fault of ours")
+        return super().overdue(now)
+
+
+async def test_a_fault_in_one_look_at_deadlines_does_not_end_them_all(world: World) -> None:
+    settings = GatewaySettings(
+        ingress_id="in-one", make_dispatch=lambda _, seed: Stumbling(random.Random(seed))
+    )
+    listening = await world.ingress(gateway=settings)
+    await world.route(make_route(request_timeout_ms=300))
+    await world.instance()
+    async with asyncio.timeout(BOUND_S):
+        status, _ = await post(world, url(listening), {"sleep_s": BOUND_S})
+
+    assert status == 408
 
 
 async def test_requests_inside_their_deadline_survive_a_restart_of_nats(world: World) -> None:

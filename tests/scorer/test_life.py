@@ -15,6 +15,7 @@ from headrace_scorer.console_file import BURST_LINES, ConsoleFile
 from headrace_scorer.instance import LONELY, OK, run
 from headrace_scorer.settings import Settings
 from scorer.caller import BOUND_S, Caller, Instance, connect, launch_of
+from support.limits import room
 from support.nats_server import NatsServer
 
 END = AnswerKind.END
@@ -135,6 +136,42 @@ def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path) -> None:
     assert "lines dropped" in text
     assert text.endswith("the last one\n")
     assert text.count("\n") < 2 * BURST_LINES
+
+
+def test_lines_that_find_no_room_are_counted_and_fail_nobody(tmp_path: Path) -> None:
+    """A worker's last words come with the news that it ended, which must arrive."""
+    path = tmp_path / "inference-server.log"
+    file = ConsoleFile(path)
+    file.feed(b"before\n")
+    with room(path.stat().st_size + 4):
+        file.feed(b"torn and lost\nlost\n")
+        file.feed(b"lost\n")
+    file.feed(b"after\n")
+    file.close()
+
+    assert path.read_text().splitlines() == [
+        "before",
+        "torn",
+        "(3 lines dropped: more than the rate limit, or no room on the disk)",
+        "after",
+    ]
+
+
+def test_where_no_new_file_can_be_made_the_old_one_grows_until_then(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    file = ConsoleFile(folder / "a.log", max_bytes=10)
+    folder.rename(tmp_path / "elsewhere")
+    file.feed(b"twelve bytes\n")
+    file.feed(b"and more\n")
+    folder.mkdir()
+    file.feed(b"there is room\n")
+    file.feed(b"anew\n")
+    file.close()
+
+    grown = (tmp_path / "elsewhere" / "a.log").read_text()
+    assert grown == "twelve bytes\nand more\nthere is room\n"
+    assert (folder / "a.log").read_text() == "anew\n"
 
 
 def test_the_file_stays_bounded_and_keeps_the_one_before(tmp_path: Path) -> None:

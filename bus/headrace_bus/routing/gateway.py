@@ -275,12 +275,13 @@ class Gateway:
         self.routes.changed(None)
 
     def _sweep(self) -> None:
+        """The next one is due first: whatever fails in this one, no deadline is forgotten."""
+        again = self.pending > 0
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if again else None
         now = monotonic()
         for lane in self._lanes.values():
             if lane.dispatch.pending:
                 lane.sweep(now)
-        again = self.pending > 0
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if again else None
 
     def _applied(self) -> None:
         """Give lanes their deployment's newest numbers, and drop those of deployments that went."""
