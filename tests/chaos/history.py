@@ -17,6 +17,8 @@ class History:
     broken: list[str] = field(default_factory=list)
     down: list[tuple[float, float]] = field(default_factory=list)
     """Spans in which an ingress was not there, seconds into the run."""
+    full: list[tuple[float, float]] = field(default_factory=list)
+    """Spans in which the disk was full."""
 
     @property
     def now_s(self) -> float:
@@ -35,6 +37,14 @@ class History:
             self.say(f"BROKEN: {words}")
         return holds
 
-    def lawful(self, begun_s: float, ended_s: float) -> bool:
-        """Whether a connection could break because its ingress was down."""
-        return any(begun_s <= until and since <= ended_s for since, until in self.down)
+    def was_down(self, since_s: float, until_s: float) -> bool:
+        """Whether an ingress was, at any time of the span."""
+        return _meet(self.down, since_s, until_s)
+
+    def was_full(self, since_s: float, until_s: float) -> bool:
+        """Whether the disk was, at any time of the span."""
+        return _meet(self.full, since_s, until_s)
+
+
+def _meet(spans: list[tuple[float, float]], since_s: float, until_s: float) -> bool:
+    return any(since_s <= until and since <= until_s for since, until in spans)

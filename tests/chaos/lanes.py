@@ -1,7 +1,6 @@
 """Load with a nonce in each request, and the rule that every answer is the one asked for.
 
-A lane is a plug-in: it runs from `start` to `stop`, keeps what went wrong, and says how many of its
-requests were answered right.
+A lane is a plug-in: it says what it asks, what answer is right and which miss is lawful.
 """
 
 from __future__ import annotations
@@ -11,14 +10,17 @@ import itertools
 import json
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 
+from chaos.history import History
 from support.load import HELD_UP_S
 
 CLIENT_BOUND_S: Final = 40.0  # longer than any deadline of the platform: a request that hangs shows
 MOST_OPEN: Final = 2000
+LARGE_BYTES: Final = 300_000
+PIECES: Final = 12
 _NONCES: Final = itertools.count()
 
 
@@ -32,27 +34,16 @@ class Miss:
     ended_s: float
     what: str
     connection: bool
-    """The connection broke, which is lawful while an ingress is down."""
+    """The connection broke."""
 
 
-class Lane(Protocol):
-    """One kind of work."""
-
-    name: str
-    misses: list[Miss]
-    answered: int
-
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-
-class OnlineLane:
+class Lane:
     """`rate` POSTs a second, each on time whether or not the last was answered; no retries.
 
     What this process was held up for is not made up for by a burst: that would be another load.
     """
 
-    name = "online"
+    name = ""
 
     def __init__(self, url: str, key: str, *, rate: float, began: float) -> None:
         self.misses: list[Miss] = []
@@ -65,8 +56,21 @@ class OnlineLane:
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    def asked(self, nonce: str) -> dict[str, object]:
+        """The body of a request."""
+        return {"nonce": nonce}
+
+    def wrong(self, nonce: str, text: str) -> str:
+        """What is wrong with the body of a 200; empty when nothing is."""
+        right = json.loads(text).items() >= self.asked(nonce).items()
+        return "" if right else f"the answer of another: {text[:200]}"
+
+    def lawful(self, miss: Miss, history: History) -> bool:
+        """Whether nobody is to blame: the connection broke while its ingress was down."""
+        return miss.connection and history.was_down(miss.begun_s, miss.ended_s)
+
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="online")
+        self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
         """Ask nothing more, and wait for the answers of what was asked."""
@@ -95,13 +99,13 @@ class OnlineLane:
         begun_s = time.monotonic() - self._began
         what, connection = "", False
         try:
-            asked = {"nonce": nonce}
-            async with session.post(self._url, json=asked, headers=self._headers) as response:
+            post = session.post(self._url, json=self.asked(nonce), headers=self._headers)
+            async with post as response:
                 text = await response.text()
             if response.status != 200:
                 what = f"{response.status} {text[:200]}"
-            elif json.loads(text)["nonce"] != nonce:
-                what = f"the answer of another: {text[:200]}"
+            else:
+                what = self.wrong(nonce, text)
         except (aiohttp.ClientError, OSError) as error:
             what, connection = repr(error), True
         except TimeoutError:
@@ -120,3 +124,42 @@ class OnlineLane:
                 connection=connection,
             )
         )
+
+
+class OnlineLane(Lane):
+    """Small bodies, both ways in one message."""
+
+    name = "online"
+
+
+class LargeLane(Lane):
+    """Bodies that go by file, both ways."""
+
+    name = "large"
+
+    def asked(self, nonce: str) -> dict[str, object]:
+        return {"nonce": nonce, "pad": f"{nonce} " * (LARGE_BYTES // (len(nonce) + 1))}
+
+    def lawful(self, miss: Miss, history: History) -> bool:
+        """Nor is anybody while the disk is full, which it says."""
+        told = miss.what.startswith("507") and history.was_full(miss.begun_s, miss.ended_s)
+        return told or super().lawful(miss, history)
+
+
+class StreamLane(Lane):
+    """Answers in pieces: whole, or visibly broken, as nothing is sent anew once it has begun."""
+
+    name = "stream"
+
+    def asked(self, nonce: str) -> dict[str, object]:
+        return {"nonce": nonce, "pieces": PIECES}
+
+    def wrong(self, nonce: str, text: str) -> str:
+        right = "".join(f"{nonce} {number}\n" for number in range(PIECES))
+        return "" if text == right else f"pieces of another, or not all: {text[:200]}"
+
+    def lawful(self, miss: Miss, history: History) -> bool:
+        return miss.connection
+
+
+LANES: Final = (OnlineLane, LargeLane, StreamLane)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from chaos import checks
 from chaos.history import History
-from chaos.lanes import OnlineLane
+from chaos.lanes import LANES, Lane
 from chaos.plan import Step
 from chaos.rig import Options, Rig
 from chaos.strokes import Striker
+
+SHARE: Final = 0.05  # of the first lane's rate, for each of the others
 
 
 async def run(
@@ -21,28 +25,35 @@ async def run(
     seconds: float,
     rate: float,
     requests: int = 0,
+    kinds: Sequence[type[Lane]] = LANES,
 ) -> History:
     """Strike until the time is up; the history says which rules were broken.
 
-    It goes on until so many requests have an outcome, which a slow machine takes longer for.
+    The first kind of lane has the rate, the others a share of it. It goes on until so many requests
+    of the first have an outcome, which a slow machine takes longer for.
     """
     async with Rig(options, history) as rig:
         for what, why in rig.skipped.items():
             history.say(f"{what} is skipped: {why}")
         before = await asyncio.to_thread(checks.sizes, rig)
-        lane = OnlineLane(rig.url, rig.key, rate=rate, began=history.began)
-        striker = Striker(rig)
-        await lane.start()
+        rates = itertools.chain([rate], itertools.repeat(SHARE * rate))
+        lanes = [
+            kind(rig.url, rig.key, rate=its, began=history.began)
+            for kind, its in zip(kinds, rates, strict=False)
+        ]
+        first, striker = lanes[0], Striker(rig)
+        await asyncio.gather(*(lane.start() for lane in lanes))
         try:
             await _strike(rig, striker, plan, history.now_s + seconds)
-            while lane.answered + len(lane.misses) < requests:  # noqa: ASYNC110  (no event each)
+            while first.answered + len(first.misses) < requests:  # noqa: ASYNC110  (no event each)
                 await asyncio.sleep(0.1)
         finally:
-            await lane.stop()
-        history.say(f"{lane.answered} answers were right, {len(lane.misses)} requests had none")
-        history.say(f"the load was held up for {lane.held_up_s:.1f} s by its own machine")
-        checks.every_answer_right(history, lane)
-        await _afterwards(rig, striker, lane, before)
+            await asyncio.gather(*(lane.stop() for lane in lanes))
+        history.say(f"the load was held up for {first.held_up_s:.1f} s by its own machine")
+        for lane in lanes:
+            history.say(f"{lane.name}: {lane.answered} answers right, {len(lane.misses)} missing")
+            checks.every_answer_right(history, lane)
+        await _afterwards(rig, striker, lanes, before)
     return history
 
 
@@ -64,11 +75,11 @@ async def _strike(rig: Rig, striker: Striker, plan: Iterable[Step], until_s: flo
 
 
 async def _afterwards(
-    rig: Rig, striker: Striker, lane: OnlineLane, before: dict[int, checks.Size]
+    rig: Rig, striker: Striker, lanes: Iterable[Lane], before: dict[int, checks.Size]
 ) -> None:
     missing = await rig.whole()
     if not rig.history.rule(not missing, f"not whole at the end: wanted {missing}"):
         return
-    await checks.books_balance(rig, lane)
+    await checks.books_balance(rig, *lanes)
     await checks.keys_hold(rig, striker.revoked)
     await asyncio.to_thread(checks.nothing_leaked, rig, before)

@@ -111,11 +111,13 @@ class Striker:
 
     async def _fill(self, step: Step) -> None:
         file = self._rig.platform.home / "filler"
+        since_s = self._history.now_s
         await asyncio.to_thread(_fill_disk, file)
         try:
             await asyncio.sleep(step.hold_s)
         finally:
             file.unlink()
+            self._history.full.append((since_s, self._history.now_s))
         # nats-server turns JetStream off when its disk was full, until it is started again: the
         # supervisor does that for its own server, the owner for an outside one.
         for pid in self._rig.nats.pids:

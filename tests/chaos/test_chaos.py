@@ -9,6 +9,7 @@ import pytest
 
 from chaos.cutting_proxy import Switch, Tamper
 from chaos.history import History
+from chaos.lanes import OnlineLane
 from chaos.plan import ALL, Fault, Target, steps
 from chaos.rig import Options
 from chaos.run import run
@@ -49,7 +50,15 @@ async def test_one_wrong_answer_in_a_thousand_turns_it_red(
     history = History(loud=False)
     options = Options(folder=tmp_path, tamper=tamper)
 
-    await run([], options, history, seconds=0.0, rate=MUTATED_RATE, requests=MUTATED)
+    await run(
+        [],
+        options,
+        history,
+        seconds=0.0,
+        rate=MUTATED_RATE,
+        requests=MUTATED,
+        kinds=[OnlineLane],
+    )
 
     assert any("not answered" in one for one in history.broken), "\n".join(history.lines)
     assert any(told in line for line in history.lines), "\n".join(history.lines)
