@@ -36,7 +36,7 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Recall, Want, decode_control
 from headrace_bus.wire.launch import Launch
-from headrace_bus.wire.train import uncouple
+from headrace_bus.wire.train import couple, uncouple
 from headrace_scorer import transfers
 from headrace_scorer.job import Job, Large
 from headrace_scorer.lateness import Lateness
@@ -212,6 +212,7 @@ class Serving:
             if running is not None and reply:
                 running.reply = reply
                 self._transfers.again(running)
+                self._streams.again(running)
             return
         kept = self._kept.get(request.request_id)
         if kept is not None:
@@ -363,7 +364,7 @@ class Serving:
                 self.pool.credit(job, 1)
             return
         answer = Answer(
-            AnswerKind.CHUNK, request.request_id, status, -1, 0, job.chunks, "",
+            AnswerKind.CHUNK, request.request_id, status, job.number, 0, job.chunks, "",
             self._epoch, head, body,
         )  # fmt: skip
         self._trains.depart()  # it comes behind what was answered before
@@ -410,7 +411,7 @@ class Serving:
         request = job.request
         self._jobs.pop(request.request_id, None)
         self._transfers.forget(job)
-        self._streams.forget(job)
+        before = self._streams.forget(job)
         grants = self.admission.finish(
             request.request_id, monotonic(), answered=bool(job.reply) and not job.cancelled
         )
@@ -431,6 +432,8 @@ class Serving:
                 kind = AnswerKind.FAILED
             if kind is AnswerKind.DONE:
                 self._keep(request.request_id, data)
+            elif before and not reason:
+                self._keep(request.request_id, couple([*before, data]))
         if grants:
             self._grant(grants)
         if self.admission.draining and not self.in_flight:

@@ -7,7 +7,7 @@ killed, or a cancel that was lost. The slot would be taken for as long as `run` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -34,6 +34,8 @@ class _Stream:
     """When a chunk left or credit came."""
     unread: int = 0
     nobody: int = 0
+    kept: list[bytes] | None = field(default_factory=list)
+    """All chunks so far, until the reader is known to have got the first."""
 
 
 class Streams:
@@ -54,14 +56,24 @@ class Streams:
             stream = self._open[request_id] = _Stream(job, inbox, now)
         stream.unread += 1
         stream.since = now
-        return self._say(stream, chunk)
+        data = encode_answer(chunk)
+        if stream.kept is not None:
+            stream.kept.append(data)
+        return self._say(stream, data)
 
     def credit(self, job: Job, chunks: int, now: float) -> None:
         """So many more were read."""
         stream = self._open.get(job.request.request_id)
         if stream is not None:
             stream.unread = max(0, stream.unread - chunks)
-            stream.since, stream.nobody = now, 0
+            stream.since, stream.nobody, stream.kept = now, 0, None
+
+    def again(self, job: Job) -> None:
+        """The connection of the reader broke, and it has nothing yet: all of it once more."""
+        stream = self._open.get(job.request.request_id)
+        if stream is not None:
+            for data in stream.kept or ():
+                self._say(stream, data)
 
     def tick(self, now: float) -> None:
         """Each half second: ask after the readers of those that wait for credit.
@@ -73,17 +85,19 @@ class Streams:
                 self._end(stream)
             else:
                 word = Answer(AnswerKind.CHUNK, "", 0, -1, 0, 0, "", self._epoch, b"", b"")
-                self._say(stream, word)
+                self._say(stream, encode_answer(word))
 
-    def forget(self, job: Job) -> None:
-        """The request has its end."""
+    def forget(self, job: Job) -> list[bytes]:
+        """The request has its end; return the chunks of one whose reader may have none of them."""
         stream = self._open.pop(job.request.request_id, None)
-        if stream is not None:
-            stream.inbox.close()
+        if stream is None:
+            return []
+        stream.inbox.close()
+        return stream.kept or []
 
-    def _say(self, stream: _Stream, answer: Answer) -> bool:
+    def _say(self, stream: _Stream, data: bytes) -> bool:
         try:
-            self._bus.publish(stream.job.reply, encode_answer(answer), reply=stream.inbox.subject)
+            self._bus.publish(stream.job.reply, data, reply=stream.inbox.subject)
         except BusError as error:
             log.warning("an answer could not be published", error=str(error))
             return False

@@ -255,5 +255,5 @@ async def test_a_stream_that_a_cut_went_through_gives_its_slot_back(world: World
 
         assert pieces.field("Hr-End") == ["broken"]
         assert await ask(world, b"[1]") == ("200", b"[1]")
-        assert one.cancelled == [one.seen[0].request_id]
+        assert set(one.cancelled) == {one.seen[0].request_id}  # again after the cut
         await close(world)

@@ -14,6 +14,7 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.client.headers import NO_RESPONDERS
 from headrace_bus.client.message import Message
 from headrace_bus.client.settings import BusSettings
+from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.call import Call, Incoming, Result
 from headrace_bus.routing.dispatch import STALE_ANSWER_S, Dispatch
 from headrace_bus.routing.edge import new_request_id
@@ -415,3 +416,42 @@ async def controls(edge: Edge) -> list[Message]:
         instance_control(InstanceAddress("houses", "blue", "one")), told.append
     )
     return told
+
+
+def piece(request: Request, number: int, run: int) -> bytes:
+    """A chunk as an instance sends it."""
+    body = f"{run}.{number} ".encode()
+    return encode_answer(
+        Answer(AnswerKind.CHUNK, request.request_id, 200, run, 0, number, "", EPOCH, b"", body)
+    )
+
+
+async def test_what_comes_twice_of_one_run_is_read_once(nats_server: NatsServer) -> None:
+    """The instance says again what may be lost; another run's pieces are not mixed with it."""
+    async with edge_on(nats_server) as edge:
+        request, reply = await edge.ask(b"")
+        call = next(iter(edge.lane.dispatch.instances["one"].open.values()))
+        assert isinstance(call, Call)
+        for number in (0, 1, 0, 1, 2):
+            edge.bus.publish(reply, piece(request, number, 5))
+        edge.bus.publish(reply, piece(request, 0, 6))
+        await edge.bus.flush()
+        pieces = call.chunks()
+        read = [await anext(pieces) for _ in range(3)]
+
+        assert read == [b"5.0 ", b"5.1 ", b"5.2 "]
+        with pytest.raises(StreamBroken):
+            await anext(pieces)
+
+
+async def test_a_request_whose_answer_has_begun_is_not_sent_again(nats_server: NatsServer) -> None:
+    """It may have ended meanwhile, and would be run anew."""
+    async with edge_on(nats_server) as edge:
+        request, reply = await edge.ask(b"")
+        edge.bus.publish(reply, piece(request, 0, 5))
+        await edge.bus.flush()
+        edge.lane.beat(replace(beat("one", epoch=EPOCH, in_flight=1), links=1), monotonic())
+        await edge.bus.flush()
+
+        assert edge.requests.empty()
+        assert edge.lane.dispatch.in_flight == 1

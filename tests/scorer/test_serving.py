@@ -20,9 +20,8 @@ from headrace_bus.wire.heartbeat import InstanceState
 from headrace_bus.wire.instance_control import Cancel, Credit, Recall, Want
 from headrace_bus.wire.launch import Probe
 from headrace_telemetry.clock import unix_ms
-from scorer.caller import BOUND_S, Caller, Instance, connect
+from scorer.caller import BOUND_S, Caller, Instance
 from scorer.conftest import Serve
-from support.nats_server import NatsServer
 
 ECHO = """
 import json, os
@@ -327,26 +326,6 @@ async def test_cancel_stops_a_stream_or_an_async_run(serve: Serve, script: str) 
     last = await answers.get()
     assert (last.kind, last.reason) == (AnswerKind.END, "cancelled")
     assert (await caller.ask({})).status == 200
-
-
-@pytest.mark.parametrize("script", [FAULTY, ASYNC], ids=["sync", "async"])
-@pytest.mark.parametrize("credit", [0, 2**30], ids=["waits", "flows"])
-async def test_a_stream_whose_reader_has_gone_gives_its_slot_back(
-    serve: Serve, nats: NatsServer, script: str, credit: int
-) -> None:
-    """An ingress that was killed sends no cancel."""
-    instance, caller = await serve(script)
-    request = caller.request(json.dumps({"do": "stream", "n": 10**9, "text": "ab"}).encode())
-    answers = caller.send(request)
-    for _ in range(CHUNK_WINDOW):
-        await answers.get()
-    if credit:
-        caller.control(Credit(request_id=request.request_id, n=credit))
-        await answers.get()
-    await caller.go()
-    async with await connect(nats.url) as bus:
-        another = await Caller(bus, instance.address).open()
-        assert (await another.ask({})).status == 200
 
 
 @pytest.mark.parametrize("what", [{"a": 1}, {"do": "stream", "n": 30, "text": "ab"}])

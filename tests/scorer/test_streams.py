@@ -1,11 +1,20 @@
-"""A streamed answer that nobody reads: told once, by what the server or the clock says."""
+"""A streamed answer: whether anybody reads it, and what is said again after a cut."""
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from headrace_bus.client.connection import Bus
-from headrace_bus.wire.envelope import CHUNK_WINDOW, Answer, AnswerKind, Request
+from headrace_bus.wire.envelope import CHUNK_WINDOW, Answer, AnswerKind, Request, RequestFlag
+from headrace_bus.wire.instance_control import Credit
 from headrace_scorer.job import Job
 from headrace_scorer.streams import UNREAD_S, Streams
+from scorer.caller import Caller, connect
+from scorer.conftest import Serve
+from scorer.test_serving import ASYNC, FAULTY
+from support.nats_server import NatsServer
 
 REPLY = "_INBOX.reader"
 
@@ -76,3 +85,52 @@ async def test_a_stream_that_ended_is_asked_after_no_more(bus: Bus) -> None:
     await bus.flush()
 
     assert unread == []
+
+
+@pytest.mark.parametrize("n", [4, 100], ids=["ended", "waits"])
+async def test_a_stream_of_which_nothing_came_is_said_again(serve: Serve, n: int) -> None:
+    """The connection of its ingress broke: the same run, from its first piece on."""
+    _, caller = await serve(FAULTY)
+    request = caller.request(json.dumps({"do": "stream", "n": n, "text": "ab"}).encode())
+    answers = caller.send(request)
+    first = [await answers.get() for _ in range(min(n + 2, CHUNK_WINDOW))]
+    caller.send(request._replace(flags=int(RequestFlag.RESENT)))
+    again = [await answers.get() for _ in first]
+
+    assert again == first
+    assert (first[-1].kind == AnswerKind.END) == (n == 4)
+    assert len({one.exec_us for one in first if one.kind == AnswerKind.CHUNK}) == 1
+
+
+async def test_a_stream_whose_reader_had_some_of_it_is_not_said_again(serve: Serve) -> None:
+    _, caller = await serve(FAULTY)
+    request = caller.request(json.dumps({"do": "stream", "n": 100, "text": "ab"}).encode())
+    answers = caller.send(request)
+    for _ in range(CHUNK_WINDOW):
+        await answers.get()
+    caller.control(Credit(request_id=request.request_id, n=1))
+    assert (await answers.get()).seq == CHUNK_WINDOW
+    caller.send(request._replace(flags=int(RequestFlag.RESENT)))
+    caller.control(Credit(request_id=request.request_id, n=1))
+
+    assert (await answers.get()).seq == CHUNK_WINDOW + 1
+
+
+@pytest.mark.parametrize("script", [FAULTY, ASYNC], ids=["sync", "async"])
+@pytest.mark.parametrize("credit", [0, 2**30], ids=["waits", "flows"])
+async def test_a_stream_whose_reader_has_gone_gives_its_slot_back(
+    serve: Serve, nats: NatsServer, script: str, credit: int
+) -> None:
+    """An ingress that was killed sends no cancel."""
+    instance, caller = await serve(script)
+    request = caller.request(json.dumps({"do": "stream", "n": 10**9, "text": "ab"}).encode())
+    answers = caller.send(request)
+    for _ in range(CHUNK_WINDOW):
+        await answers.get()
+    if credit:
+        caller.control(Credit(request_id=request.request_id, n=credit))
+        await answers.get()
+    await caller.go()
+    async with await connect(nats.url) as bus:
+        another = await Caller(bus, instance.address).open()
+        assert (await another.ask({})).status == 200

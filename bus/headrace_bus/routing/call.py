@@ -56,7 +56,9 @@ class Call(Ticket):
         "ended",
         "incoming",
         "lane",
+        "received",
         "resent",
+        "run",
         "sent_in",
         "spool",
         "spool_epoch",
@@ -97,6 +99,10 @@ class Call(Ticket):
         """It was sent again after a cut: an instance may have had it before."""
         self.streaming = False
         """A byte of the answer may have left: nothing is retried any more."""
+        self.received = 0
+        """Chunks of a streamed answer."""
+        self.run = -1
+        """Which run at its instance they are of; below 0 when that is not said."""
         self.spool: HandedFile | None = None
         """Holds the answer, or what of it is here, of an instance that has no room of ours."""
         self.spool_epoch = 0
@@ -145,7 +151,15 @@ class Call(Ticket):
         self.sent_in = ()
 
     def add_chunk(self, answer: Answer) -> None:
-        """Take the next CHUNK or the END of a streamed answer."""
+        """Take the next CHUNK or the END of a streamed answer; one that came before is dropped.
+
+        Of the same run, as an instance says it again after a cut; what another run would make of
+        the request is not mixed with it.
+        """
+        if answer.kind == AnswerKind.CHUNK:
+            if answer.seq < self.received and self.run >= 0 and answer.exec_us == self.run:
+                return
+            self.run, self.received = answer.exec_us, answer.seq + 1
         self.streaming = True
         if self.deliver is not None:
             self._put(answer)

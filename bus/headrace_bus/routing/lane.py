@@ -285,7 +285,7 @@ class Lane:
         self.settle()
 
     def _send_again(self, tickets: Iterable[Ticket]) -> None:
-        """To the instance that may have it already."""
+        """To the instance that may have it already; an answer that has begun goes on by itself."""
         for ticket in tickets:
             call = cast("Call", ticket)
             if call.abandoned:
@@ -293,7 +293,7 @@ class Lane:
                     self._tell(call.instance.iid, Cancel(request_id=call.request_id))
                 self.dispatch.disowned(call)
                 call.close()
-            else:
+            elif not call.streaming:
                 call.resent = True
                 self._send(call)
 

@@ -95,7 +95,8 @@ class Answer(NamedTuple):
     request_id: str
     status: int
     exec_us: int
-    """Microseconds inside `run`; -1 when it did not run to its end."""
+    """Microseconds inside `run`; -1 when it did not run to its end. Of a CHUNK the number of the
+    run at its instance, by which two runs of one request are told apart."""
     free: int
     """Slots free at the instance after this answer (GRANT: slots held for this ingress)."""
     seq: int
