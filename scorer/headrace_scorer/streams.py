@@ -33,7 +33,10 @@ class _Stream:
     since: float
     """When a chunk left or credit came."""
     unread: int = 0
+    missed: bool = False
+    """Nobody was there for what was said last, since the last tick."""
     nobody: int = 0
+    """Ticks in a row in which nobody was there."""
     kept: list[bytes] | None = field(default_factory=list)
     """All chunks so far, until the reader is known to have got the first."""
 
@@ -66,7 +69,7 @@ class Streams:
         stream = self._open.get(job.request.request_id)
         if stream is not None:
             stream.unread = max(0, stream.unread - chunks)
-            stream.since, stream.nobody, stream.kept = now, 0, None
+            stream.since, stream.missed, stream.kept = now, False, None
 
     def again(self, job: Job) -> None:
         """The connection of the reader broke, and it has nothing yet: all of it once more."""
@@ -76,14 +79,17 @@ class Streams:
                 self._say(stream, data)
 
     def tick(self, now: float) -> None:
-        """Each half second: ask after the readers of those that wait for credit.
+        """Each half second: ask after the readers of those that wait for credit, or found nobody.
 
         By an answer to no request, which every edge passes over.
         """
-        for stream in [one for one in self._open.values() if one.unread >= CHUNK_WINDOW]:
-            if now - stream.since > UNREAD_S:
+        for stream in list(self._open.values()):
+            stream.nobody = stream.nobody + 1 if stream.missed else 0
+            stream.missed = False
+            full = stream.unread >= CHUNK_WINDOW
+            if stream.nobody >= NOBODY_TIMES or (full and now - stream.since > UNREAD_S):
                 self._end(stream)
-            else:
+            elif full or stream.nobody:
                 word = Answer(AnswerKind.CHUNK, "", 0, -1, 0, 0, "", self._epoch, b"", b"")
                 self._say(stream, encode_answer(word))
 
@@ -104,12 +110,12 @@ class Streams:
         return True
 
     def _nobody(self, request_id: str, message: Message) -> None:
-        """A chunk was lost, and nothing behind it is of use; or it is a reader that reconnects."""
+        """A chunk is lost, and nothing behind it of use, unless all of them will be said again."""
         stream = self._open.get(request_id)
         if stream is None or not message.no_responders:
             return
-        stream.nobody += 1
-        if stream.unread < CHUNK_WINDOW or stream.nobody >= NOBODY_TIMES:
+        stream.missed = True
+        if stream.kept is None and stream.unread < CHUNK_WINDOW:
             self._end(stream)
 
     def _end(self, stream: _Stream) -> None:

@@ -455,3 +455,41 @@ async def test_a_request_whose_answer_has_begun_is_not_sent_again(nats_server: N
 
         assert edge.requests.empty()
         assert edge.lane.dispatch.in_flight == 1
+
+
+def end(request: Request, count: int, reason: str = "") -> bytes:
+    """The end of a stream of so many pieces."""
+    return encode_answer(
+        Answer(AnswerKind.END, request.request_id, 0, -1, 1, count, reason, EPOCH, b"", b"")
+    )
+
+
+async def test_an_end_of_which_nothing_came_before_waits_for_the_rest(
+    nats_server: NatsServer,
+) -> None:
+    """A cut took the pieces; after it the instance says all of them again."""
+    async with edge_on(nats_server) as edge:
+        request, reply = await edge.ask(b"")
+        call = next(iter(edge.lane.dispatch.instances["one"].open.values()))
+        assert isinstance(call, Call)
+        edge.bus.publish(reply, end(request, 1))
+        await edge.bus.flush()
+        assert edge.results.empty()
+        edge.bus.publish(reply, couple([piece(request, 0, 5), end(request, 1)]))
+        await edge.bus.flush()
+
+        assert [part async for part in call.chunks()] == [b"5.0 "]
+        assert edge.lane.dispatch.in_flight == 0
+
+
+async def test_a_stream_given_up_before_anything_came_is_refused_in_words(
+    nats_server: NatsServer,
+) -> None:
+    async with edge_on(nats_server) as edge:
+        request, reply = await edge.ask(b"")
+        edge.bus.publish(reply, end(request, 8, "cancelled"))
+        refusal = await asyncio.wait_for(edge.results.get(), BOUND_S)
+
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, bool(refusal.message)) == (424, True)
+        assert edge.lane.dispatch.in_flight == 0

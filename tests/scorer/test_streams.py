@@ -7,10 +7,18 @@ import json
 import pytest
 
 from headrace_bus.client.connection import Bus
-from headrace_bus.wire.envelope import CHUNK_WINDOW, Answer, AnswerKind, Request, RequestFlag
+from headrace_bus.wire.envelope import (
+    CHUNK_WINDOW,
+    Answer,
+    AnswerKind,
+    Request,
+    RequestFlag,
+    decode_answer,
+)
 from headrace_bus.wire.instance_control import Credit
 from headrace_scorer.job import Job
 from headrace_scorer.streams import UNREAD_S, Streams
+from headrace_scorer.transfers import NOBODY_TIMES
 from scorer.caller import Caller, connect
 from scorer.conftest import Serve
 from scorer.test_serving import ASYNC, FAULTY
@@ -59,19 +67,48 @@ async def test_a_reader_that_is_back_soon_loses_nothing(bus: Bus) -> None:
     fill(streams, one)
     await bus.flush()
     await reader.unsubscribe()
-    streams.tick(1.0)
-    await bus.flush()
-    streams.credit(one, 4, 1.5)
+    for number in range(NOBODY_TIMES):
+        streams.tick(float(number))
+        await bus.flush()
+    streams.credit(one, 4, 5.0)
+    for number in range(NOBODY_TIMES):
+        streams.tick(6.0 + number)
     assert unread == []
 
 
-async def test_a_chunk_that_nobody_got_ends_the_stream(bus: Bus) -> None:
+@pytest.mark.parametrize("had_some", [True, False])
+async def test_a_chunk_that_nobody_got_ends_the_stream(bus: Bus, had_some: bool) -> None:
+    """At once where the reader had some of it; else it may come back, and gets all of them."""
     unread: list[Job] = []
     streams, one = Streams(bus, 7, unread.append), job()
-    streams.send(one, Answer(AnswerKind.CHUNK, "one", 200, -1, 0, 0, "", 7, b"", b""), 0.0)
+    reader = await bus.subscribe(REPLY, lambda _: None)
+    streams.send(one, Answer(AnswerKind.CHUNK, "one", 200, 1, 0, 0, "", 7, b"", b""), 0.0)
+    if had_some:
+        streams.credit(one, 1, 0.0)
     await bus.flush()
+    await reader.unsubscribe()
+    streams.send(one, Answer(AnswerKind.CHUNK, "one", 200, 1, 0, 1, "", 7, b"", b""), 0.0)
+    await bus.flush()
+    assert unread == [one] * had_some
+    for number in range(NOBODY_TIMES + 1):
+        streams.tick(float(number))
+        await bus.flush()
 
     assert unread == [one]
+
+
+async def test_a_reader_that_comes_back_gets_all_of_what_it_missed(bus: Bus) -> None:
+    streams, one = Streams(bus, 7, lambda _: None), job()
+    for number in range(3):
+        chunk = Answer(AnswerKind.CHUNK, "one", 200, 1, 0, number, "", 7, b"", b"")
+        streams.send(one, chunk, 0.0)
+    await bus.flush()
+    got: list[Answer] = []
+    await bus.subscribe(REPLY, lambda message: got.append(decode_answer(message.data)))
+    streams.again(one)
+    await bus.flush()
+
+    assert [answer.seq for answer in got] == [0, 1, 2]
 
 
 async def test_a_stream_that_ended_is_asked_after_no_more(bus: Bus) -> None:

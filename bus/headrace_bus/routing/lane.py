@@ -363,6 +363,11 @@ class Lane:
         self.stop(call)
 
     def _chunk(self, call: Call, answer: Answer) -> None:
+        awaits = not (call.streaming or call.abandoned or call.deliver is None)
+        if awaits and answer.kind == AnswerKind.END:
+            if answer.reason:
+                self._finish(call, failed(answer, kubernetes=self.kubernetes), answer.free)
+            return  # what should have come before it was lost, and is said again
         if not call.abandoned:
             call.run_deadline = monotonic() + call.run_timeout_s  # each chunk is an answer in time
             call.add_chunk(answer)
