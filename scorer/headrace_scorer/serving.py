@@ -209,7 +209,9 @@ class Serving:
         """A request that came twice: its answer is on its way, or is sent once more."""
         if not verdict.finished:
             running = self._jobs.get(request.request_id)
-            if running is not None and reply:
+            if running is not None and running.cancelled:  # its end would be no answer to this one
+                self._publish(reply, self._answer(AnswerKind.BUSY, request))
+            elif running is not None and reply:
                 running.reply = reply
                 self._transfers.again(running)
                 self._streams.again(running)

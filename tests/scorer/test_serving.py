@@ -357,6 +357,17 @@ async def test_a_resent_request_is_answered_once_more_and_not_run_again(serve: S
     assert first.body == second.body == b"1"
 
 
+async def test_what_comes_again_while_it_is_being_cancelled_may_come_later(serve: Serve) -> None:
+    """An instance that was silent is told to drop what it has, and may get it as a retry."""
+    _, caller = await serve(FAULTY)
+    request = caller.request(json.dumps({"do": "sleep", "s": 0.5}).encode())
+    answers = caller.send(request)
+    caller.control(Cancel(request_id=request.request_id))
+    caller.send(request._replace(flags=int(RequestFlag.RETRY)))
+
+    assert (await answers.get()).kind == AnswerKind.BUSY
+
+
 async def test_a_thousand_requests_later_a_resent_one_is_still_not_run_again(
     serve: Serve,
 ) -> None:
