@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,9 @@ from headrace_bus.routing.ticket import Ticket
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.subjects import InstanceAddress, heartbeat
+from headrace_services.ingress.app import Listening
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url
+from support.platform import until_async
 
 TESTS = Path(__file__).parent.parent
 
@@ -58,15 +59,10 @@ async def test_a_request_survives_frozen_instances(world: World, count: int) -> 
     assert [one.flags & RequestFlag.RETRY for one in spare.seen] == [RequestFlag.RETRY]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what no heartbeat tells soon enough."""
-    async with asyncio.timeout(BOUND_S):
-        while not condition():  # noqa: ASYNC110  # an instance in the test makes no event
-            await asyncio.sleep(0.01)
-
-
-def port_of(world: World) -> int:
-    return int(world.server.url.rpartition(":")[2])
+async def journaled_ingress(world: World, lines: list[str]) -> Listening:
+    """One whose decisions are written down."""
+    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
+    return await world.ingress(gateway=journal)
 
 
 async def separate(world: World, iid: str) -> asyncio.subprocess.Process:
@@ -116,8 +112,7 @@ async def test_what_may_have_begun_goes_to_no_other_instance_after_a_restart_of_
 ) -> None:
     """Its instance is back later than the ingress and knows it, or the caller hears of a doubt."""
     lines: list[str] = []
-    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
-    listening = await world.ingress(gateway=journal)
+    listening = await journaled_ingress(world, lines)
     await world.route(make_route(idempotent=False, request_timeout_ms=20_000))
     process = await separate(world, "frozen")
     try:
@@ -152,11 +147,10 @@ async def test_what_was_lost_with_the_connection_of_its_instance_alone_is_sent_a
 ) -> None:
     """As by the end of its node of a cluster; the ingress, at another, notices nothing else."""
     lines: list[str] = []
-    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
-    listening = await world.ingress(gateway=journal)
+    listening = await journaled_ingress(world, lines)
     await world.route(make_route(idempotent=idempotent, request_timeout_ms=20_000))
     switch = Switch()
-    async with CuttingProxy(port_of(world), switch) as proxy:
+    async with CuttingProxy(world.server.port, switch) as proxy:
         one = await world.instance(way=f"nats://127.0.0.1:{proxy.port}")
         if lost == "request":
             switch.cut("inst:one", [Way.DOWN])
@@ -164,9 +158,9 @@ async def test_what_was_lost_with_the_connection_of_its_instance_alone_is_sent_a
         if lost == "request":
             await world.until(lambda: world.in_flight["in-one"].get("houses.blue") == 1)
         else:
-            await until(lambda: bool(one.seen))
+            await until_async(lambda: one.seen, "the request")
             switch.cut("inst:one", [Way.UP])
-            await until(lambda: one.admission.in_flight == 0)
+            await until_async(lambda: not one.admission.in_flight, "its answer")
         switch.end("inst:one")
         switch.heal("inst:one")
         status, _ = await call
@@ -237,8 +231,7 @@ async def test_nobody_there_is_held_against_the_instance_it_is_said_of(
 ) -> None:
     """A request that is with its second instance may still hear that its first has gone."""
     lines: list[str] = []
-    journal = GatewaySettings(ingress_id="in-one", make_dispatch=journaled(lines.append))
-    listening = await world.ingress(gateway=journal)
+    listening = await journaled_ingress(world, lines)
     await world.route(make_route())
     one = await world.instance()
     replies: asyncio.Queue[str] = asyncio.Queue()

@@ -27,31 +27,32 @@ from support.nats_server import NatsServer
 REPLY = "_INBOX.reader"
 
 
-def job() -> Job:
+def watched(bus: Bus) -> tuple[Streams, Job, list[Job]]:
+    """The streams of an instance, a request, and whose reader has gone."""
     request = Request("one", 0, 0, 0, 0, b"", "", "in-one", b"")
-    return Job(number=1, request=request, reply=REPLY, deadline_s=0.0)
+    unread: list[Job] = []
+    job = Job(number=1, request=request, reply=REPLY, deadline_s=0.0)
+    return Streams(bus, 7, unread.append), job, unread
 
 
-def fill(streams: Streams, one: Job) -> None:
-    """Send as much as may leave without credit, at time 0."""
-    for number in range(CHUNK_WINDOW):
-        chunk = Answer(AnswerKind.CHUNK, "one", 200, -1, 0, number, "", 7, b"", b"piece")
-        assert streams.send(one, chunk, 0.0)
+def send(streams: Streams, one: Job, *numbers: int, now: float = 0.0) -> None:
+    for number in numbers:
+        chunk = Answer(AnswerKind.CHUNK, "one", 200, 1, 0, number, "", 7, b"", b"piece")
+        assert streams.send(one, chunk, now)
 
 
 async def test_who_gives_no_credit_for_long_is_held_for_gone(bus: Bus) -> None:
     """The reader is there, but may have forgotten the request."""
-    unread: list[Job] = []
-    streams, one = Streams(bus, 7, unread.append), job()
+    streams, one, unread = watched(bus)
     reader = await bus.subscribe(REPLY, lambda _: None)
-    fill(streams, one)
+    send(streams, one, *range(CHUNK_WINDOW))
     streams.tick(UNREAD_S)
     streams.credit(one, 1, UNREAD_S)
     streams.tick(3 * UNREAD_S)  # it waits for nobody: there is credit
     await bus.flush()
     assert unread == []
 
-    streams.send(one, Answer(AnswerKind.CHUNK, "one", 0, -1, 0, 8, "", 7, b"", b""), 3 * UNREAD_S)
+    send(streams, one, CHUNK_WINDOW, now=3 * UNREAD_S)
     streams.tick(4 * UNREAD_S + 1)
     streams.tick(5 * UNREAD_S + 2)
     await reader.unsubscribe()
@@ -61,10 +62,9 @@ async def test_who_gives_no_credit_for_long_is_held_for_gone(bus: Bus) -> None:
 
 async def test_a_reader_that_is_back_soon_loses_nothing(bus: Bus) -> None:
     """One that reconnects is not there for a moment."""
-    unread: list[Job] = []
-    streams, one = Streams(bus, 7, unread.append), job()
+    streams, one, unread = watched(bus)
     reader = await bus.subscribe(REPLY, lambda _: None)
-    fill(streams, one)
+    send(streams, one, *range(CHUNK_WINDOW))
     await bus.flush()
     await reader.unsubscribe()
     for number in range(NOBODY_TIMES):
@@ -79,15 +79,14 @@ async def test_a_reader_that_is_back_soon_loses_nothing(bus: Bus) -> None:
 @pytest.mark.parametrize("had_some", [True, False])
 async def test_a_chunk_that_nobody_got_ends_the_stream(bus: Bus, had_some: bool) -> None:
     """At once where the reader had some of it; else it may come back, and gets all of them."""
-    unread: list[Job] = []
-    streams, one = Streams(bus, 7, unread.append), job()
+    streams, one, unread = watched(bus)
     reader = await bus.subscribe(REPLY, lambda _: None)
-    streams.send(one, Answer(AnswerKind.CHUNK, "one", 200, 1, 0, 0, "", 7, b"", b""), 0.0)
+    send(streams, one, 0)
     if had_some:
         streams.credit(one, 1, 0.0)
     await bus.flush()
     await reader.unsubscribe()
-    streams.send(one, Answer(AnswerKind.CHUNK, "one", 200, 1, 0, 1, "", 7, b"", b""), 0.0)
+    send(streams, one, 1)
     await bus.flush()
     assert unread == [one] * had_some
     for number in range(NOBODY_TIMES + 1):
@@ -98,10 +97,8 @@ async def test_a_chunk_that_nobody_got_ends_the_stream(bus: Bus, had_some: bool)
 
 
 async def test_a_reader_that_comes_back_gets_all_of_what_it_missed(bus: Bus) -> None:
-    streams, one = Streams(bus, 7, lambda _: None), job()
-    for number in range(3):
-        chunk = Answer(AnswerKind.CHUNK, "one", 200, 1, 0, number, "", 7, b"", b"")
-        streams.send(one, chunk, 0.0)
+    streams, one, _ = watched(bus)
+    send(streams, one, *range(3))
     await bus.flush()
     got: list[Answer] = []
     await bus.subscribe(REPLY, lambda message: got.append(decode_answer(message.data)))
@@ -112,10 +109,9 @@ async def test_a_reader_that_comes_back_gets_all_of_what_it_missed(bus: Bus) -> 
 
 
 async def test_a_stream_that_ended_is_asked_after_no_more(bus: Bus) -> None:
-    unread: list[Job] = []
-    streams, one = Streams(bus, 7, unread.append), job()
+    streams, one, unread = watched(bus)
     reader = await bus.subscribe(REPLY, lambda _: None)
-    fill(streams, one)
+    send(streams, one, *range(CHUNK_WINDOW))
     streams.forget(one)
     await reader.unsubscribe()
     streams.tick(2 * UNREAD_S)

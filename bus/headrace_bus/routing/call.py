@@ -153,11 +153,13 @@ class Call(Ticket):
     def add_chunk(self, answer: Answer) -> None:
         """Take the next CHUNK or the END of a streamed answer; one that came before is dropped.
 
-        Of the same run, as an instance says it again after a cut; what another run would make of
-        the request is not mixed with it.
+        As an instance says it again after a cut; what another run makes of the request breaks it.
         """
         if answer.kind == AnswerKind.CHUNK:
-            if answer.seq < self.received and self.run >= 0 and answer.exec_us == self.run:
+            if self.received and answer.exec_us != self.run:
+                self._put(_broken(self.request_id, "it was run anew"))
+                return
+            if answer.seq < self.received and self.run >= 0:
                 return
             self.run, self.received = answer.exec_us, answer.seq + 1
         self.streaming = True

@@ -1,4 +1,4 @@
-"""Requests that wait, in the order of their arrival, and which of them have time until then.
+"""Requests that wait, in the order of their arrival, and which of them have time enough.
 
 Who is in a hurry and has time enough may stand far behind the head, and is looked for several times
 a request. So once anybody is, blocks of the line know the latest end in them: a look costs about
@@ -17,7 +17,7 @@ from typing import Final
 
 from headrace_bus.routing.ticket import Ticket
 
-BLOCK: Final = 64  # requests of a block; twice as many are two
+BLOCK: Final = 64  # requests of a block; past twice as many in one the line is cut anew
 _arrived = attrgetter("arrived")
 
 
