@@ -20,7 +20,7 @@ from bench.headrace_server import COMMAND, ENDPOINT, Headrace
 from bench.load import Outcome
 from bench.servers import ask, free_port, wait_until_right
 from bench.workloads import Workload
-from headrace_bus.routing.simulation import Job
+from headrace_simulation.dispatch import Job
 
 INGRESSES: Final = 2
 LEAD_S: Final = 1.5

@@ -16,7 +16,7 @@ from bench.load import arrivals
 from bench.measure import WARM_UP_S, Results, Say, in_turn, latencies, started
 from bench.servers import Server
 from bench.workloads import Workload
-from headrace_bus.routing.simulation import Job, central_queue
+from headrace_simulation.dispatch import Job, central_queue
 
 MEAN_S: Final = 0.005
 SIGMA: Final = 1.5

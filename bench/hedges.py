@@ -26,8 +26,8 @@ from bench.fleet import INGRESSES, Fleet, latencies_s, metrics, offer, say
 from bench.load import quantile
 from bench.tails import P99, split, spread
 from bench.workloads import Workload
-from headrace_bus.routing.hedged_simulation import HedgedSimulation
-from headrace_bus.routing.simulation import LATENCY_S, DispatchSimulation, Job, stalling_load
+from headrace_simulation.dispatch import LATENCY_S, DispatchSimulation, Job, stalling_load
+from headrace_simulation.hedging import HedgedSimulation
 
 INSTANCES: Final = 4
 SLOTS: Final = 8

@@ -31,7 +31,7 @@ from bench.fleet import offer, say
 from bench.headrace_server import Headrace
 from bench.tails import MEAN_S, TAIL_INSTANCES, TailFleet, split, warm_up
 from bench.workloads import Workload
-from headrace_bus.routing.simulation import lognormal_load
+from headrace_simulation.dispatch import lognormal_load
 
 INSTANCES: Final = 2
 WORKERS: Final = 4

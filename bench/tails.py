@@ -23,7 +23,7 @@ from typing import Final
 from bench.fleet import INGRESSES, Fleet, latencies_s, offer, runs, say
 from bench.load import quantile
 from bench.workloads import Workload
-from headrace_bus.routing.simulation import (
+from headrace_simulation.dispatch import (
     Job,
     central_queue,
     lognormal_load,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from headrace_bus.routing.handed import reach
+from headrace_bus.routing.bodies.shared_file import reach
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.launch import Probe
 

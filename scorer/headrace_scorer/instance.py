@@ -19,7 +19,7 @@ from headrace_api.errors import HeadraceError
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.errors import BusDisconnected, BusError
-from headrace_bus.routing.handed import Bodies
+from headrace_bus.routing.bodies.shared_file import Bodies
 from headrace_bus.wire import subjects
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceState
 from headrace_bus.wire.launch import AssetFile, Launch

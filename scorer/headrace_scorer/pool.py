@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import structlog
 
 from headrace_bus.wire.launch import Probe
-from headrace_scorer import verdicts
-from headrace_scorer.job import Job
+from headrace_scorer import crash_triage as verdicts
+from headrace_scorer.execution import Execution
 from headrace_scorer.worker import frames
 from headrace_scorer.worker_process import Worker, WorkerPlan
 from headrace_telemetry.clock import monotonic
@@ -37,10 +37,10 @@ class PoolPlan:
 class Sink(Protocol):
     """Who hears what became of requests."""
 
-    def answered(self, job: Job, kind: int, payload: bytes) -> None: ...
-    def lost(self, job: Job, reason: str) -> None: ...
-    def expired(self, job: Job) -> None: ...
-    def recalled(self, job: Job) -> None: ...
+    def answered(self, execution: Execution, kind: int, payload: bytes) -> None: ...
+    def lost(self, execution: Execution, reason: str) -> None: ...
+    def expired(self, execution: Execution) -> None: ...
+    def recalled(self, execution: Execution) -> None: ...
     def capacity_changed(self) -> None: ...
 
 
@@ -52,8 +52,8 @@ class Pool:
         self._sink = sink
         self._console = console
         self._tasks = Tasks("pool")
-        self._pending: deque[Job] = deque()
-        self._suspects: deque[Job] = deque()
+        self._pending: deque[Execution] = deque()
+        self._suspects: deque[Execution] = deque()
         self._starting = 0
         self._deaths_before_ready = 0
         self._stopping = False
@@ -96,38 +96,38 @@ class Pool:
             worker.kill("stopped")
         await asyncio.gather(*(worker.ended() for worker in tuple(self.workers)))
 
-    def submit(self, job: Job) -> None:
+    def submit(self, execution: Execution) -> None:
         """Give the request to the least loaded worker, or keep it until one is free."""
         if not self._pending and (worker := self._pick()) is not None:
-            self._send(worker, job)
+            self._send(worker, execution)
             return
-        self._pending.append(job)
+        self._pending.append(execution)
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, execution: Execution) -> None:
         """Nobody wants the answer: drop it where it waits, tell the worker where it runs."""
-        job.cancelled = True
+        execution.cancelled = True
         for queue in (self._pending, self._suspects):
-            if job in queue:
-                queue.remove(job)
-                self._sink.lost(job, verdicts.CANCELLED)
+            if execution in queue:
+                queue.remove(execution)
+                self._sink.lost(execution, verdicts.CANCELLED)
                 return
-        self._tell_holder(job, frames.CANCEL)
+        self._tell_holder(execution, frames.CANCEL)
 
-    def recall(self, job: Job) -> None:
+    def recall(self, execution: Execution) -> None:
         """Take it back if its run has not begun; the sink hears if so."""
-        if job in self._pending:
-            self._pending.remove(job)
-            self._sink.recalled(job)
+        if execution in self._pending:
+            self._pending.remove(execution)
+            self._sink.recalled(execution)
         else:
-            self._tell_holder(job, frames.RECALL)
+            self._tell_holder(execution, frames.RECALL)
 
-    def credit(self, job: Job, chunks: int) -> None:
-        self._tell_holder(job, frames.CREDIT, min(chunks, 2**31).to_bytes(4, "big"))
+    def credit(self, execution: Execution, chunks: int) -> None:
+        self._tell_holder(execution, frames.CREDIT, min(chunks, 2**31).to_bytes(4, "big"))
 
-    def _tell_holder(self, job: Job, kind: int, payload: bytes = b"") -> None:
+    def _tell_holder(self, execution: Execution, kind: int, payload: bytes = b"") -> None:
         for worker in self.workers:
-            if job.number in worker.jobs:
-                worker.tell(kind, job.number, payload)
+            if execution.number in worker.executions:
+                worker.tell(kind, execution.number, payload)
 
     def check(self, now: float) -> None:
         """Ping workers, and kill those that hang; call it twice a second."""
@@ -139,9 +139,9 @@ class Pool:
                 log.warning("worker killed: it does not answer", pid=worker.pid)
                 worker.kill(verdicts.LIVENESS)
         for queue in (self._pending, self._suspects):
-            for job in [one for one in queue if one.deadline_s <= now]:
-                queue.remove(job)
-                self._sink.expired(job)
+            for execution in [one for one in queue if one.deadline_s <= now]:
+                queue.remove(execution)
+                self._sink.expired(execution)
 
     def worker_ready(self, worker: Worker) -> None:
         self.asynchronous = worker.asynchronous
@@ -155,51 +155,51 @@ class Pool:
 
     def worker_ended(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        jobs = list(worker.jobs.values())
-        worker.jobs.clear()
+        executions = list(worker.executions.values())
+        worker.executions.clear()
         if not self._stopping:
             was_ready = worker.started_at < worker.pong_at
             self._deaths_before_ready += not was_ready
             self.restarts += 1
             log.warning(
                 "worker ended", pid=worker.pid, exit_code=worker.exit_code,
-                why=worker.doomed, requests=len(jobs),
+                why=worker.doomed, requests=len(executions),
             )  # fmt: skip
             self._tasks.start(self._replace(0 if was_ready else self._deaths_before_ready), "spawn")
-        self._bury(worker, jobs)
+        self._bury(worker, executions)
         self._changed()
         self._pump()
 
-    def answered(self, worker: Worker, job: Job, kind: int, payload: bytes) -> None:
+    def answered(self, worker: Worker, execution: Execution, kind: int, payload: bytes) -> None:
         if kind in (frames.ANSWER, frames.END):
-            del worker.jobs[job.number]
-            if worker.jobs and not worker.asynchronous:
-                next(iter(worker.jobs.values())).sent_s = monotonic()
-        self._sink.answered(job, kind, payload)
+            del worker.executions[execution.number]
+            if worker.executions and not worker.asynchronous:
+                next(iter(worker.executions.values())).sent_s = monotonic()
+        self._sink.answered(execution, kind, payload)
         if self._pending or self._suspects or worker.exclusive:
             self._pump()
 
-    def recalled(self, worker: Worker, job: Job) -> None:
+    def recalled(self, worker: Worker, execution: Execution) -> None:
         """A worker gave back what it had not begun."""
-        self._sink.recalled(job)
+        self._sink.recalled(execution)
         if self._pending or self._suspects or worker.exclusive:
             self._pump()
 
-    def _bury(self, worker: Worker, jobs: list[Job]) -> None:
+    def _bury(self, worker: Worker, executions: list[Execution]) -> None:
         found = verdicts.judge(
-            jobs,
+            executions,
             asynchronous=worker.asynchronous,
             alone=worker.exclusive,
             idempotent=self._plan.idempotent,
             why=worker.doomed or verdicts.DIED,
             late=monotonic() - self._plan.run_bound_s,
         )
-        for job in found.suspect:
-            job.deaths += 1
+        for execution in found.suspect:
+            execution.deaths += 1
         self._pending.extendleft(reversed(found.innocent))
         self._suspects.extend(found.suspect)
-        for job, reason in found.lost:
-            self._sink.lost(job, reason)
+        for execution, reason in found.lost:
+            self._sink.lost(execution, reason)
 
     async def _spawn(self) -> None:
         worker = Worker(self, self._console)
@@ -219,24 +219,24 @@ class Pool:
     def _pump_suspects(self) -> None:
         before = self.open_workers
         exclusive = [one for one in self.live if one.exclusive]
-        active = sum(len(one.jobs) for one in self.workers) + self.waiting
-        room = verdicts.retries_at_once(active) - sum(1 for one in exclusive if one.jobs)
+        active = sum(len(one.executions) for one in self.workers) + self.waiting
+        room = verdicts.retries_at_once(active) - sum(1 for one in exclusive if one.executions)
         for worker in exclusive:
-            if not worker.jobs:
+            if not worker.executions:
                 worker.exclusive = bool(self._suspects)
                 if self._suspects and room > 0:
                     room -= 1
                     self._send(worker, self._suspects.popleft())
         if self._suspects and not exclusive and (free := self._least_loaded()) is not None:
             free.exclusive = True  # once what it runs is done, it takes suspects only
-            if not free.jobs:
+            if not free.executions:
                 self._send(free, self._suspects.popleft())
         if self.open_workers != before:
             self._changed()
 
     def _pick(self) -> Worker | None:
         worker = self._least_loaded()
-        if worker is None or (not worker.asynchronous and len(worker.jobs) >= self.depth):
+        if worker is None or (not worker.asynchronous and len(worker.executions) >= self.depth):
             return None
         return worker
 
@@ -244,22 +244,22 @@ class Pool:
         best: Worker | None = None
         for worker in self.workers:
             if worker.ready and not worker.exclusive and not worker.doomed:
-                if not worker.jobs:
+                if not worker.executions:
                     return worker
-                if best is None or len(worker.jobs) < len(best.jobs):
+                if best is None or len(worker.executions) < len(best.executions):
                     best = worker
         return best
 
-    def _send(self, worker: Worker, job: Job) -> None:
+    def _send(self, worker: Worker, execution: Execution) -> None:
         now = monotonic()
-        if job.deadline_s <= now:
-            self._sink.expired(job)
+        if execution.deadline_s <= now:
+            self._sink.expired(execution)
             return
-        job.sent_s = now
-        worker.send(job)
+        execution.sent_s = now
+        worker.send(execution)
 
     def _overdue(self, worker: Worker, now: float) -> bool:
-        oldest = next(iter(worker.jobs.values()), None)
+        oldest = next(iter(worker.executions.values()), None)
         return oldest is not None and now - oldest.sent_s > self._plan.run_bound_s
 
     def _unresponsive(self, worker: Worker, now: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import structlog
 
 from headrace_bus.errors import BusError, MalformedEnvelope, PayloadTooLarge
-from headrace_bus.routing.admission import (
+from headrace_bus.routing.admission.admission import (
     REMEMBERED,
     REMEMBERED_ONCE,
     Admission,
@@ -21,10 +21,11 @@ from headrace_bus.routing.admission import (
     Duplicate,
     Grant,
 )
-from headrace_bus.routing.handed import HANDED_BYTES, Bodies, message_bytes
-from headrace_bus.routing.look_ahead import LEAST_S, Ahead, base_slots, look_ahead
-from headrace_bus.routing.standby import STANDBY_S, standby_places
-from headrace_bus.routing.trains import Trains
+from headrace_bus.routing.admission.look_ahead import LEAST_S, Ahead, base_slots, look_ahead
+from headrace_bus.routing.bodies.shared_file import HANDED_BYTES, Bodies, message_bytes
+from headrace_bus.routing.exchange.batching import Batcher
+from headrace_bus.routing.queueing.standby import STANDBY_S, standby_places
+from headrace_bus.wire.batch import couple, uncouple
 from headrace_bus.wire.envelope import (
     Answer,
     AnswerKind,
@@ -36,14 +37,13 @@ from headrace_bus.wire.envelope import (
 )
 from headrace_bus.wire.instance_control import Cancel, Credit, Pull, Recall, Want, decode_control
 from headrace_bus.wire.launch import Launch
-from headrace_bus.wire.train import couple, uncouple
 from headrace_scorer import transfers
-from headrace_scorer.job import Job, Large
-from headrace_scorer.lateness import Lateness
+from headrace_scorer.crash_triage import CANCELLED
+from headrace_scorer.execution import Execution, Large
+from headrace_scorer.one_way_delay import Lateness
 from headrace_scorer.pool import Pool
 from headrace_scorer.streams import Streams
 from headrace_scorer.transfers import Transfers
-from headrace_scorer.verdicts import CANCELLED
 from headrace_scorer.worker import frames
 from headrace_telemetry.clock import monotonic
 
@@ -84,10 +84,10 @@ class Serving:
     def __init__(self, launch: Launch, bus: Publisher, epoch: int, bodies: Bodies) -> None:
         self._launch = launch
         self._bus = bus
-        self._trains = Trains(bus)
+        self._batcher = Batcher(bus)
         self._epoch = epoch
         self._numbers = 0
-        self._jobs: dict[str, Job] = {}
+        self._executions: dict[str, Execution] = {}
         self._transfers = Transfers(bus, bodies, epoch, self)
         self._streams = Streams(bus, epoch, self._give_up)
         self._kept: OrderedDict[str, bytes] = OrderedDict()
@@ -142,21 +142,21 @@ class Serving:
             waited_ms, slot = control.waited_ms, control.slot
             self._grant(self.admission.want(who, n, reply, now, waited_ms, slot=slot))
             return
-        job = self._jobs.get(control.request_id)
-        if job is None or self.pool is None:
+        execution = self._executions.get(control.request_id)
+        if execution is None or self.pool is None:
             return
         if isinstance(control, Cancel):
-            if not self._transfers.cancel(job):
-                self.pool.cancel(job)
+            if not self._transfers.cancel(execution):
+                self.pool.cancel(execution)
         elif isinstance(control, Recall):
-            self.pool.recall(job)
+            self.pool.recall(execution)
         elif isinstance(control, Credit):
-            self._streams.credit(job, control.n, monotonic())
-            self.pool.credit(job, control.n)
+            self._streams.credit(execution, control.n, monotonic())
+            self.pool.credit(execution, control.n)
         elif isinstance(control, Pull):
-            self._transfers.pull(job, control)
+            self._transfers.pull(execution, control)
         else:
-            self._transfers.piece(job, control.number, control.data)
+            self._transfers.piece(execution, control.number, control.data)
 
     def _admit(self, request: Request, reply: str) -> None:
         now = monotonic()
@@ -177,22 +177,22 @@ class Serving:
 
     def _start(self, request: Request, reply: str, now: float) -> None:
         self._numbers += 1
-        job = Job(
+        execution = Execution(
             number=self._numbers,
             request=request,
             reply=reply,
             deadline_s=self._deadline(request, now),
         )
-        self._jobs[request.request_id] = job
+        self._executions[request.request_id] = execution
         if request.flags & STANDBY and self.admission.in_flight > self.admission.slots:
-            wait_s = min(STANDBY_S, max(0.0, job.deadline_s - now))
-            asyncio.get_running_loop().call_later(wait_s, self._stood_by, job)
-        if job.deadline_s <= now:
-            self.expired(job)
+            wait_s = min(STANDBY_S, max(0.0, execution.deadline_s - now))
+            asyncio.get_running_loop().call_later(wait_s, self._stood_by, execution)
+        if execution.deadline_s <= now:
+            self.expired(execution)
         elif transfers.pulls(request):
-            self._transfers.fetch(job)
+            self._transfers.fetch(execution)
         else:
-            self.fetched(job)
+            self.fetched(execution)
 
     def _deadline(self, request: Request, now: float) -> float:
         """Monotonic seconds of our own; the time the request was on its way counts."""
@@ -200,15 +200,15 @@ class Serving:
         sent = request.deadline_ms / 1e3 - left_s
         return now + left_s - self._lateness.late_s(request.ingress_id, sent, now)
 
-    def fetched(self, job: Job) -> None:
+    def fetched(self, execution: Execution) -> None:
         """The request is all here: to a worker with it."""
         assert self.pool is not None, "admission has no slot before there is a pool"
-        self.pool.submit(job)
+        self.pool.submit(execution)
 
     def _again(self, request: Request, reply: str, verdict: Duplicate) -> None:
         """A request that came twice: its answer is on its way, or is sent once more."""
         if not verdict.finished:
-            running = self._jobs.get(request.request_id)
+            running = self._executions.get(request.request_id)
             if running is not None and running.cancelled:  # its end would be no answer to this one
                 self._publish(reply, self._answer(AnswerKind.BUSY, request))
             elif running is not None and reply:
@@ -224,13 +224,13 @@ class Serving:
         else:
             self._publish(reply, self._answer(AnswerKind.FAILED, request, reason="answer_lost"))
 
-    def answered(self, job: Job, kind: int, payload: bytes) -> None:
+    def answered(self, execution: Execution, kind: int, payload: bytes) -> None:
         """A frame of a worker about one of our requests."""
         if kind == frames.CHUNK:
-            if job.large is None:
-                self._chunk(job, payload, 0, b"")
+            if execution.large is None:
+                self._chunk(execution, payload, 0, b"")
             else:
-                self._transfers.keep(job, payload)
+                self._transfers.keep(execution, payload)
             return
         try:
             status, exec_us, reason, head, body = frames.open_reply(payload)
@@ -238,56 +238,59 @@ class Serving:
             log.warning("broken answer of a worker", error=str(error))
             status, exec_us, reason, head, body = 0, -1, "broken_answer", b"", b""
         if kind == frames.STREAM:
-            self._chunk(job, b"", status, head)
+            self._chunk(execution, b"", status, head)
         elif kind == frames.LARGE:
-            job.large = Large(status, exec_us, head)
-            self._transfers.open(job)
-        elif kind == frames.END and job.large is not None and not reason:
-            self._whole(job, job.large, None)
-        elif kind == frames.END and job.chunks:
-            self._finish(job, AnswerKind.END, status, b"", exec_us, b"", reason)
+            execution.large = Large(status, exec_us, head)
+            self._transfers.open(execution)
+        elif kind == frames.END and execution.large is not None and not reason:
+            self._whole(execution, execution.large, None)
+        elif kind == frames.END and execution.chunks:
+            self._finish(execution, AnswerKind.END, status, b"", exec_us, b"", reason)
         elif kind == frames.END:
-            self.lost(job, reason or "broken_answer")
+            self.lost(execution, reason or "broken_answer")
         elif reason:
-            self.lost(job, reason)
+            self.lost(execution, reason)
         else:
-            self._whole(job, Large(status, exec_us, head), body)
+            self._whole(execution, Large(status, exec_us, head), body)
 
-    def taken(self, job: Job, answer: Answer) -> None:
+    def taken(self, execution: Execution, answer: Answer) -> None:
         """The ingress has pulled a large answer."""
-        self._finish(job, AnswerKind.DONE, answer.status, answer.head, answer.exec_us, b"")
+        self._finish(execution, AnswerKind.DONE, answer.status, answer.head, answer.exec_us, b"")
 
-    def lost(self, job: Job, reason: str) -> None:
-        if job.chunks:
-            self._finish(job, AnswerKind.END, 0, b"", -1, b"", reason)
+    def lost(self, execution: Execution, reason: str) -> None:
+        if execution.chunks:
+            self._finish(execution, AnswerKind.END, 0, b"", -1, b"", reason)
         else:
-            self._finish(job, AnswerKind.FAILED, 0, b"", -1, b"", reason)
+            self._finish(execution, AnswerKind.FAILED, 0, b"", -1, b"", reason)
 
-    def expired(self, job: Job) -> None:
-        self._finish(job, AnswerKind.EXPIRED, 0, b"", -1, b"", "deadline")
+    def expired(self, execution: Execution) -> None:
+        self._finish(execution, AnswerKind.EXPIRED, 0, b"", -1, b"", "deadline")
 
-    def recalled(self, job: Job) -> None:
+    def recalled(self, execution: Execution) -> None:
         """It had not begun, and is the ingress' again."""
-        if job.cancelled:
-            self.lost(job, CANCELLED)
+        if execution.cancelled:
+            self.lost(execution, CANCELLED)
             return
-        now, request = monotonic(), job.request
-        if job.deadline_s <= now:
-            self.expired(job)
+        now, request = monotonic(), execution.request
+        if execution.deadline_s <= now:
+            self.expired(execution)
             return
-        del self._jobs[request.request_id]
-        self._transfers.forget(job)
-        grants = self.admission.give_back(request.request_id, now, overdue=job.overdue)
-        self._publish(job.reply, self._answer(AnswerKind.BUSY, request))
+        del self._executions[request.request_id]
+        self._transfers.forget(execution)
+        grants = self.admission.give_back(request.request_id, now, overdue=execution.overdue)
+        self._publish(execution.reply, self._answer(AnswerKind.BUSY, request))
         self._grant(grants)
         if self.admission.draining and not self.in_flight:
             self._idle.set()
 
-    def _stood_by(self, job: Job) -> None:
+    def _stood_by(self, execution: Execution) -> None:
         """It has been here for as long as it may wait."""
-        if self._jobs.get(job.request.request_id) is job and self.pool is not None:
-            job.overdue = True
-            self.pool.recall(job)
+        if (
+            self._executions.get(execution.request.request_id) is execution
+            and self.pool is not None
+        ):
+            execution.overdue = True
+            self.pool.recall(execution)
 
     def capacity_changed(self) -> None:
         """Set the slots anew by the workers there are and the measured service time."""
@@ -355,53 +358,53 @@ class Serving:
         if self.served == FIRST_SAMPLES:
             self.capacity_changed()
 
-    def _chunk(self, job: Job, body: bytes, status: int, head: bytes) -> None:
-        if job.cancelled:
+    def _chunk(self, execution: Execution, body: bytes, status: int, head: bytes) -> None:
+        if execution.cancelled:
             return
-        request = job.request
-        if request.flags & MIRROR or not job.reply:
+        request = execution.request
+        if request.flags & MIRROR or not execution.reply:
             # Nobody reads a shadow's stream, so nobody but us lets it go on.
-            job.chunks += 1
+            execution.chunks += 1
             if self.pool is not None and body:
-                self.pool.credit(job, 1)
+                self.pool.credit(execution, 1)
             return
         answer = Answer(
-            AnswerKind.CHUNK, request.request_id, status, job.number, 0, job.chunks, "",
+            AnswerKind.CHUNK, request.request_id, status, execution.number, 0, execution.chunks, "",
             self._epoch, head, body,
         )  # fmt: skip
-        self._trains.depart()  # it comes behind what was answered before
-        if self._streams.send(job, answer, monotonic()):
-            job.chunks += 1
+        self._batcher.depart()  # it comes behind what was answered before
+        if self._streams.send(execution, answer, monotonic()):
+            execution.chunks += 1
         else:
-            self._give_up(job)
+            self._give_up(execution)
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, execution: Execution) -> None:
         """Of a stream with a gap, or without a reader, what would come is of no use."""
         if self.pool is not None:
-            self.pool.cancel(job)
+            self.pool.cancel(execution)
 
-    def _whole(self, job: Job, answer: Large, body: bytes | None) -> None:
+    def _whole(self, execution: Execution, answer: Large, body: bytes | None) -> None:
         """A whole answer: in a message if it fits, else it is left to be pulled.
 
         Without a body it has come in pieces; with a file of ours the worker may have used that.
         """
         self._measure(answer.exec_us)
         status, exec_us, head = answer
-        if body is not None and (len(body) >= HANDED_BYTES or self._transfers.holds(job)):
+        if body is not None and (len(body) >= HANDED_BYTES or self._transfers.holds(execution)):
             most = message_bytes(self._bus.max_payload)
-            head, body = self._transfers.body_of(job, head, body, most)
-        if body is not None or self._unread(job):
-            self._finish(job, AnswerKind.DONE, status, head, exec_us, body or b"")
+            head, body = self._transfers.body_of(execution, head, body, most)
+        if body is not None or self._unread(execution):
+            self._finish(execution, AnswerKind.DONE, status, head, exec_us, body or b"")
             return
-        left = self._answer(AnswerKind.LEFT, job.request)
-        self._transfers.leave(job, left._replace(status=status, head=head, exec_us=exec_us))
+        left = self._answer(AnswerKind.LEFT, execution.request)
+        self._transfers.leave(execution, left._replace(status=status, head=head, exec_us=exec_us))
 
-    def _unread(self, job: Job) -> bool:
-        return bool(job.cancelled or not job.reply or job.request.flags & MIRROR)
+    def _unread(self, execution: Execution) -> bool:
+        return bool(execution.cancelled or not execution.reply or execution.request.flags & MIRROR)
 
     def _finish(
         self,
-        job: Job,
+        execution: Execution,
         kind: AnswerKind,
         status: int,
         head: bytes,
@@ -410,27 +413,31 @@ class Serving:
         reason: str = "",
     ) -> None:
         """Free the slot, then answer: the answer says how many are free."""
-        request = job.request
-        self._jobs.pop(request.request_id, None)
-        self._transfers.forget(job)
-        before = self._streams.forget(job)
+        request = execution.request
+        self._executions.pop(request.request_id, None)
+        self._transfers.forget(execution)
+        before = self._streams.forget(execution)
         grants = self.admission.finish(
-            request.request_id, monotonic(), answered=bool(job.reply) and not job.cancelled
+            request.request_id,
+            monotonic(),
+            answered=bool(execution.reply) and not execution.cancelled,
         )
         self.served += 1
         if request.flags & MIRROR:
             head = body = b""
-        if job.reply:
+        if execution.reply:
             free = self.admission.free_for(request.ingress_id)
             data = pack_answer(
-                kind, request.request_id, status, exec_us, free, job.chunks, reason, self._epoch,
-                head, body,
+                kind, request.request_id, status, exec_us, free,
+                execution.chunks, reason, self._epoch, head, body,
             )  # fmt: skip
             try:
-                self._send(request, job.reply, data)
+                self._send(request, execution.reply, data)
             except PayloadTooLarge:
                 log.warning("an answer is too large for a message", size_bytes=len(body))
-                self._publish(job.reply, self._answer(AnswerKind.FAILED, request, reason=TOO_LARGE))
+                self._publish(
+                    execution.reply, self._answer(AnswerKind.FAILED, request, reason=TOO_LARGE)
+                )
                 kind = AnswerKind.FAILED
             if kind is AnswerKind.DONE:
                 self._keep(request.request_id, data)
@@ -456,15 +463,15 @@ class Serving:
 
     def _send(self, request: Request, reply: str, data: bytes) -> None:
         """Answer with what else goes there in this turn. Raises PayloadTooLarge."""
-        if not reply or (request.flags & TRAINS and self._trains.join(reply, data)):
+        if not reply or (request.flags & TRAINS and self._batcher.join(reply, data)):
             return
-        self._trains.start(reply, data)
+        self._batcher.start(reply, data)
         if not request.flags & TRAINS:  # of an older version
-            self._trains.depart()
+            self._batcher.depart()
 
     def _publish(self, reply: str, answer: Answer) -> bool:
         """By itself, behind all that was answered before: it tells what is free since then."""
-        self._trains.depart()
+        self._batcher.depart()
         return not reply or self._put(reply, encode_answer(answer))
 
     def _put(self, reply: str, data: bytes) -> bool:

@@ -17,7 +17,7 @@ from headrace_bus.client.inbox import Inbox
 from headrace_bus.client.message import Message
 from headrace_bus.errors import BusError
 from headrace_bus.wire.envelope import CHUNK_WINDOW, Answer, AnswerKind, encode_answer
-from headrace_scorer.job import Job
+from headrace_scorer.execution import Execution
 from headrace_scorer.transfers import NOBODY_TIMES, Bus
 
 log = structlog.get_logger(__name__)
@@ -27,7 +27,7 @@ UNREAD_S: Final = 150.0  # an edge gives credit for four chunks, and gives up ea
 
 @dataclass(slots=True)
 class _Stream:
-    job: Job
+    execution: Execution
     inbox: Inbox
     """Where the server says that nobody listens any more."""
     since: float
@@ -44,19 +44,19 @@ class _Stream:
 class Streams:
     """Those of one instance, by request id. `unread` is told of one that nobody reads, once."""
 
-    def __init__(self, bus: Bus, epoch: int, unread: Callable[[Job], None]) -> None:
+    def __init__(self, bus: Bus, epoch: int, unread: Callable[[Execution], None]) -> None:
         self._bus = bus
         self._epoch = epoch
         self._unread = unread
         self._open: dict[str, _Stream] = {}
 
-    def send(self, job: Job, chunk: Answer, now: float) -> bool:
+    def send(self, execution: Execution, chunk: Answer, now: float) -> bool:
         """Publish the next chunk; False when it is lost, and with it what would come behind."""
-        request_id = job.request.request_id
+        request_id = execution.request.request_id
         stream = self._open.get(request_id)
         if stream is None:
             inbox = self._bus.open_inbox(partial(self._nobody, request_id))
-            stream = self._open[request_id] = _Stream(job, inbox, now)
+            stream = self._open[request_id] = _Stream(execution, inbox, now)
         stream.unread += 1
         stream.since = now
         data = encode_answer(chunk)
@@ -64,16 +64,16 @@ class Streams:
             stream.kept.append(data)
         return self._say(stream, data)
 
-    def credit(self, job: Job, chunks: int, now: float) -> None:
+    def credit(self, execution: Execution, chunks: int, now: float) -> None:
         """So many more were read."""
-        stream = self._open.get(job.request.request_id)
+        stream = self._open.get(execution.request.request_id)
         if stream is not None:
             stream.unread = max(0, stream.unread - chunks)
             stream.since, stream.missed, stream.kept = now, False, None
 
-    def again(self, job: Job) -> None:
+    def again(self, execution: Execution) -> None:
         """The connection of the reader broke, and it has nothing yet: all of it once more."""
-        stream = self._open.get(job.request.request_id)
+        stream = self._open.get(execution.request.request_id)
         if stream is not None:
             for data in stream.kept or ():
                 self._say(stream, data)
@@ -93,9 +93,9 @@ class Streams:
                 word = Answer(AnswerKind.CHUNK, "", 0, -1, 0, 0, "", self._epoch, b"", b"")
                 self._say(stream, encode_answer(word))
 
-    def forget(self, job: Job) -> list[bytes]:
+    def forget(self, execution: Execution) -> list[bytes]:
         """The request has its end; return the chunks of one whose reader may have none of them."""
-        stream = self._open.pop(job.request.request_id, None)
+        stream = self._open.pop(execution.request.request_id, None)
         if stream is None:
             return []
         stream.inbox.close()
@@ -103,7 +103,7 @@ class Streams:
 
     def _say(self, stream: _Stream, data: bytes) -> bool:
         try:
-            self._bus.publish(stream.job.reply, data, reply=stream.inbox.subject)
+            self._bus.publish(stream.execution.reply, data, reply=stream.inbox.subject)
         except BusError as error:
             log.warning("an answer could not be published", error=str(error))
             return False
@@ -119,6 +119,6 @@ class Streams:
             self._end(stream)
 
     def _end(self, stream: _Stream) -> None:
-        self.forget(stream.job)
-        log.info("nobody reads a streamed answer", request_id=stream.job.request.request_id)
-        self._unread(stream.job)
+        self.forget(stream.execution)
+        log.info("nobody reads a streamed answer", request_id=stream.execution.request.request_id)
+        self._unread(stream.execution)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from headrace_scorer.job import Job
+from headrace_scorer.execution import Execution
 from headrace_scorer.liveness import Watch
 from headrace_scorer.worker import frames, launcher
 from headrace_telemetry.clock import monotonic
@@ -40,8 +40,8 @@ class Owner(Protocol):
     def worker_ready(self, worker: Worker) -> None: ...
     def worker_failed(self, worker: Worker, report: dict[str, Any]) -> None: ...
     def worker_ended(self, worker: Worker) -> None: ...
-    def answered(self, worker: Worker, job: Job, kind: int, payload: bytes) -> None: ...
-    def recalled(self, worker: Worker, job: Job) -> None: ...
+    def answered(self, worker: Worker, execution: Execution, kind: int, payload: bytes) -> None: ...
+    def recalled(self, worker: Worker, execution: Execution) -> None: ...
 
 
 class _Reader(asyncio.Protocol):
@@ -87,7 +87,7 @@ class Worker:
         self._ended = asyncio.Event()
         self._data_ended = False
         self._out: list[bytes] = []
-        self.jobs: dict[int, Job] = {}
+        self.executions: dict[int, Execution] = {}
         """In the order in which they were sent."""
         self.ready = False
         self.asynchronous = False
@@ -153,13 +153,13 @@ class Worker:
         loop.add_reader(descriptor, self._on_exit)
         self._sockets = _Sockets(data_transport, control_transport, [console, descriptor])
 
-    def send(self, job: Job) -> None:
+    def send(self, execution: Execution) -> None:
         """Hand a request over; it starts when those before it are done.
 
         All of one turn of the loop leave in one write.
         """
-        frame = frames.encode_call(job.number, job.request.head, job.request.body)
-        self.jobs[job.number] = job
+        frame = frames.encode_call(execution.number, execution.request.head, execution.request.body)
+        self.executions[execution.number] = execution
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
         self._out.append(frame)
@@ -195,9 +195,9 @@ class Worker:
             os.killpg(self.pid, number)
 
     def _on_data(self, kind: int, number: int, payload: bytes) -> None:
-        job = self.jobs.get(number)
-        if job is not None:
-            self._owner.answered(self, job, kind, payload)
+        execution = self.executions.get(number)
+        if execution is not None:
+            self._owner.answered(self, execution, kind, payload)
 
     def _on_control(self, kind: int, number: int, payload: bytes) -> None:
         if kind == frames.PONG:
@@ -207,8 +207,8 @@ class Worker:
             self.asynchronous = bool(_report(payload).get("async"))
             self._owner.worker_ready(self)
         elif kind == frames.RECALLED:
-            if (job := self.jobs.pop(number, None)) is not None:
-                self._owner.recalled(self, job)
+            if (execution := self.executions.pop(number, None)) is not None:
+                self._owner.recalled(self, execution)
         elif kind == frames.FAILED:
             self._owner.worker_failed(self, _report(payload))
 

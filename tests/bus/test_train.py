@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bus.test_envelope import REQUESTS
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.batch import couple, uncouple
 from headrace_bus.wire.envelope import decode_request, encode_request
-from headrace_bus.wire.train import couple, uncouple
 
 HEAD = couple([b"a", b"b"])[:2]
 

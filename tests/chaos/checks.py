@@ -12,7 +12,7 @@ from typing import Any, Final
 import psutil
 
 from chaos.history import History
-from chaos.lanes import Lane
+from chaos.loads import Load
 from chaos.plan import Target
 from chaos.rig import INSTANCES, Rig
 
@@ -41,19 +41,19 @@ def sizes(rig: Rig) -> dict[int, Size]:
     return found
 
 
-def every_answer_right(history: History, lane: Lane) -> None:
-    """No failure, but what the lane says is lawful."""
-    wrong = [miss for miss in lane.misses if not lane.lawful(miss, history)]
+def every_answer_right(history: History, load: Load) -> None:
+    """No failure, but what the load says is lawful."""
+    wrong = [miss for miss in load.misses if not load.lawful(miss, history)]
     for miss in wrong[:SHOWN]:
         history.say(f"  {miss.nonce} {miss.begun_s:.2f}-{miss.ended_s:.2f} s: {miss.what}")
-    words = f"{len(wrong)} requests of lane {lane.name} were not answered as they should be"
+    words = f"{len(wrong)} requests of load {load.name} were not answered as they should be"
     history.rule(not wrong, words)
-    history.rule(lane.answered > 0, f"lane {lane.name} answered nothing")
+    history.rule(load.answered > 0, f"load {load.name} answered nothing")
 
 
-async def books_balance(rig: Rig, *lanes: Lane) -> dict[str, Any]:
+async def books_balance(rig: Rig, *loads: Load) -> dict[str, Any]:
     """Conservation, and that the books know of each answer a client got."""
-    answered = sum(lane.answered for lane in lanes)
+    answered = sum(load.answered for load in loads)
     audited: dict[str, Any] = await asyncio.to_thread(rig.platform.json, "audit")
     rig.history.say(f"audit: {audited['lanes']}")
     rig.history.rule(audited["balanced"], f"the books do not balance: {audited}")

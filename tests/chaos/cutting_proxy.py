@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
 
+from headrace_bus.wire.batch import couple, uncouple
 from headrace_bus.wire.envelope import Answer, AnswerKind, decode_answer, encode_answer
-from headrace_bus.wire.train import couple, uncouple
 
 _CONNECT = re.compile(rb"CONNECT (\{.*?\})\r\n")
 _PUBLISH = re.compile(rb"PUB (_INBOX_ingress\S*) +(?:(\S+) )?(\d+)\r\n")

@@ -9,12 +9,12 @@ from typing import Final
 
 from chaos import checks
 from chaos.history import History
-from chaos.lanes import LANES, Lane
+from chaos.loads import LANES, Load
 from chaos.plan import Step
 from chaos.rig import Options, Rig
 from chaos.strokes import Striker
 
-SHARE: Final = 0.05  # of the first lane's rate, for each of the others
+SHARE: Final = 0.05  # of the first load's rate, for each of the others
 
 
 async def run(
@@ -25,11 +25,11 @@ async def run(
     seconds: float,
     rate: float,
     requests: int = 0,
-    kinds: Sequence[type[Lane]] = LANES,
+    kinds: Sequence[type[Load]] = LANES,
 ) -> History:
     """Strike until the time is up; the history says which rules were broken.
 
-    The first kind of lane has the rate, the others a share of it. It goes on until so many requests
+    The first kind of load has the rate, the others a share of it. It goes on until so many requests
     of the first have an outcome, which a slow machine takes longer for.
     """
     async with Rig(options, history) as rig:
@@ -37,23 +37,23 @@ async def run(
             history.say(f"{what} is skipped: {why}")
         before = await asyncio.to_thread(checks.sizes, rig)
         rates = itertools.chain([rate], itertools.repeat(SHARE * rate))
-        lanes = [
+        loads = [
             kind(rig.url, rig.key, rate=its, began=history.began)
             for kind, its in zip(kinds, rates, strict=False)
         ]
-        first, striker = lanes[0], Striker(rig)
-        await asyncio.gather(*(lane.start() for lane in lanes))
+        first, striker = loads[0], Striker(rig)
+        await asyncio.gather(*(load.start() for load in loads))
         try:
             await _strike(rig, striker, plan, history.now_s + seconds)
             while first.answered + len(first.misses) < requests:  # noqa: ASYNC110  (no event each)
                 await asyncio.sleep(0.1)
         finally:
-            await asyncio.gather(*(lane.stop() for lane in lanes))
+            await asyncio.gather(*(load.stop() for load in loads))
         history.say(f"the load was held up for {first.held_up_s:.1f} s by its own machine")
-        for lane in lanes:
-            history.say(f"{lane.name}: {lane.answered} answers right, {len(lane.misses)} missing")
-            checks.every_answer_right(history, lane)
-        await _afterwards(rig, striker, lanes, before)
+        for load in loads:
+            history.say(f"{load.name}: {load.answered} answers right, {len(load.misses)} missing")
+            checks.every_answer_right(history, load)
+        await _afterwards(rig, striker, loads, before)
     return history
 
 
@@ -75,11 +75,11 @@ async def _strike(rig: Rig, striker: Striker, plan: Iterable[Step], until_s: flo
 
 
 async def _afterwards(
-    rig: Rig, striker: Striker, lanes: Iterable[Lane], before: dict[int, checks.Size]
+    rig: Rig, striker: Striker, loads: Iterable[Load], before: dict[int, checks.Size]
 ) -> None:
     missing = await rig.whole()
     if not rig.history.rule(not missing, f"not whole at the end: wanted {missing}"):
         return
-    await checks.books_balance(rig, *lanes)
+    await checks.books_balance(rig, *loads)
     await checks.keys_hold(rig, striker.revoked)
     await asyncio.to_thread(checks.nothing_leaked, rig, before)

@@ -9,7 +9,7 @@ import pytest
 
 from chaos.cutting_proxy import Switch, Tamper
 from chaos.history import History
-from chaos.lanes import OnlineLane
+from chaos.loads import OnlineLoad
 from chaos.plan import ALL, Fault, Target, steps
 from chaos.rig import Options
 from chaos.run import run
@@ -57,7 +57,7 @@ async def test_one_wrong_answer_in_a_thousand_turns_it_red(
         seconds=0.0,
         rate=MUTATED_RATE,
         requests=MUTATED,
-        kinds=[OnlineLane],
+        kinds=[OnlineLoad],
     )
 
     assert any("not answered" in one for one in history.broken), "\n".join(history.lines)

@@ -13,7 +13,7 @@ import pytest
 
 from chaos import checks
 from chaos.history import History
-from chaos.lanes import OnlineLane
+from chaos.loads import OnlineLoad
 from chaos.plan import Target
 from chaos.rig import AT_ONCE, INSTANCES, ROOM, Options, Rig
 from support.platform import until_async
@@ -36,15 +36,15 @@ async def under_load(
     """Do the work while requests come in; every answer must be right."""
     history = History(loud=False)
     async with Rig(options, history) as rig:
-        lane = OnlineLane(rig.url, rig.key, rate=rate, began=history.began)
-        await lane.start()
+        load = OnlineLoad(rig.url, rig.key, rate=rate, began=history.began)
+        await load.start()
         try:
             await work(rig)
         finally:
-            await lane.stop()
-        checks.every_answer_right(history, lane)
+            await load.stop()
+        checks.every_answer_right(history, load)
         assert not await rig.whole()
-        await checks.books_balance(rig, lane)
+        await checks.books_balance(rig, load)
     return history
 
 

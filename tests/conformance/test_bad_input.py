@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from headrace_api.home import Home
-from headrace_services.control.issuer import Issuer
+from headrace_services.control.identity.issuer import Issuer
 from support.control import ControlClient, Reply
 from support.identity import as_bearer, fetch_token, make_client
 from support.platform import Platform, started, until_async

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from conformance.sdk import PYTHON
-from headrace_services.control.sas import SasSigner
+from headrace_services.control.blobs.sas import SasSigner
 from support.control import ControlClient, running_control
 from support.identity import make_client
 from support.nats_server import NatsServer

@@ -19,9 +19,9 @@ from urllib.parse import quote
 import pytest
 
 from headrace_api.errors import InvalidInput
-from headrace_services.control.blob_http import BlobPath
-from headrace_services.control.blob_xml import MAX_BLOCKS, parse_block_list
-from headrace_services.control.uploads import MOST_REPEATED_BYTES, BlockStage
+from headrace_services.control.blobs.http import BlobPath
+from headrace_services.control.blobs.uploads import MOST_REPEATED_BYTES, BlockStage
+from headrace_services.control.blobs.xml import MAX_BLOCKS, parse_block_list
 from support.control import ControlClient, Reply
 
 MIB = 1024 * 1024

@@ -15,23 +15,20 @@ from headrace_api.ids import PROVIDER
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.blob_location import BlobLocation
-from headrace_services.control.collect import (
+from headrace_services.control.assets.anonymous import AnonymousAsset, forgotten, renewed, word_of
+from headrace_services.control.blobs.location import BlobLocation
+from headrace_services.control.blobs.sas import MAX_LIFETIME
+from headrace_services.control.gc.collector import Collector
+from headrace_services.control.gc.policy import (
     GRACE,
-    Forgettable,
-    forgotten,
     indicator_first,
     is_marked,
     is_old,
     unit_of,
     units_of,
-    word_of,
 )
-from headrace_services.control.collector import Collector
-from headrace_services.control.forgettable import renewed
-from headrace_services.control.records import Spec, asset_key, deployment_key
-from headrace_services.control.sas import MAX_LIFETIME
-from headrace_services.control.stored import Shelf
+from headrace_state.records import Spec, asset_key, deployment_key
+from headrace_state.repository import Repository
 from headrace_telemetry.clock import timestamp
 from support.platform_nats import platform_nats
 
@@ -90,7 +87,7 @@ async def collector(tmp_path: Path) -> AsyncIterator[Collector]:
         bus = await nats.bus("control")
         specs, states, names = [await Bucket.open(bus, one) for one in ("spec", "state", "blobs")]
         yield Collector(
-            specs=Shelf(specs, Spec),
+            specs=Repository(specs, Spec),
             states=states,
             index=BlobIndex(names),
             blobs=FolderBlobs(tmp_path / "blobs"),
@@ -174,13 +171,15 @@ texts = st.lists(st.sampled_from(sorted(RANDOM)), max_size=2).map(
 def test_what_a_root_leads_to_over_any_way_is_not_forgotten(
     bodies: dict[str, str], roots: list[str]
 ) -> None:
-    gone = forgotten({key: Forgettable(word=key, text=text) for key, text in bodies.items()}, roots)
+    gone = forgotten(
+        {key: AnonymousAsset(word=key, text=text) for key, text in bodies.items()}, roots
+    )
 
     reached = {key for key in bodies if any(key in root for root in roots)}
     for _ in bodies:
         reached |= {key for key in bodies if any(key in bodies[one] for one in reached)}
     assert gone == bodies.keys() - reached
-    assert forgotten({"one": Forgettable(word="", text="")}, []) == set()
+    assert forgotten({"one": AnonymousAsset(word="", text="")}, []) == set()
 
 
 async def test_an_anonymous_version_that_nothing_names_goes_with_its_upload_in_one_run(

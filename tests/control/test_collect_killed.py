@@ -21,8 +21,8 @@ from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.records import Spec, asset_key
-from headrace_services.control.stored import Shelf
+from headrace_state.records import Spec, asset_key
+from headrace_state.repository import Repository
 from support.control import ControlClient
 from support.control_process import control_process
 from support.nats_server import NatsServer
@@ -64,7 +64,7 @@ class Desk:
     home: Path
     names: Bucket
     states: Bucket
-    specs: Shelf[Spec]
+    specs: Repository[Spec]
     blobs: FolderBlobs
 
     async def upload(self, unit: str) -> None:
@@ -105,7 +105,9 @@ async def desk(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[Desk]:
     bus = await Bus.connect(BusSettings(url=nats_server.url, name="test"))
     specs, states, names = [await Bucket.open(bus, one) for one in ("spec", "state", "blobs")]
     home = tmp_path / "home"
-    made = Desk(nats_server, home, names, states, Shelf(specs, Spec), FolderBlobs(Home(home).blobs))
+    made = Desk(
+        nats_server, home, names, states, Repository(specs, Spec), FolderBlobs(Home(home).blobs)
+    )
     await made.upload("kept")
     await made.upload("gone")
     await made.version("words", "kept")

@@ -15,10 +15,10 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.conservation import Terms
-from headrace_services.control.arm_call import Call
-from headrace_services.control.auth import ADMIN
-from headrace_services.control.conservation import ONLINE, Conservation
-from headrace_services.control.records import UnreadableRecord, conservation_key
+from headrace_services.control.arm.request import Call
+from headrace_services.control.identity.auth import ADMIN
+from headrace_services.control.trail.request_accounting import ONLINE, Conservation
+from headrace_state.records import UnreadableRecord, conservation_key
 from support.damage import damage
 from support.ingress_world import AUTH, World, make_route, running_world, url
 from support.nats_server import NatsServer
@@ -27,14 +27,14 @@ SLOW = json.dumps({"sleep_s": 60}).encode()
 
 
 @pytest.fixture
-async def world(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[World]:
+async def snapshot(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[World]:
     async with running_world(nats_server, tmp_path) as one:
         yield one
 
 
-async def _audited(world: World) -> dict[str, Any]:
+async def _audited(snapshot: World) -> dict[str, Any]:
     """By a control that starts for it."""
-    bus = await Bus.connect(BusSettings(url=world.server.url, name="control"))
+    bus = await Bus.connect(BusSettings(url=snapshot.server.url, name="control"))
     books = Conservation(bus, Bucket(bus, "state"))
     await books.start()
     try:
@@ -46,22 +46,22 @@ async def _audited(world: World) -> dict[str, Any]:
 
 @pytest.mark.parametrize("left", [("in-one", "in-gone"), ()], ids=["known", "unknown"])
 async def test_the_first_audit_after_a_start_counts_each_live_ingress_as_live(
-    world: World, left: tuple[str, ...]
+    snapshot: World, left: tuple[str, ...]
 ) -> None:
     """Whether or not the control before lived long enough to write its terms down."""
-    listening = await world.ingress("in-one")
-    await world.route(make_route())
-    await world.instance()
+    listening = await snapshot.ingress("in-one")
+    await snapshot.route(make_route())
+    await snapshot.instance()
     asking = asyncio.create_task(
-        world.http.post(url(listening), data=SLOW, headers=AUTH).__aenter__()
+        snapshot.http.post(url(listening), data=SLOW, headers=AUTH).__aenter__()
     )
-    await world.until(lambda: sum(world.in_flight["in-one"].values()) == 1)
+    await snapshot.until(lambda: sum(snapshot.in_flight["in-one"].values()) == 1)
     # What the control before left: of this ingress, and of one that is gone.
     for name in left:
         terms = json.dumps(asdict(Terms(accepted=1, in_flight=1))).encode()
-        await world.state.create(conservation_key(ONLINE, name), terms)
+        await snapshot.state.create(conservation_key(ONLINE, name), terms)
 
-    found = await _audited(world)
+    found = await _audited(snapshot)
 
     gone = left.count("in-gone")
     told = (found["accepted"], found["in_flight"], found["lost_with_ingress"])
@@ -70,14 +70,14 @@ async def test_the_first_audit_after_a_start_counts_each_live_ingress_as_live(
 
 
 async def test_books_that_cannot_be_read_name_themselves_unless_their_ingress_still_speaks(
-    world: World,
+    snapshot: World,
 ) -> None:
     """A sum without them would be told as whole."""
-    await world.ingress("in-one")
-    await damage(world.server.url, "state", conservation_key(ONLINE, "in-one"), b"[]")
-    assert (await _audited(world))["balanced"]
+    await snapshot.ingress("in-one")
+    await damage(snapshot.server.url, "state", conservation_key(ONLINE, "in-one"), b"[]")
+    assert (await _audited(snapshot))["balanced"]
 
     for data in (b"[]", b"\xff", b'{"accepted": "many"}'):
-        await damage(world.server.url, "state", conservation_key(ONLINE, "in-gone"), data)
+        await damage(snapshot.server.url, "state", conservation_key(ONLINE, "in-gone"), data)
         with pytest.raises(UnreadableRecord, match=r"conservation\.online\.in-gone"):
-            await _audited(world)
+            await _audited(snapshot)

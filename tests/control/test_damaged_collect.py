@@ -12,9 +12,9 @@ import pytest
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.collector import Collector
-from headrace_services.control.records import Spec, asset_key, catalog_key, deployment_key
-from headrace_services.control.stored import Shelf
+from headrace_services.control.gc.collector import Collector
+from headrace_state.records import Spec, asset_key, catalog_key, deployment_key
+from headrace_state.repository import Repository
 from headrace_telemetry.clock import timestamp
 from support.damage import DAMAGES
 from support.platform_nats import platform_nats
@@ -49,7 +49,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         bus = await nats.bus("control")
         specs, states, names = [await Bucket.open(bus, one) for one in ("spec", "state", "blobs")]
         collector = Collector(
-            specs=Shelf(specs, Spec),
+            specs=Repository(specs, Spec),
             states=states,
             index=BlobIndex(names),
             blobs=FolderBlobs(tmp_path / "blobs"),

@@ -11,7 +11,7 @@ import pytest
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.records import Spec, operation_key
+from headrace_state.records import Spec, operation_key
 from support.control import ControlClient, running_control
 from support.damage import damage
 from support.nats_server import NatsServer

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import structlog
 
-from headrace_services.control.records import asset_key, catalog_key
+from headrace_state.records import asset_key, catalog_key
 from support.control import ControlClient
 from support.damage import DAMAGES, damage
 from support.nats_server import NatsServer

@@ -15,7 +15,7 @@ from headrace_api.tokens import verify
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.issuer import Issuer
+from headrace_services.control.identity.issuer import Issuer
 from support.control import ControlClient, running_control
 from support.nats_server import NatsServer
 from support.resources import deployment_body, endpoint_body, upload_code

@@ -17,8 +17,8 @@ from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.events import MAX_BYTES, MAX_EACH, MAX_EVENT_BYTES, Events
 from headrace_bus.wire.subjects import all_events, event
-from headrace_services.control.events import DONE, KINDS, REFUSED, USED
-from headrace_services.control.records import Spec, deployment_key, endpoint_key
+from headrace_services.control.trail.event_log import DONE, KINDS, REFUSED, USED
+from headrace_state.records import Spec, deployment_key, endpoint_key
 from support.control import WORKSPACE, ControlClient, running_control
 from support.identity import as_bearer, fetch_token, make_client
 from support.nats_server import NatsServer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headrace_bus.wire.route_record import DeploymentRoute, Route
-from headrace_services.control.records import Spec
-from headrace_services.control.route_compiler import compile_route
+from headrace_services.control.fleet.route_compiler import compile_route
+from headrace_state.records import Spec
 from support.resources import deployment_body, endpoint_body
 
 DIGESTS = ("a" * 64, "b" * 64)

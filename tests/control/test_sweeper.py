@@ -11,12 +11,12 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.secrets import SecretStore, secret_key
-from headrace_services.control.arm_ids import ArmIds
-from headrace_services.control.keys import EndpointKeys, new_pair
-from headrace_services.control.operations import ABANDONED, Operations
-from headrace_services.control.records import Operation, Spec, endpoint_key
-from headrace_services.control.stored import Shelf
-from headrace_services.control.sweeper import drop_staged_keys
+from headrace_services.control.arm.ids import ArmIds
+from headrace_services.control.gc.sweeper import drop_staged_keys
+from headrace_services.control.resources.operations import ABANDONED, Operations
+from headrace_state.endpoint_keys import EndpointKeys, new_pair
+from headrace_state.records import Operation, Spec, endpoint_key
+from headrace_state.repository import Repository
 from headrace_telemetry.clock import timestamp
 from support.nats_server import NatsServer
 
@@ -37,9 +37,9 @@ async def test_keys_of_a_killed_create_go_and_those_in_force_or_on_their_way_sta
     """A create stages its keys after its operation and before its spec, and may die at either."""
     now = datetime.now(UTC)
     async with opened(nats_server, tmp_path) as (specs, states, store):
-        keys, shelf = EndpointKeys(store), Shelf(specs, Spec)
+        keys, repository = EndpointKeys(store), Repository(specs, Spec)
         ids = ArmIds(control_url="https://localhost", ingress_url="https://localhost")
-        operations = Operations(Shelf(states, Operation), ids, now=lambda: now)
+        operations = Operations(Repository(states, Operation), ids, now=lambda: now)
 
         killed = await operations.open("killed", "create")
         await keys.stage("killed", killed.id, new_pair())
@@ -52,13 +52,13 @@ async def test_keys_of_a_killed_create_go_and_those_in_force_or_on_their_way_sta
             modified_at=timestamp(),
             operation=stored.id,
         )
-        await shelf.create(endpoint_key("stored"), spec)
+        await repository.create(endpoint_key("stored"), spec)
         in_force = await keys.read_or_create("old")
 
-        assert await drop_staged_keys(operations, keys, shelf) == 0
+        assert await drop_staged_keys(operations, keys, repository) == 0
         now += ABANDONED + timedelta(hours=1)
         assert await operations.expire() == 2
-        assert await drop_staged_keys(operations, keys, shelf) == 1
+        assert await drop_staged_keys(operations, keys, repository) == 1
 
         assert await store.below("keys.killed") == []
         assert await keys.read("old") == in_force
@@ -73,7 +73,7 @@ async def test_a_sweep_stands_what_cannot_be_read_and_keeps_the_keys_it_may_be_a
     async with opened(nats_server, tmp_path) as (specs, states, store):
         keys = EndpointKeys(store)
         ids = ArmIds(control_url="https://localhost", ingress_url="https://localhost")
-        operations = Operations(Shelf(states, Operation), ids, now=lambda: now)
+        operations = Operations(Repository(states, Operation), ids, now=lambda: now)
         for name in ("broken", "gone"):
             await keys.stage(name, (await operations.open(name, "create")).id, new_pair())
         await specs.create(endpoint_key("broken"), b"[]")
@@ -84,6 +84,6 @@ async def test_a_sweep_stands_what_cannot_be_read_and_keeps_the_keys_it_may_be_a
 
         now += ABANDONED + timedelta(hours=1)
         assert await operations.expire() == 2
-        assert await drop_staged_keys(operations, keys, Shelf(specs, Spec)) == 1
+        assert await drop_staged_keys(operations, keys, Repository(specs, Spec)) == 1
         assert len(await store.below("keys.broken")) == 1
         assert await store.below("keys.gone") == []

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from headrace_api.errors import HeadraceError, InvalidInput, NotFound
 from headrace_api.home import Home
-from headrace_services.control.arm_call import Answer, Call, parse_object, path_segments
-from headrace_services.control.arm_router import (
+from headrace_services.control.arm.merge_patch import merged
+from headrace_services.control.arm.request import Answer, Call, parse_object, path_segments
+from headrace_services.control.arm.route_table import (
     ArmRouter,
     MethodNotAllowed,
     NoSuchPath,
     ResourceTypeNotSupported,
 )
-from headrace_services.control.auth import ensure_admin_token
-from headrace_services.control.blob_location import BlobLocation, locate
-from headrace_services.control.blob_xml import parse_block_list
-from headrace_services.control.merge_patch import merged
-from headrace_services.control.sas import SasRefused, SasSigner
+from headrace_services.control.blobs.location import BlobLocation, locate
+from headrace_services.control.blobs.sas import SasRefused, SasSigner
+from headrace_services.control.blobs.xml import parse_block_list
+from headrace_services.control.identity.auth import ensure_admin_token
 from support.control import ControlClient, Reply
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

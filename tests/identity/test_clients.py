@@ -15,7 +15,7 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.route_record import Route, route_key
-from headrace_services.control.issuer import Issuer
+from headrace_services.control.identity.issuer import Issuer
 from support.control import ControlClient
 from support.identity import TENANT, as_bearer, ask_token, fetch_token, make_client
 from support.nats_server import NatsServer

@@ -12,7 +12,7 @@ from headrace import errors
 from headrace.azure_env import snippet, variables, write_bundle
 from headrace_api.home import Home
 from headrace_services.certificates import ensure_certificates
-from headrace_services.control.issuer import TENANT
+from headrace_services.control.identity.issuer import TENANT
 
 BASE = "https://localhost:9443"
 

@@ -12,7 +12,7 @@ import pytest
 from headrace_api.errors import Forbidden, Unauthorized
 from headrace_api.trusted_issuer import TrustedIssuer, usable_keys
 from headrace_bus.wire.route_record import Route
-from headrace_services.control.issuer_fetch import IssuerFetch, IssuerUnreachable
+from headrace_services.control.identity.issuer_fetch import IssuerFetch, IssuerUnreachable
 from headrace_services.ingress.credentials import Credentials
 from support.control import ControlClient
 from support.identity import OuterIssuer, OuterKeys, as_bearer, encode, outer_issuer

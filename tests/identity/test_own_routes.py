@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace_services.control.roles import Role, RoleAssignment, allowed, asked
+from headrace_state.roles import Role, RoleAssignment, allowed, asked
 from support.control import WORKSPACE, ControlClient
 from support.identity import as_bearer, fetch_token, make_client
 

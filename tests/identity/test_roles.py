@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_api.errors import Forbidden
-from headrace_services.control.roles import Asked, Role, RoleAssignment, allowed, asked, require
+from headrace_state.roles import Asked, Role, RoleAssignment, allowed, asked, require
 from support.control import WORKSPACE
 
 BASE = "Microsoft.MachineLearningServices/workspaces"

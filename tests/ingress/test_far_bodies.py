@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 
-from headrace_bus.routing.handed import MESSAGE_BYTES
+from headrace_bus.routing.bodies.shared_file import MESSAGE_BYTES
 from support.ingress_world import AUTH, World, make_route, url
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from chaos.cutting_proxy import CuttingProxy, Switch, Way
-from headrace_bus.routing import gateway
-from headrace_bus.routing.dispatch import Dispatch, Overdue
-from headrace_bus.routing.gateway import GatewaySettings
-from headrace_bus.routing.journal import journaled, replay
-from headrace_bus.routing.ticket import Ticket
+from headrace_bus.routing.edge import gateway
+from headrace_bus.routing.edge.gateway import GatewaySettings
+from headrace_bus.routing.queueing.dispatch import Dispatch, Overdue
+from headrace_bus.routing.queueing.queue_entry import QueueEntry
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.subjects import InstanceAddress, heartbeat
 from headrace_services.ingress.app import Listening
+from headrace_simulation.journal import journaled, replay
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 from support.platform import until_async
 
@@ -177,7 +177,7 @@ class Stumbling(Dispatch):
 
     stumbled = False
 
-    def overdue(self, now: float) -> list[tuple[Ticket, Overdue]]:
+    def overdue(self, now: float) -> list[tuple[QueueEntry, Overdue]]:
         if not self.stumbled:
             self.stumbled = True
             raise RuntimeError("a fault of ours")

@@ -12,7 +12,7 @@ import uvloop
 
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.exchange import Exchange, Reply
-from headrace_services.ingress.outbox import Outbox
+from headrace_services.ingress.write_coalescer import WriteCoalescer
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n%b"
 
@@ -22,7 +22,7 @@ class Edge:
 
     def __init__(self, afterwards: Callable[[Connection], None]) -> None:
         self.now = 0.0
-        self.outbox = Outbox(asyncio.get_running_loop())
+        self.coalescer = WriteCoalescer(asyncio.get_running_loop())
         self._afterwards = afterwards
 
     def check(self, exchange: Exchange) -> Reply | None:
@@ -73,7 +73,7 @@ def nothing(_: Connection) -> None: ...
 
 def test_what_is_written_otherwise_comes_behind_what_waits(run: Callable[..., object]) -> None:
     async def main() -> bytes:
-        edge = Edge(lambda connection: edge.outbox.write(connection._transport, b"behind"))
+        edge = Edge(lambda connection: edge.coalescer.write(connection._transport, b"behind"))
         async with client(edge) as (reader, writer):
             writer.write(REQUEST % b"x")
             return await reader.readuntil(b"behind")
@@ -108,15 +108,15 @@ def test_one_client_that_has_gone_takes_no_answer_of_another_with_it(
     run: Callable[..., object],
 ) -> None:
     async def main() -> bytes:
-        outbox = Outbox(asyncio.get_running_loop())
+        coalescer = WriteCoalescer(asyncio.get_running_loop())
         loop = asyncio.get_running_loop()
         pairs = [socket.socketpair() for _ in range(2)]
         gone, stays = [
             (await loop.create_connection(asyncio.Protocol, sock=ours))[0] for ours, _ in pairs
         ]
         gone.abort()  # it is closed before the end of the turn
-        outbox.add(gone, b"never read")
-        outbox.add(stays, b"read")
+        coalescer.add(gone, b"never read")
+        coalescer.add(stays, b"read")
         pairs[1][1].setblocking(False)
         await asyncio.sleep(0)  # the end of the turn
         try:

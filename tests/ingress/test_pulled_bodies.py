@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from headrace_bus.routing.handed import MESSAGE_BYTES
+from headrace_bus.routing.bodies.shared_file import MESSAGE_BYTES
 from headrace_bus.wire.envelope import PIECE_BYTES
 from support.bodies import held, none_held
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url

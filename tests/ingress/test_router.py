@@ -9,8 +9,8 @@ import os
 import pytest
 
 from headrace_bus.client.connection import Message
-from headrace_bus.routing.gateway import GatewaySettings
-from headrace_bus.routing.handed import HANDED_BYTES, MESSAGE_BYTES
+from headrace_bus.routing.bodies.shared_file import HANDED_BYTES, MESSAGE_BYTES
+from headrace_bus.routing.edge.gateway import GatewaySettings
 from headrace_bus.wire.subjects import score
 from headrace_services.router.app import run
 from headrace_services.router.settings import RouterSettings

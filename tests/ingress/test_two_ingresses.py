@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headrace_bus.routing.handed import HANDED_BYTES
+from headrace_bus.routing.bodies.shared_file import HANDED_BYTES
 from scorer.caller import Instance, launch_of
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 

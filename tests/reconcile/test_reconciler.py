@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from headrace_bus.wire.route_record import Route, route_key
-from headrace_services.control.keys import KeyPair
-from headrace_services.control.ledger import Ledger
-from headrace_services.control.records import (
+from headrace_services.control.fleet.rollout import RESTARTS_ALLOWED
+from headrace_services.control.fleet.status_writer import StatusWriter
+from headrace_state.endpoint_keys import KeyPair
+from headrace_state.records import (
     Instance,
     ProvisioningState,
     applied_key,
@@ -21,7 +22,6 @@ from headrace_services.control.records import (
     endpoint_key,
     instance_key,
 )
-from headrace_services.control.rollout import RESTARTS_ALLOWED
 from support.reconcile_desk import Desk, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -86,7 +86,7 @@ async def test_phases_that_no_round_saw_are_told_with_the_failure(
     async def not_in_time(*_: object) -> None:
         """As when the next heartbeat is there before the round."""
 
-    monkeypatch.setattr(Ledger, "progress", not_in_time)
+    monkeypatch.setattr(StatusWriter, "progress", not_in_time)
     await desk.reconciler()
     await desk.code("bad", init="raise ValueError('no such model')")
     await desk.endpoint("blue")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from headrace_bus.wire.heartbeat import InstanceState
-from headrace_services.control.rollout import (
+from headrace_services.control.fleet.rollout import (
     BACKOFF_LAST_S,
     RESTARTS_ALLOWED,
     SILENCE_BOUND_S,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headrace_bus.routing.admission import (
+from headrace_bus.routing.admission.admission import (
     GRANT_HOLD_S,
     WANT_SHIFT,
     Admission,

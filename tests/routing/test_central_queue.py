@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace_bus.routing.simulation import Job, central_queue
+from headrace_simulation.dispatch import Job, central_queue
 
 
 def test_a_central_queue_starts_the_first_waiting_request_on_the_first_free_server() -> None:

@@ -13,30 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace_bus.errors import MalformedEnvelope
-from headrace_bus.routing.admission import Admission, Admitted, Busy
-from headrace_bus.routing.dispatch import Dispatch, Overdue
-from headrace_bus.routing.limits import FORGOTTEN_S, Peers, pending_limit
-from headrace_bus.routing.liveness import AMNESTY_S, FROZEN_AFTER_S, Judge, Verdict
-from headrace_bus.routing.retry import may_retry
-from headrace_bus.routing.route import NO_ROUTE, RouteDecision, Router, RouteRefused
-from headrace_bus.routing.simulation import (
+from headrace_bus.routing.admission.admission import Admission, Admitted, Busy
+from headrace_bus.routing.edge.route import NO_ROUTE, RouteDecision, Router, RouteRefused
+from headrace_bus.routing.queueing.dispatch import Dispatch, Overdue
+from headrace_bus.routing.queueing.limits import FORGOTTEN_S, Peers, pending_limit
+from headrace_bus.routing.queueing.liveness import AMNESTY_S, FROZEN_AFTER_S, Judge, Verdict
+from headrace_bus.routing.queueing.outliers import MIN_SAMPLES
+from headrace_bus.routing.queueing.queue_entry import Instance, QueueEntry
+from headrace_bus.routing.queueing.retry import may_retry
+from headrace_bus.wire.envelope import RequestFlag
+from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
+from headrace_bus.wire.route_record import DeploymentRoute, Route
+from headrace_simulation.dispatch import (
     central_queue,
     pareto_load,
     random_queues,
     simulate_dispatch,
     two_choices,
 )
-from headrace_bus.routing.slow import MIN_SAMPLES
-from headrace_bus.routing.ticket import Instance, Ticket
-from headrace_bus.wire.envelope import RequestFlag
-from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
-from headrace_bus.wire.route_record import DeploymentRoute, Route
 
 NAMES = ("blue", "green", "red")
 
 
-def ticket(name: str, queue_s: float = 10.0, run_s: float = 1.0, *, arrived: float = 0.0) -> Ticket:
-    return Ticket(
+def entry(
+    name: str, queue_s: float = 10.0, run_s: float = 1.0, *, arrived: float = 0.0
+) -> QueueEntry:
+    return QueueEntry(
         name,
         arrived=arrived,
         queue_deadline=queue_s,
@@ -111,7 +113,7 @@ def test_different_ingresses_begin_their_split_at_different_points() -> None:
 def test_the_least_loaded_gets_the_next_and_ties_go_to_all() -> None:
     dispatch = dispatch_with(one=4, two=4)
     for number in range(8):
-        assert dispatch.submit(ticket(str(number)), 0.0) is not None
+        assert dispatch.submit(entry(str(number)), 0.0) is not None
     firsts = {
         chosen.iid
         for seed in range(20)
@@ -125,12 +127,12 @@ def test_the_least_loaded_gets_the_next_and_ties_go_to_all() -> None:
 def _first(dispatch: Dispatch) -> Instance | None:
     for iid in ("one", "two"):
         dispatch.beat(beat(iid), 0.0)
-    return dispatch.submit(ticket("a"), 0.0)
+    return dispatch.submit(entry("a"), 0.0)
 
 
 def test_a_busy_answer_puts_the_request_at_the_head_and_asks_for_a_slot() -> None:
     dispatch = dispatch_with(one=1)
-    first, second = ticket("a"), ticket("b")
+    first, second = entry("a"), entry("b")
     dispatch.submit(first, 0.0)
     dispatch.submit(second, 0.0)
 
@@ -153,26 +155,26 @@ def test_whatever_comes_back_in_whatever_order_waits_by_its_arrival(
     order: list[int], ways: list[str]
 ) -> None:
     dispatch = dispatch_with(one=5)
-    tickets = [ticket(str(at), arrived=float(at)) for at in range(7)]
-    for one in tickets:
+    entries = [entry(str(at), arrived=float(at)) for at in range(7)]
+    for one in entries:
         dispatch.submit(one, one.arrived)
     for at in order:
         if ways[at] == "busy":
-            dispatch.refused(tickets[at])
+            dispatch.refused(entries[at])
         elif ways[at] == "draining":
-            dispatch.turned_away(tickets[at])
+            dispatch.turned_away(entries[at])
         else:
-            dispatch.unsent(tickets[at])
-            dispatch.retry(tickets[at])
+            dispatch.unsent(entries[at])
+            dispatch.retry(entries[at])
 
-    assert list(dispatch.queue) == tickets
+    assert list(dispatch.queue) == entries
     assert dispatch.waited_ms(9.0) == 9000
 
 
 def test_who_wants_nothing_any_more_says_so() -> None:
     dispatch = dispatch_with(one=1)
     dispatch.beat(beat("one", in_flight=1), 0.0)
-    waiting = ticket("a")
+    waiting = entry("a")
     assert dispatch.submit(waiting, 0.0) is None
     assert [change.backlog.n for change in dispatch.wants(0.0)] == [1]
 
@@ -182,12 +184,12 @@ def test_who_wants_nothing_any_more_says_so() -> None:
 
 def test_a_timed_out_run_keeps_its_slot_until_its_answer() -> None:
     dispatch = dispatch_with(one=1)
-    slow = ticket("a", run_s=1.0)
+    slow = entry("a", run_s=1.0)
     dispatch.submit(slow, 0.0)
     assert dispatch.overdue(1.0) == [(slow, Overdue.RUN)]
 
     dispatch.withdraw(slow)
-    assert dispatch.submit(ticket("b"), 1.0) is None
+    assert dispatch.submit(entry("b"), 1.0) is None
     assert dispatch.overdue(1.5) == []
     dispatch.answered(slow, 1)
     assert dispatch.next(2.0) is not None
@@ -195,7 +197,7 @@ def test_a_timed_out_run_keeps_its_slot_until_its_answer() -> None:
 
 def test_a_dead_instance_or_a_new_life_of_it_gives_up_its_requests() -> None:
     dispatch = dispatch_with(one=2)
-    first, second = ticket("a"), ticket("b")
+    first, second = entry("a"), entry("b")
     dispatch.submit(first, 0.0)
     assert dispatch.beat(beat("one", 2, epoch=2), 0.0) == ([first], [])
     dispatch.retry(first)
@@ -208,8 +210,8 @@ def test_a_dead_instance_or_a_new_life_of_it_gives_up_its_requests() -> None:
 
 def test_queue_clocks_stand_still_while_the_ingress_is_cut_off() -> None:
     dispatch = dispatch_with(one=1)
-    dispatch.submit(ticket("a", run_s=5.0), 0.0)
-    waiting = ticket("b", queue_s=2.0, run_s=10.0)
+    dispatch.submit(entry("a", run_s=5.0), 0.0)
+    waiting = entry("b", queue_s=2.0, run_s=10.0)
     dispatch.submit(waiting, 0.0)
     dispatch.paused = True
 
@@ -222,7 +224,7 @@ def test_queue_clocks_stand_still_while_the_ingress_is_cut_off() -> None:
 def test_a_request_whose_instance_is_back_later_than_the_ingress_may_wait_for_it() -> None:
     """Sent again after the cut and answered by nobody, its queue wait begins anew."""
     dispatch = dispatch_with(one=1)
-    running = ticket("a", queue_s=0.3, run_s=20.0)
+    running = entry("a", queue_s=0.3, run_s=20.0)
     dispatch.submit(running, 0.0)
     dispatch.paused = True
     assert dispatch.resume(1.5, 1.5) == [running]
@@ -233,16 +235,16 @@ def test_a_request_whose_instance_is_back_later_than_the_ingress_may_wait_for_it
     assert dispatch.next(2.0) is not None
 
 
-def hurried(name: str, deadline: float) -> Ticket:
-    return Ticket(name, arrived=0.0, queue_deadline=10.0, deadline=deadline, run_timeout_s=1.0)
+def hurried(name: str, deadline: float) -> QueueEntry:
+    return QueueEntry(name, arrived=0.0, queue_deadline=10.0, deadline=deadline, run_timeout_s=1.0)
 
 
 def test_who_cannot_be_done_in_time_lets_those_behind_go_first_and_is_told_so() -> None:
     """serving_semantics.md 4.6: no work is begun whose caller will be gone at its end."""
     dispatch = dispatch_with(one=1)
-    running = ticket("runs")
+    running = entry("runs")
     dispatch.submit(running, 0.0)
-    near, far, patient = hurried("near", 0.3), hurried("far", 0.5), ticket("patient")
+    near, far, patient = hurried("near", 0.3), hurried("far", 0.5), entry("patient")
     for one in (near, patient, far):
         dispatch.submit(one, 0.0)
     for _ in range(MIN_SAMPLES):
@@ -259,7 +261,7 @@ def test_who_cannot_be_done_in_time_lets_those_behind_go_first_and_is_told_so() 
 
 def test_a_hurried_request_starts_while_nobody_knows_how_long_it_takes() -> None:
     dispatch = dispatch_with(one=1)
-    running, near = ticket("runs"), hurried("near", 0.3)
+    running, near = entry("runs"), hurried("near", 0.3)
     dispatch.submit(running, 0.0)
     dispatch.submit(near, 0.0)
     dispatch.answered(running, 1)
@@ -269,8 +271,8 @@ def test_a_hurried_request_starts_while_nobody_knows_how_long_it_takes() -> None
 
 def test_a_waiting_request_learns_whether_anybody_was_ready() -> None:
     dispatch = Dispatch(random.Random(0))
-    dispatch.patience.expected = False
-    waiting = ticket("a", queue_s=0.5)
+    dispatch.cold_start.expected = False
+    waiting = entry("a", queue_s=0.5)
     dispatch.submit(waiting, 0.0)
 
     assert dispatch.overdue(0.5) == [(waiting, Overdue.NOT_READY)]
@@ -282,7 +284,7 @@ def starting(iid: str) -> InstanceHeartbeat:
 
 def test_a_request_waits_inside_its_deadline_for_an_instance_that_starts() -> None:
     dispatch = Dispatch(random.Random(0))
-    waiting = ticket("a", queue_s=0.5, run_s=30.0)
+    waiting = entry("a", queue_s=0.5, run_s=30.0)
     dispatch.submit(waiting, 0.0)
     for now in range(31):
         dispatch.beat(starting("one"), float(now))
@@ -293,7 +295,7 @@ def test_a_request_waits_inside_its_deadline_for_an_instance_that_starts() -> No
 
 def test_who_waited_for_a_start_then_waits_for_room_as_one_that_has_just_come() -> None:
     dispatch = Dispatch(random.Random(0))
-    first, second = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b"))
+    first, second = (entry(name, queue_s=0.5, run_s=30.0) for name in ("a", "b"))
     dispatch.submit(first, 0.0)
     dispatch.submit(second, 0.0)
     dispatch.beat(starting("one"), 7.0)
@@ -307,7 +309,7 @@ def test_who_waited_for_a_start_then_waits_for_room_as_one_that_has_just_come() 
 def test_who_waited_for_a_doubtful_instance_to_speak_then_waits_for_room() -> None:
     dispatch = dispatch_with(one=1)
     dispatch.suspect("one")
-    first, second = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b"))
+    first, second = (entry(name, queue_s=0.5, run_s=30.0) for name in ("a", "b"))
     dispatch.submit(first, 0.0)
     dispatch.submit(second, 0.0)
     assert dispatch.overdue(1.9) == []
@@ -321,7 +323,7 @@ def test_who_waited_for_a_doubtful_instance_to_speak_then_waits_for_room() -> No
 def test_what_is_kept_twice_is_sent_again_once() -> None:
     """Each of its sendings may be refused."""
     dispatch = dispatch_with(one=1)
-    sent = ticket("a")
+    sent = entry("a")
     dispatch.submit(sent, 0.0)
     dispatch.kept(sent)
     dispatch.kept(sent)
@@ -332,7 +334,7 @@ def test_what_is_kept_twice_is_sent_again_once() -> None:
 def test_what_was_at_an_instance_that_lost_its_connection_is_sent_again() -> None:
     """Once for each connection; what nobody waits for is no more counted as ours then."""
     dispatch = dispatch_with(one=4)
-    running, kept, gone = (ticket(name, queue_s=0.5, run_s=30.0) for name in ("a", "b", "gone"))
+    running, kept, gone = (entry(name, queue_s=0.5, run_s=30.0) for name in ("a", "b", "gone"))
     for one in (running, kept, gone):
         dispatch.submit(one, 0.0)
     dispatch.kept(kept)
@@ -356,7 +358,7 @@ def test_what_is_refused_after_its_instance_lost_its_connection_waits_as_if_it_h
     None
 ):
     dispatch = dispatch_with(one=1)
-    sent = ticket("a", queue_s=0.5, run_s=30.0)
+    sent = entry("a", queue_s=0.5, run_s=30.0)
     dispatch.submit(sent, 0.0)
     assert dispatch.beat(replace(beat("one", in_flight=1), links=1), 5.0).again == [sent]
 
@@ -368,7 +370,7 @@ def test_what_is_refused_after_its_instance_lost_its_connection_waits_as_if_it_h
 def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingresses() -> None:
     """Tried at each heartbeat alone, it is refused for as long as others want the slots."""
     dispatch, admission = dispatch_with(one=1), Admission(1)
-    kept, behind = ticket("kept"), ticket("behind", arrived=1.0)
+    kept, behind = entry("kept"), entry("behind", arrived=1.0)
     dispatch.submit(kept, 0.0)
     dispatch.submit(behind, 1.0)
     admission.admit("others 0", "others", 0, 0.0)  # while this ingress was cut off
@@ -394,7 +396,7 @@ def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingress
 
 def test_without_a_queue_what_is_kept_still_asks_and_then_wants_nothing() -> None:
     dispatch = dispatch_with(one=1)
-    kept = ticket("kept")
+    kept = entry("kept")
     dispatch.submit(kept, 0.0)
     dispatch.kept(kept)
     assert [change.backlog.n for change in dispatch.wants(0.0)] == [1]

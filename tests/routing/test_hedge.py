@@ -1,4 +1,4 @@
-"""Copies stay within their budget, wait for the p95, and stop where they would cost others."""
+"""Hedges stay within their budget, wait for the p95, and stop where they would cost others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing.dispatch import Dispatch
-from headrace_bus.routing.hedge import (
+from headrace_bus.routing.queueing.dispatch import Dispatch
+from headrace_bus.routing.queueing.hedge import (
     EXTRA_SHARE,
     WINDOW_S,
     Budget,
@@ -16,10 +16,10 @@ from headrace_bus.routing.hedge import (
     Hedge,
     RunningQuantile,
 )
-from headrace_bus.routing.hedged_simulation import HedgedSimulation
-from headrace_bus.routing.simulation import LATENCY_S, DispatchSimulation, stalling_load
-from headrace_bus.routing.ticket import Instance
-from routing.test_dispatch import beat, ticket
+from headrace_bus.routing.queueing.queue_entry import Instance
+from headrace_simulation.dispatch import LATENCY_S, DispatchSimulation, stalling_load
+from headrace_simulation.hedging import HedgedSimulation
+from routing.test_dispatch import beat, entry
 
 
 @given(
@@ -88,7 +88,7 @@ def busy_dispatch(used: int) -> Dispatch:
     for iid in ("one", "two"):
         dispatch.beat(beat(iid, slots=5), 0.0)
     for number in range(used):
-        dispatch.submit(ticket(str(number)), 0.0)
+        dispatch.submit(entry(str(number)), 0.0)
     return dispatch
 
 

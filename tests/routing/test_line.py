@@ -7,24 +7,24 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace_bus.routing.line import BLOCK, Line
-from headrace_bus.routing.ticket import Ticket
+from headrace_bus.routing.queueing.queue_entry import QueueEntry
+from headrace_bus.routing.queueing.wait_queue import BLOCK, WaitQueue
 
 RUN_S = 5.0
 WAIT_S = 4.0
 
 
-def waiting(name: object, arrived: float, patience_s: float) -> Ticket:
+def waiting(name: object, arrived: float, patience_s: float) -> QueueEntry:
     """A request whose caller leaves after `patience_s`, if not by the limits before."""
     limit = arrived + WAIT_S
     deadline = min(limit + RUN_S, arrived + patience_s)
-    return Ticket(
+    return QueueEntry(
         str(name), arrived=arrived, queue_deadline=limit, deadline=deadline, run_timeout_s=RUN_S
     )
 
 
-def end(ticket: Ticket) -> float:
-    return ticket.deadline if ticket.hurried else inf
+def end(entry: QueueEntry) -> float:
+    return entry.deadline if entry.hurried else inf
 
 
 STEPS = st.lists(
@@ -44,12 +44,12 @@ STEPS = st.lists(
 def test_it_finds_what_a_look_at_each_would_find(
     steps: list[tuple[str, int]], crowd: list[int], late: bool
 ) -> None:
-    line, clock = Line(), 0.0
-    plain: list[Ticket] = []
-    away: list[Ticket] = []
+    line, clock = WaitQueue(), 0.0
+    plain: list[QueueEntry] = []
+    away: list[QueueEntry] = []
     if not late:
         line.know_ends()
-    for step, value in [*(("join", patience) for patience in crowd), *steps]:
+    for step, value in [*(("join", cold_start) for cold_start in crowd), *steps]:
         clock += 0.125
         if step == "join":
             one = waiting(clock, clock, value)
@@ -77,7 +77,7 @@ def test_it_finds_what_a_look_at_each_would_find(
 
 
 def test_what_comes_back_stands_before_those_that_came_later() -> None:
-    line = Line()
+    line = WaitQueue()
     line.know_ends()
     crowd = [waiting(number, float(number), 1.0) for number in range(5 * BLOCK)]
     for one in crowd[::2]:
@@ -97,13 +97,13 @@ def test_a_look_asks_none_of_those_that_wait() -> None:
     """Several looks a request, and thousands may wait."""
     asked: list[str] = []
 
-    class Asked(Ticket):
+    class Asked(QueueEntry):
         @property
         def hurried(self) -> bool:
             asked.append(self.request_id)
             return super().hurried
 
-    line = Line()
+    line = WaitQueue()
     line.know_ends()
     for number in range(2_000):
         now = float(number)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing.liveness import AMNESTY_S, DEAF_AFTER_S, FROZEN_AFTER_S, Judge, Verdict
+from headrace_bus.routing.queueing.liveness import (
+    AMNESTY_S,
+    DEAF_AFTER_S,
+    FROZEN_AFTER_S,
+    Judge,
+    Verdict,
+)
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S
 
 MOMENTS = st.floats(0.0, HEARTBEAT_INTERVAL_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing.look_ahead import (
+from headrace_bus.routing.admission.look_ahead import (
     JUDGED_EACH,
     LEAST_S,
     MOST_S,

@@ -7,13 +7,13 @@ from math import inf
 
 import pytest
 
-from headrace_bus.routing.hurried_simulation import HurriedSimulation
-from headrace_bus.routing.hurry import MOST_ABOVE, TURN_S, Hurry
-from headrace_bus.routing.line import Line
-from headrace_bus.routing.simulation import Job, Outcome, lognormal_load
-from headrace_bus.routing.slow import MIN_SAMPLES
-from headrace_bus.routing.ticket import Ticket
-from routing.test_dispatch import hurried, ticket
+from headrace_bus.routing.queueing.deadline_scheduler import MOST_ABOVE, TURN_S, DeadlineScheduler
+from headrace_bus.routing.queueing.outliers import MIN_SAMPLES
+from headrace_bus.routing.queueing.queue_entry import QueueEntry
+from headrace_bus.routing.queueing.wait_queue import WaitQueue
+from headrace_simulation.deadlines import HurriedSimulation
+from headrace_simulation.dispatch import Job, Outcome, lognormal_load
+from routing.test_dispatch import entry, hurried
 from routing.test_standby import dispatch_of
 
 INSTANCES = 4
@@ -90,7 +90,7 @@ def test_no_slot_is_held_for_requests_that_are_all_too_late(ingresses: int) -> N
 
 def test_a_place_behind_a_run_is_of_no_use_when_nobody_has_time_for_two() -> None:
     dispatch = dispatch_of("a", standby=0)
-    dispatch.submit(ticket("runs"), 0.0)
+    dispatch.submit(entry("runs"), 0.0)
     near = hurried("near", 0.3)
     dispatch.submit(near, 0.0)
     for _ in range(MIN_SAMPLES):
@@ -98,54 +98,54 @@ def test_a_place_behind_a_run_is_of_no_use_when_nobody_has_time_for_two() -> Non
 
     assert not dispatch.needs_slot(0.0)
     assert dispatch.needs_slot(0.15)
-    dispatch.submit(ticket("patient"), 0.15)
+    dispatch.submit(entry("patient"), 0.15)
     assert not dispatch.needs_slot(0.15)
 
 
-def hurry_of(waiting: Iterable[Ticket], *took_s: float) -> Hurry:
-    line = Line()
-    hurry = Hurry(line)
-    hurry.waits(hurried("begins to measure", 0.1))
+def hurry_of(waiting: Iterable[QueueEntry], *took_s: float) -> DeadlineScheduler:
+    line = WaitQueue()
+    deadlines = DeadlineScheduler(line)
+    deadlines.waits(hurried("begins to measure", 0.1))
     for one in waiting:
         line.join(one)
     for took in took_s:
-        hurry.measured(took)
-    return hurry
+        deadlines.measured(took)
+    return deadlines
 
 
 def test_the_first_with_time_for_nearly_any_run_goes_before_older_ones_with_little() -> None:
     older, newer = hurried("older", 0.2), hurried("newer", 5.0)
-    hurry = hurry_of([older, newer], *(0.05, 0.1, 0.2) * MIN_SAMPLES)
+    deadlines = hurry_of([older, newer], *(0.05, 0.1, 0.2) * MIN_SAMPLES)
 
-    assert hurry.first(0.0, 1) is newer
-    assert not hurry.too_late(older, 0.0)
+    assert deadlines.first(0.0, 1) is newer
+    assert not deadlines.too_late(older, 0.0)
 
 
 def test_where_nobody_has_it_the_one_with_most_time_goes_while_a_usual_run_fits() -> None:
     less, most = hurried("less", 0.15), hurried("most", 0.2)
-    hurry = hurry_of([less, most], *(0.05, 0.1, 0.2) * MIN_SAMPLES)
+    deadlines = hurry_of([less, most], *(0.05, 0.1, 0.2) * MIN_SAMPLES)
 
-    assert hurry.first(0.0, 1) is most
-    assert hurry.first(0.15, 1) is None
+    assert deadlines.first(0.0, 1) is most
+    assert deadlines.first(0.15, 1) is None
     assert hurry_of([]).first(0.0, 1) is None
 
 
 def test_times_that_spread_without_end_do_not_turn_the_queue_round() -> None:
     """Who has many times the usual run left waits in the order of arrival."""
     first, second = hurried("first", 9.0), hurried("second", 9.5)
-    hurry = hurry_of([first, second], *(0.001, 0.1, 10.0) * MIN_SAMPLES)
+    deadlines = hurry_of([first, second], *(0.001, 0.1, 10.0) * MIN_SAMPLES)
 
-    assert hurry.first(0.0, 1) is first
+    assert deadlines.first(0.0, 1) is first
     assert MOST_ABOVE * 0.2 + TURN_S < 9.0
 
 
 def test_nobody_is_passed_over_while_no_caller_is_in_a_hurry() -> None:
-    line = Line()
-    hurry = Hurry(line)
-    patient = Ticket("p", arrived=0.0, queue_deadline=1.0, deadline=2.0, run_timeout_s=1.0)
+    line = WaitQueue()
+    deadlines = DeadlineScheduler(line)
+    patient = QueueEntry("p", arrived=0.0, queue_deadline=1.0, deadline=2.0, run_timeout_s=1.0)
     line.join(patient)
-    hurry.waits(patient)
-    hurry.measured(10.0)
+    deadlines.waits(patient)
+    deadlines.measured(10.0)
 
-    assert hurry.first(0.0, 2) is patient
-    assert not hurry.too_late(patient, inf)
+    assert deadlines.first(0.0, 2) is patient
+    assert not deadlines.too_late(patient, inf)

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from headrace_bus.routing.pulls import AT_ONCE, WINDOW, Pulled, Pulls, pieces
+from headrace_bus.routing.bodies.pulls import AT_ONCE, WINDOW, Pulled, Pulls, pieces
 from headrace_bus.wire.envelope import PIECE_BYTES
 
 

@@ -6,7 +6,7 @@ import random
 
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
-from headrace_bus.routing.routes import BucketRoutes, RouteTable
+from headrace_bus.routing.edge.routes import BucketRoutes, RouteTable
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.route_record import route_key
 from support.ingress_world import make_route

@@ -7,16 +7,16 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing import slow
-from headrace_bus.routing.dispatch import Dispatch
-from headrace_bus.routing.simulation import (
+from headrace_bus.routing.queueing import outliers as slow
+from headrace_bus.routing.queueing.dispatch import Dispatch
+from headrace_simulation.dispatch import (
     Outcome,
     central_queue,
     lognormal_load,
     pareto_load,
     simulate_dispatch,
 )
-from routing.test_dispatch import beat, ticket
+from routing.test_dispatch import beat, entry
 
 INSTANCES = 8
 
@@ -77,7 +77,7 @@ def test_a_heavy_tail_among_equals_is_no_slow_instance() -> None:
 
 
 def test_one_long_request_is_no_verdict() -> None:
-    paces = [slow.Pace() for _ in range(4)]
+    paces = [slow.LatencyEstimate() for _ in range(4)]
     for one in paces:
         for _ in range(2 * slow.MIN_SAMPLES):
             one.add(0.01)
@@ -99,13 +99,13 @@ def dispatch_with_a_slow_one() -> Dispatch:
 
 def test_a_slow_one_is_left_idle_while_waiting_is_shorter() -> None:
     dispatch = dispatch_with_a_slow_one()
-    bound = [dispatch.submit(ticket(str(n)), 0.0) for n in range(4)]
+    bound = [dispatch.submit(entry(str(n)), 0.0) for n in range(4)]
     assert {one.iid for one in bound if one} == {"b", "c"}
-    assert dispatch.submit(ticket("waits"), 0.0) is None
+    assert dispatch.submit(entry("waits"), 0.0) is None
     assert dispatch.next(0.0) is None
 
     for number in range(60):  # a queue that takes longer than the slow one does
-        dispatch.submit(ticket(f"more {number}"), 0.0)
+        dispatch.submit(entry(f"more {number}"), 0.0)
     first = dispatch.next(0.0)
     assert first is not None
     assert first.instance is dispatch.instances["a"]
@@ -115,27 +115,27 @@ def test_a_slow_one_serves_when_it_is_the_only_one_left() -> None:
     dispatch = dispatch_with_a_slow_one()
     dispatch.remove("b")
     dispatch.remove("c")
-    assert dispatch.submit(ticket("x"), 0.0) is dispatch.instances["a"]
+    assert dispatch.submit(entry("x"), 0.0) is dispatch.instances["a"]
 
 
 def test_it_is_probed_and_comes_back_when_it_is_well() -> None:
     dispatch = dispatch_with_a_slow_one()
     probes = 0
     for number in range(8 * slow.PROBE_EACH):
-        one = ticket(str(number))
+        one = entry(str(number))
         chosen = dispatch.submit(one, 0.0)
         assert chosen is not None
-        probes += chosen.iid == "a" and chosen.pace.slow
+        probes += chosen.iid == "a" and chosen.latency.slow
         dispatch.measured(chosen.iid, 0.02)
         dispatch.answered(one, 2)
 
     assert 1 <= probes <= 4
-    assert not dispatch.instances["a"].pace.slow
+    assert not dispatch.instances["a"].latency.slow
 
 
 @given(st.lists(st.floats(0.0001, 10.0), min_size=16, max_size=64))
 def test_equals_are_never_slow_whatever_their_times(times: list[float]) -> None:
-    paces = [slow.Pace() for _ in range(3)]
+    paces = [slow.LatencyEstimate() for _ in range(3)]
     for took in times:
         for one in paces:
             one.add(took)
@@ -144,7 +144,7 @@ def test_equals_are_never_slow_whatever_their_times(times: list[float]) -> None:
 
 @given(st.lists(st.floats(0.00001, 0.004), min_size=16, max_size=64))
 def test_a_difference_under_five_milliseconds_is_none(times: list[float]) -> None:
-    fast, other = slow.Pace(), slow.Pace()
+    fast, other = slow.LatencyEstimate(), slow.LatencyEstimate()
     for took in times:
         fast.add(took / 10)
         other.add(took)

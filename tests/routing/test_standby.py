@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_bus.routing.dispatch import Dispatch
-from headrace_bus.routing.simulation import (
+from headrace_bus.routing.queueing.dispatch import Dispatch
+from headrace_bus.routing.queueing.outliers import MIN_SAMPLES
+from headrace_bus.routing.queueing.queue_entry import QueueEntry
+from headrace_bus.routing.queueing.standby import QUICK_S, STANDBY_S, standby_places
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_simulation.dispatch import (
     Job,
     Outcome,
     central_queue,
@@ -18,11 +22,7 @@ from headrace_bus.routing.simulation import (
     pareto_load,
     simulate_dispatch,
 )
-from headrace_bus.routing.slow import MIN_SAMPLES
-from headrace_bus.routing.standby import QUICK_S, STANDBY_S, standby_places
-from headrace_bus.routing.ticket import Ticket
-from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
-from routing.test_dispatch import hurried, ticket
+from routing.test_dispatch import entry, hurried
 
 
 def dispatch_of(*iids: str, standby: int = 1) -> Dispatch:
@@ -41,21 +41,21 @@ def dispatch_of(*iids: str, standby: int = 1) -> Dispatch:
     return dispatch
 
 
-def submitted(dispatch: Dispatch, *names: str) -> list[Ticket]:
-    tickets = [ticket(name) for name in names]
-    for one in tickets:
+def submitted(dispatch: Dispatch, *names: str) -> list[QueueEntry]:
+    entries = [entry(name) for name in names]
+    for one in entries:
         dispatch.submit(one, 0.0)
-    return tickets
+    return entries
 
 
 def test_who_stands_by_does_so_only_where_every_slot_is_taken() -> None:
     dispatch = dispatch_of("a", "b")
-    tickets = submitted(dispatch, "1", "2", "3", "4", "5")
+    entries = submitted(dispatch, "1", "2", "3", "4", "5")
 
-    assert [one.standby for one in tickets] == [False, False, True, True, False]
-    assert {one.instance and one.instance.iid for one in tickets[2:4]} == {"a", "b"}
-    assert list(dispatch.queue) == tickets[4:]
-    assert tickets[2].run_deadline == tickets[0].run_deadline + STANDBY_S
+    assert [one.standby for one in entries] == [False, False, True, True, False]
+    assert {one.instance and one.instance.iid for one in entries[2:4]} == {"a", "b"}
+    assert list(dispatch.queue) == entries[4:]
+    assert entries[2].run_deadline == entries[0].run_deadline + STANDBY_S
 
 
 def test_who_has_no_time_for_the_run_before_its_own_stands_by_nowhere() -> None:

@@ -17,12 +17,12 @@ from headrace_api.home import Home
 from headrace_bus.client.connection import Bus, Message, Subscription
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.wire import subjects
+from headrace_bus.wire.batch import couple, uncouple
 from headrace_bus.wire.envelope import Answer, AnswerKind, Request, decode_answer, encode_request
 from headrace_bus.wire.head import request_head
 from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import InstanceControl, encode_control
 from headrace_bus.wire.launch import AssetFile, Launch
-from headrace_bus.wire.train import couple, uncouple
 from headrace_scorer.assets import blob_path
 from headrace_telemetry.clock import unix_ms
 

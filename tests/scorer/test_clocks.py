@@ -10,11 +10,11 @@ import pytest
 
 from chaos.wrong_clock import FAKETIME, MISSING, WrongClock
 from headrace_bus.client.connection import Bus
-from headrace_bus.routing.call import Incoming, Result
-from headrace_bus.routing.dispatch import Dispatch
-from headrace_bus.routing.edge import new_request_id
-from headrace_bus.routing.lane import Lane
-from headrace_bus.routing.metrics import GatewayMetrics, LaneMetrics
+from headrace_bus.routing.exchange.call import Incoming, Result
+from headrace_bus.routing.exchange.channel import Channel
+from headrace_bus.routing.exchange.metrics import ChannelMetrics, GatewayMetrics
+from headrace_bus.routing.exchange.request_id import new_request_id
+from headrace_bus.routing.queueing.dispatch import Dispatch
 from headrace_bus.wire.envelope import Answer, AnswerKind
 from headrace_bus.wire.head import request_head
 from headrace_bus.wire.route_record import DeploymentRoute
@@ -48,13 +48,15 @@ async def test_wall_clocks_that_differ_expire_no_request(
         assert got.status == 200
 
 
-def lane_to(instance: Instance, bus: Bus) -> Lane:
+def lane_to(instance: Instance, bus: Bus) -> Channel:
     """What an ingress makes of the instance's last heartbeat."""
     assert instance.last is not None
     address = (instance.address.endpoint, instance.address.deployment)
     route = DeploymentRoute(name=address[1], max_queue_wait_ms=10_000)
-    metrics = LaneMetrics(GatewayMetrics(Registry()), *address)
-    lane = Lane(bus, "in-one", route, address, dispatch=Dispatch(random.Random(0)), metrics=metrics)
+    metrics = ChannelMetrics(GatewayMetrics(Registry()), *address)
+    lane = Channel(
+        bus, "in-one", route, address, dispatch=Dispatch(random.Random(0)), metrics=metrics
+    )
     lane.beat(instance.last, monotonic())
     return lane
 

@@ -13,8 +13,8 @@ import pytest
 
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
-from headrace_bus.routing.handed import MESSAGE_BYTES
-from headrace_bus.routing.pulls import WINDOW
+from headrace_bus.routing.bodies.pulls import WINDOW
+from headrace_bus.routing.bodies.shared_file import MESSAGE_BYTES
 from headrace_bus.wire.envelope import PIECE_BYTES, Answer, AnswerKind, Request, RequestFlag
 from headrace_bus.wire.head import request_head
 from headrace_bus.wire.instance_control import Cancel, Piece, Pull

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_scorer.lateness import MOST_S, REMEMBERED, WINDOW_S, Lateness
+from headrace_scorer.one_way_delay import MOST_S, REMEMBERED, WINDOW_S, Lateness
 
 SKEWS = st.floats(-1e6, 1e6)
 

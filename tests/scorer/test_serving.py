@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from headrace_bus.client.connection import Bus
-from headrace_bus.routing.admission import REMEMBERED
-from headrace_bus.routing.outcome import failed
+from headrace_bus.routing.admission.admission import REMEMBERED
+from headrace_bus.routing.exchange.refusals import failed
 from headrace_bus.wire.envelope import CHUNK_WINDOW, AnswerKind, Request, RequestFlag
 from headrace_bus.wire.heartbeat import InstanceState
 from headrace_bus.wire.instance_control import Cancel, Credit, Recall, Want

@@ -16,7 +16,7 @@ from headrace_bus.wire.envelope import (
     decode_answer,
 )
 from headrace_bus.wire.instance_control import Credit
-from headrace_scorer.job import Job
+from headrace_scorer.execution import Execution
 from headrace_scorer.streams import UNREAD_S, Streams
 from headrace_scorer.transfers import NOBODY_TIMES
 from scorer.caller import Caller, connect
@@ -27,15 +27,15 @@ from support.nats_server import NatsServer
 REPLY = "_INBOX.reader"
 
 
-def watched(bus: Bus) -> tuple[Streams, Job, list[Job]]:
+def watched(bus: Bus) -> tuple[Streams, Execution, list[Execution]]:
     """The streams of an instance, a request, and whose reader has gone."""
     request = Request("one", 0, 0, 0, 0, b"", "", "in-one", b"")
-    unread: list[Job] = []
-    job = Job(number=1, request=request, reply=REPLY, deadline_s=0.0)
-    return Streams(bus, 7, unread.append), job, unread
+    unread: list[Execution] = []
+    execution = Execution(number=1, request=request, reply=REPLY, deadline_s=0.0)
+    return Streams(bus, 7, unread.append), execution, unread
 
 
-def send(streams: Streams, one: Job, *numbers: int, now: float = 0.0) -> None:
+def send(streams: Streams, one: Execution, *numbers: int, now: float = 0.0) -> None:
     for number in numbers:
         chunk = Answer(AnswerKind.CHUNK, "one", 200, 1, 0, number, "", 7, b"", b"piece")
         assert streams.send(one, chunk, now)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from headrace_bus.client.connection import Bus, Message
 from headrace_bus.client.settings import BusSettings
-from headrace_bus.routing.admission import Admission, Admitted, Draining, Duplicate, Grant
+from headrace_bus.routing.admission.admission import Admission, Admitted, Draining, Duplicate, Grant
 from headrace_bus.wire.envelope import (
     CHUNK_WINDOW,
     Answer,

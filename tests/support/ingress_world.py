@@ -14,7 +14,7 @@ import aiohttp
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
-from headrace_bus.routing.gateway import GatewaySettings
+from headrace_bus.routing.edge.gateway import GatewaySettings
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.heartbeat import IngressHeartbeat
 from headrace_bus.wire.route_record import DeploymentRoute, Route, route_key
@@ -181,7 +181,7 @@ def url(listening: Listening, path: str = "/endpoints/houses/score") -> str:
 
 @asynccontextmanager
 async def running_world(server: NatsServer, folder: Path) -> AsyncIterator[World]:
-    """A world on this server; whatever it started has ended afterwards."""
+    """A control world on this server; whatever it started has ended afterwards."""
     bus = await Bus.connect(BusSettings(url=server.url, name="test"))
     state = await Bucket.open(bus, "state")
     async with aiohttp.ClientSession() as http:

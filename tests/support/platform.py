@@ -144,7 +144,7 @@ def started(home: Path) -> Iterator[Platform]:
 
 
 def until(condition: Callable[[], Any], what: str, bound_s: float = 30.0) -> Any:
-    """Wait for a condition of the outside world; the bound only ends a failed test."""
+    """Wait for a condition of the world outside; the bound only ends a failed test."""
     end = time.monotonic() + bound_s
     while not (value := condition()):
         if time.monotonic() > end:

@@ -7,7 +7,7 @@ import math
 from typing import Final
 
 from headrace_bus.client.connection import Message
-from headrace_bus.routing.admission import Admitted, Duplicate
+from headrace_bus.routing.admission.admission import Admitted, Duplicate
 from headrace_bus.wire.envelope import (
     PIECE_BYTES,
     AnswerKind,

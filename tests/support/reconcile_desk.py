@@ -18,9 +18,9 @@ from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
-from headrace_services.control.keys import EndpointKeys
-from headrace_services.control.reconcile import Reconciler, Stores
-from headrace_services.control.records import (
+from headrace_services.control.fleet.reconciler import Reconciler, Stores
+from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.records import (
     Operation,
     Spec,
     Status,

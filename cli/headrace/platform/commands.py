@@ -15,11 +15,11 @@ import click
 from headrace import errors
 from headrace._version import VERSION
 from headrace.call import settings
-from headrace.platform import card as cards
-from headrace.platform.card import Card
+from headrace.platform import status_file as status_files
 from headrace.platform.lock import HomeLock
 from headrace.platform.nats_option import NatsUrl
 from headrace.platform.run import run
+from headrace.platform.status_file import StatusFile
 from headrace_api.errors import HeadraceError
 from headrace_api.home import Home
 
@@ -132,12 +132,12 @@ def _supervise(home: Home, context: click.Context, say: Any) -> None:
 
 
 def _already_running(home: Home, say: Any) -> None:
-    """Show the card of the platform that runs, once it is ready."""
+    """Show the status of the platform that runs, once it is ready."""
     end = time.monotonic() + _WAIT_READY_S
     while time.monotonic() < end:
-        card = Card.read(home)
-        if card is not None and card.supervised and card.state == "running":
-            say("already_running", pid=card.pid, card=card)
+        status_file = StatusFile.read(home)
+        if status_file is not None and status_file.supervised and status_file.state == "running":
+            say("already_running", pid=status_file.pid, card=status_file)
             return
         if not HomeLock(home).held():
             break
@@ -156,7 +156,7 @@ def down(purge: bool) -> None:
 
     home = settings().home
     if not home.root.exists():
-        click.echo(f"nothing was running; {cards.short(str(home.root))} does not exist")
+        click.echo(f"nothing was running; {status_files.short(str(home.root))} does not exist")
         return
     ran = _stop_supervisor(home)
     if left := stop.leftovers(home):
@@ -166,33 +166,35 @@ def down(purge: bool) -> None:
     if still := stop.sweep(home):
         pids = ", ".join(str(one.pid) for one in still)
         raise errors.CommandError(f"these processes do not end: {pids}")
-    if Card.read(home) is not None:
-        with contextlib.suppress(OSError):  # a full disk; a card without its process counts as down
-            cards.down(home).write(home)
+    if StatusFile.read(home) is not None:
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk; a status without its process counts as down
+            status_files.down(home).write(home)
     if purge:
         stop.purge(home)
     fate = "is removed" if purge else "stays; headrace down --purge removes it"
     done = "stopped" if ran else "nothing was running"
-    click.echo(f"{done}; {cards.short(str(home.root))} {fate}")
+    click.echo(f"{done}; {status_files.short(str(home.root))} {fate}")
 
 
 def _stop_supervisor(home: Home) -> bool:
     """Ask a live supervisor to stop all and wait for it. Returns whether there was one."""
     import signal
 
-    from headrace.platform import parts
+    from headrace.platform import services as services
     from headrace_scaler.compute import processes
     from headrace_scaler.compute.processes import ProcessId
 
-    card = Card.read(home)
+    status_file = StatusFile.read(home)
     found = [one for one in _supervisors(home) if one.send(signal.SIGTERM)]
-    if card is not None and card.pid and card.supervised:
-        one = ProcessId(card.pid, card.started)
+    if status_file is not None and status_file.pid and status_file.supervised:
+        one = ProcessId(status_file.pid, status_file.started)
         if one not in found and one.send(signal.SIGTERM):
             found.append(one)
     left = processes.wait_gone(found, _WAIT_DOWN_S)
     if left:
-        asyncio.run(parts.end(left, asyncio.Event(), 1.0))
+        asyncio.run(services.end(left, asyncio.Event(), 1.0))
     return bool(found)
 
 
@@ -207,61 +209,72 @@ def _supervisors(home: Home) -> list[Any]:
 def status(output: str | None) -> None:
     """Show what runs, and where. Exits 8 when the platform is down."""
     home = settings().home
-    card = asyncio.run(_observed(home))
+    status_file = asyncio.run(_observed(home))
     if output == "json":
-        click.echo(json.dumps(card.public(), indent=1))
+        click.echo(json.dumps(status_file.public(), indent=1))
     elif output == "env":
-        for name, value in card.environment().items():
+        for name, value in status_file.environment().items():
             click.echo(f"export {name}='{value}'")
     else:
-        _show(card)
-    if card.state == "down":
+        _show(status_file)
+    if status_file.state == "down":
         click.get_current_context().exit(errors.UNREACHABLE)
 
 
-async def _observed(home: Home) -> Card:
-    """The last card, held against what answers now."""
+async def _observed(home: Home) -> StatusFile:
+    """The last status, held against what answers now."""
     from dataclasses import replace
 
-    from headrace.platform import parts, probe, stop
+    from headrace.platform import probe, stop
+    from headrace.platform import services as services
 
-    card = Card.read(home)
-    if card is None or not (card.supervised or stop.leftovers(home)):
-        return cards.down(home)
+    status_file = StatusFile.read(home)
+    if status_file is None or not (status_file.supervised or stop.leftovers(home)):
+        return status_files.down(home)
     ca = home.ca if home.ca.exists() else None
     control, ingress = await asyncio.gather(
-        probe.ready(_port_of(card.control_url, parts.found("control", home), "--port"), ca=ca),
-        probe.ready(_port_of(card.http_url, [], "")),
+        probe.ready(
+            _port_of(status_file.control_url, services.found("control", home), "--port"), ca=ca
+        ),
+        probe.ready(_port_of(status_file.http_url, [], "")),
     )
-    answers = {"supervisor": card.supervised, "control": control, "ingress": ingress}
-    if stop.is_embedded(home, card.nats_url) and not stop.nats_servers(home):
+    answers = {"supervisor": status_file.supervised, "control": control, "ingress": ingress}
+    if stop.is_embedded(home, status_file.nats_url) and not stop.nats_servers(home):
         answers["nats-server"] = False
     unhealthy = tuple(name for name, well in answers.items() if not well)
-    state = "degraded" if unhealthy and card.state != "starting" else card.state
-    return replace(card, state=state, pid=card.pid if card.supervised else 0, unhealthy=unhealthy)
+    state = "degraded" if unhealthy and status_file.state != "starting" else status_file.state
+    return replace(
+        status_file,
+        state=state,
+        pid=status_file.pid if status_file.supervised else 0,
+        unhealthy=unhealthy,
+    )
 
 
 def _port_of(url: str, running: list[Any], flag: str) -> int:
-    """The part's own word, else the port of its URL, which may be a public one."""
+    """The service's own word, else the port of its URL, which may be a public one."""
     from urllib.parse import urlsplit
 
-    from headrace.platform import parts
+    from headrace.platform import services as services
 
-    own = parts.flag_of(running[0], flag) if running else ""
+    own = services.flag_of(running[0], flag) if running else ""
     return int(own) if own.isdecimal() else urlsplit(url).port or 0
 
 
-def _show(card: Card) -> None:
-    if card.state == "down":
+def _show(status_file: StatusFile) -> None:
+    if status_file.state == "down":
         click.echo("down")
-        click.echo(f"  State     {cards.short(card.home)}")
+        click.echo(f"  State     {status_files.short(status_file.home)}")
         click.echo("Next      headrace up")
         return
-    click.echo(f"{card.state} (pid {card.pid})" if card.pid else card.state)
-    for part in card.unhealthy:
-        click.echo(f"  {part} does not answer; its log is {cards.short(card.home)}/run/{part}.log")
+    click.echo(
+        f"{status_file.state} (pid {status_file.pid})" if status_file.pid else status_file.state
+    )
+    for service in status_file.unhealthy:
+        log_path = f"{status_files.short(status_file.home)}/run/{service}.log"
+        click.echo(f"  {service} does not answer; its log is {log_path}")
     click.echo("")
-    for line in card.lines():
+    for line in status_file.lines():
         click.echo(line)
 
 
@@ -283,12 +296,16 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 
 def _flat(say: Any, plain: bool) -> Any:
-    """Events whose card is a plain object, for JSON."""
+    """Events whose status is a plain object, for JSON."""
     if not plain:
         return say
 
     def flat(event: str, **fields: Any) -> None:
-        card = fields.get("card")
-        say(event, **fields | ({"card": card.public()} if isinstance(card, Card) else {}))
+        status_file = fields.get("card")
+        say(
+            event,
+            **fields
+            | ({"card": status_file.public()} if isinstance(status_file, StatusFile) else {}),
+        )
 
     return flat

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from headrace import errors
-from headrace.platform.card import Card
 from headrace.platform.events import Listener
+from headrace.platform.status_file import StatusFile
 from headrace_api.home import ENVIRONMENT_VARIABLE, Home
 
 EVENTS_FLAG: Final = "--events-fd"
@@ -67,7 +67,7 @@ def _heard_ready(events: Any, say: Listener) -> bool:
         if event == "failed":
             raise StartFailed(fields["message"], detail=fields["detail"], hint=fields["hint"])
         if "card" in fields:
-            fields["card"] = Card(**fields["card"])
+            fields["card"] = StatusFile(**fields["card"])
         say(event, **fields)
         if event in ("ready", "already_running"):
             return True

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import click
 
-from headrace.platform.card import Card, short
+from headrace.platform.status_file import StatusFile, short
 
 TICK: Final = "✓"
 
@@ -61,7 +61,7 @@ class Lines:
     def _part_lost(self, *, part: str, **_: Any) -> None:
         self._say(f"{part} has ended; it is started again")
 
-    def _ready(self, *, seconds: float, card: Card, **_: Any) -> None:
+    def _ready(self, *, seconds: float, card: StatusFile, **_: Any) -> None:
         self._blank()
         self._say(f"Ready in {seconds:.1f} s")
         self._card(card)
@@ -69,7 +69,7 @@ class Lines:
             self._blank()
             self._say("Ctrl-C stops everything.")
 
-    def _already_running(self, *, pid: int, card: Card, **_: Any) -> None:
+    def _already_running(self, *, pid: int, card: StatusFile, **_: Any) -> None:
         self._say(f"already running (pid {pid})")
         self._card(card)
 
@@ -79,7 +79,7 @@ class Lines:
     def _stopped(self, **_: Any) -> None:
         self._say("stopped")
 
-    def _card(self, card: Card) -> None:
+    def _card(self, card: StatusFile) -> None:
         self._blank()
         for line in card.lines():
             self._say(line)

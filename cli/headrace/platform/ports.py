@@ -36,7 +36,7 @@ class PortTaken(errors.CommandError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Where the parts listen; 0 asks for a free one."""
+    """Where the services listen; 0 asks for a free one."""
 
     control: int = 9443
     ingress: int = 8443

@@ -1,4 +1,4 @@
-"""Does a part answer? One GET without an HTTP library, so that the supervisor stays small."""
+"""Does a service answer? One GET without an HTTP library, so that the supervisor stays small."""
 
 from __future__ import annotations
 

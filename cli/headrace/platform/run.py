@@ -11,8 +11,8 @@ import click
 
 from headrace import errors
 from headrace.call import settings
-from headrace.platform.card import Card
 from headrace.platform.nats_option import NatsUrl
+from headrace.platform.status_file import StatusFile
 from headrace_api.home import ENVIRONMENT_VARIABLE, Home
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,13 +58,13 @@ def _home(flag: str | None) -> Home:
 def _nats(home: Home, url: str | None) -> str:
     if url:
         return url
-    card = Card.read(home)
-    if card is None or not card.nats_url:
+    status_file = StatusFile.read(home)
+    if status_file is None or not status_file.nats_url:
         raise errors.BadUsage(
             f"no platform of {home.root} is known, so --nats URL is needed",
-            hint="headrace up starts one with all parts",
+            hint="headrace up starts one with all services",
         )
-    return card.nats_url
+    return status_file.nats_url
 
 
 def _credentials(home: Home, role: str, given: Path | None) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace import errors
-from headrace.platform import parts
+from headrace.platform import services as services
 from headrace_api.home import Home
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import InstanceFolder
@@ -28,7 +28,7 @@ async def stop_instances(
     targets = processes.find(*_SCORER, str(home.root))
     if targets:
         told(f"{len(targets)} instances drain")
-    killed = await parts.end(targets, hurry)
+    killed = await services.end(targets, hurry)
     for session in _sessions(home, targets):
         processes.kill_session(session, home.root)
     return killed
@@ -38,13 +38,13 @@ async def stop_orphans(home: Home, told: Callable[[str], object]) -> None:
     """End what a killed supervisor left behind, in the order a live one would."""
     never = asyncio.Event()
     for service in ("ingress", "router", "control"):
-        if targets := parts.found(service, home):
+        if targets := services.found(service, home):
             told(f"{service} drains" if service != "control" else service)
-            await parts.end(targets, never)
+            await services.end(targets, never)
     await stop_instances(home, never, told)
     if servers := nats_servers(home):
         told("nats-server")
-        await parts.end(servers, never)
+        await services.end(servers, never)
 
 
 def nats_servers(home: Home) -> list[ProcessId]:
@@ -61,10 +61,10 @@ def is_embedded(home: Home, url: str) -> bool:
 
 
 def leftovers(home: Home) -> list[ProcessId]:
-    """Every process of this home that should be gone: scorers, their sessions, parts, NATS."""
+    """Every process of this home that should be gone: scorers, their sessions, services, NATS."""
     found = set(nats_servers(home)) | set(processes.find(*_SCORER, str(home.root)))
-    for service in parts.SERVICES:
-        found |= set(parts.found(service, home))
+    for service in services.SERVICES:
+        found |= set(services.found(service, home))
     return sorted(found, key=lambda one: one.pid)
 
 

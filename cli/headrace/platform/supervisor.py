@@ -17,11 +17,11 @@ from typing import Any, Final
 import structlog
 
 from headrace import errors
-from headrace.platform import parts
-from headrace.platform.card import Card
+from headrace.platform import services as services
 from headrace.platform.events import Listener
-from headrace.platform.parts import Part
 from headrace.platform.ports import Ports
+from headrace.platform.services import ServiceProcess
+from headrace.platform.status_file import StatusFile
 from headrace.platform.stop import stop_instances
 from headrace_api.errors import HeadraceError
 from headrace_api.home import Home
@@ -52,7 +52,7 @@ class Plan:
     home: Home
     ports: Ports
     given: frozenset[str] = frozenset()
-    """Ports that were named on the command line; a running part that has others is replaced."""
+    """Ports that were named on the command line; a running service that has others is replaced."""
     nats_port: int = 0
     nats_url: str = ""
     """An outside server; empty starts the embedded one."""
@@ -68,11 +68,11 @@ class Supervisor:
         self._home = plan.home
         self._say = say
         self._server = None if plan.nats_url else EmbeddedServer(plan.home, plan.nats_port)
-        self._parts: list[Part] = []
+        self._parts: list[ServiceProcess] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._tasks = Tasks("supervisor")
-        self._card: Card | None = None
+        self._card: StatusFile | None = None
 
     async def run(self) -> None:
         """Start, keep running until a signal, stop. Raises UpFailed when it cannot start."""
@@ -114,36 +114,36 @@ class Supervisor:
             starting.cancel()
             return
         starting.result()
-        card = self._write_card("running", ports, url)
-        self._say("ready", seconds=round(time.monotonic() - began, 3), card=card)
-        for part in self._parts:
-            self._tasks.start(self._keep(part), part.name)
+        status_file = self._write_card("running", ports, url)
+        self._say("ready", seconds=round(time.monotonic() - began, 3), card=status_file)
+        for service in self._parts:
+            self._tasks.start(self._keep(service), service.name)
         if self._server is not None:
             self._tasks.start(self._keep_nats(self._server), NATS)
 
     async def _start_parts(self) -> None:
-        await asyncio.gather(*(self._start_part(part) for part in self._parts))
+        await asyncio.gather(*(self._start_part(service) for service in self._parts))
 
     async def _settle_ports(self, claimed: ExitStack) -> Ports:
-        """Keep the ports of parts that are adopted; check and choose the others.
+        """Keep the ports of services that are adopted; check and choose the others.
 
         Raises PortTaken.
         """
         wanted, held = self._plan.ports, frozenset[str]()
         for service in _PORT_FLAGS:
-            running = parts.found(service, self._home)
+            running = services.found(service, self._home)
             kept = self._kept_ports(service, running)
             if kept is None:
-                await parts.end(running, self._hurry)
+                await services.end(running, self._hurry)
             else:
                 wanted, held = replace(wanted, **kept), held | kept.keys()
         return wanted.settled(claimed, held)
 
     def _kept_ports(self, service: str, running: list[ProcessId]) -> dict[str, int] | None:
-        """The ports of a running part; None when it cannot be adopted."""
+        """The ports of a running service; None when it cannot be adopted."""
         if len(running) != 1:
             return None
-        texts = {name: parts.flag_of(running[0], flag) for name, flag in _PORT_FLAGS[service]}
+        texts = {name: services.flag_of(running[0], flag) for name, flag in _PORT_FLAGS[service]}
         if not all(text.isdecimal() for text in texts.values()):
             return None
         found = {name: int(text) for name, text in texts.items()}
@@ -170,11 +170,11 @@ class Supervisor:
                 identities.mint_role(role)
         return self._server.url, None
 
-    def _planned(self, ports: Ports, url: str, credentials: Path | None) -> list[Part]:
-        card = Card.of(self._home, ports, state="starting", nats_url=url)
+    def _planned(self, ports: Ports, url: str, credentials: Path | None) -> list[ServiceProcess]:
+        status_file = StatusFile.of(self._home, ports, state="starting", nats_url=url)
         public = {
-            "HEADRACE_CONTROL_URL": card.control_url,
-            "HEADRACE_INGRESS_URL": card.ingress_url,
+            "HEADRACE_CONTROL_URL": status_file.control_url,
+            "HEADRACE_INGRESS_URL": status_file.ingress_url,
         }
 
         def bus(role: Role) -> dict[str, str]:
@@ -185,7 +185,7 @@ class Supervisor:
         control = bus(Role.CONTROL) | _flags("control", ports)
         ingress = bus(Role.INGRESS) | _flags("ingress", ports)
         return [
-            Part(
+            ServiceProcess(
                 name="control",
                 home=self._home,
                 flags=control,
@@ -193,7 +193,7 @@ class Supervisor:
                 tls=True,
                 environment=public,
             ),
-            Part(
+            ServiceProcess(
                 name="ingress",
                 home=self._home,
                 flags=ingress,
@@ -203,44 +203,44 @@ class Supervisor:
             ),
         ]
 
-    async def _start_part(self, part: Part) -> None:
+    async def _start_part(self, service: ServiceProcess) -> None:
         began = time.monotonic()
-        await self._adopt_or_spawn(part)
-        if not await part.until_ready():
+        await self._adopt_or_spawn(service)
+        if not await service.until_ready():
             raise UpFailed(
-                f"{part.name} ended while it started",
-                detail=part.words(),
-                hint=f"the whole log is {part.log}",
+                f"{service.name} ended while it started",
+                detail=service.words(),
+                hint=f"the whole log is {service.log}",
             )
         self._say(
             "part_ready",
-            part=part.name,
-            address=part.address,
+            part=service.name,
+            address=service.address,
             seconds=round(time.monotonic() - began, 3),
-            adopted=part.adopted,
-            pid=part.process.pid if part.process else 0,
+            adopted=service.adopted,
+            pid=service.process.pid if service.process else 0,
         )
 
-    async def _adopt_or_spawn(self, part: Part) -> None:
-        running = parts.found(part.name, self._home)
-        # Another server address would leave the part talking to nobody.
-        if len(running) == 1 and parts.flag_of(running[0], "--nats") == part.flags["--nats"]:
-            part.process, part.adopted = running[0], True
+    async def _adopt_or_spawn(self, service: ServiceProcess) -> None:
+        running = services.found(service.name, self._home)
+        # Another server address would leave the service talking to nobody.
+        if len(running) == 1 and services.flag_of(running[0], "--nats") == service.flags["--nats"]:
+            service.process, service.adopted = running[0], True
             return
-        await parts.end(running, self._hurry)
-        part.spawn()
+        await services.end(running, self._hurry)
+        service.spawn()
 
-    async def _keep(self, part: Part) -> None:
-        """Restart a part whenever it ends: at once after a life that was ready, else later."""
+    async def _keep(self, service: ServiceProcess) -> None:
+        """Restart a service whenever it ends: at once after a life that was ready, else later."""
         backoff_s = BACKOFF_FIRST_S
         while True:
-            await part.gone()
+            await service.gone()
             if self._stop.is_set():
                 return
-            log.warning("a part has ended and is started again", part=part.name)
-            self._say("part_lost", part=part.name)
-            part.spawn()
-            if await part.until_ready():
+            log.warning("a service has ended and is started again", service=service.name)
+            self._say("part_lost", part=service.name)
+            service.spawn()
+            if await service.until_ready():
                 backoff_s = BACKOFF_FIRST_S
             else:
                 await asyncio.sleep(backoff_s)
@@ -252,7 +252,7 @@ class Supervisor:
             await server.failure()
             if self._stop.is_set():
                 return
-            log.warning("a part has ended and is started again", part=NATS)
+            log.warning("a service has ended and is started again", service=NATS)
             self._say("part_lost", part=NATS)
             try:
                 await server.restart()
@@ -283,18 +283,18 @@ class Supervisor:
                 replace(self._card, state="down", pid=0).write(self._home)
 
     async def _end(self, name: str) -> None:
-        targets = parts.found(name, self._home)
+        targets = services.found(name, self._home)
         if targets:
             self._told(f"{name} drains" if name != "control" else "control")
-            await parts.end(targets, self._hurry)
-        for part in self._parts:
-            part.alive()  # reaps
+            await services.end(targets, self._hurry)
+        for service in self._parts:
+            service.alive()  # reaps
 
     def _told(self, what: str) -> None:
         self._say("stopping", what=what)
 
-    def _write_card(self, state: str, ports: Ports, url: str) -> Card:
-        self._card = Card.of(self._home, ports, state=state, nats_url=url)
+    def _write_card(self, state: str, ports: Ports, url: str) -> StatusFile:
+        self._card = StatusFile.of(self._home, ports, state=state, nats_url=url)
         self._card.write(self._home)
         return self._card
 

@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any, Callable, Final, TypeVar
 
-from . import lookalike
+from . import flask_shim
 
 REAL: Final = "azureml_inference_server_http"
 MODULES: Final = (REAL + ".api", "azureml.contrib.services")
@@ -59,12 +59,12 @@ def flask_module() -> Any:
 
 def request_class() -> Any:
     flask = flask_module()
-    return lookalike.Request if flask is None else _cached("AMLRequest", flask.Request)
+    return flask_shim.Request if flask is None else _cached("AMLRequest", flask.Request)
 
 
 def response_class() -> Any:
     flask = flask_module()
-    return _cached("AMLResponse", lookalike.Response if flask is None else flask.Response)
+    return _cached("AMLResponse", flask_shim.Response if flask is None else flask.Response)
 
 
 def _cached(name: str, base: Any) -> Any:

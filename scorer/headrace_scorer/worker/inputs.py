@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Dict
 from urllib.parse import parse_qsl
 
-from . import aml_http, lookalike
+from . import aml_http, flask_shim
 from .console import log
 from .frames import Call
 
@@ -49,7 +49,7 @@ def text_input(parameter: str) -> Callable[[Call], Arguments]:
         if call.method == "GET":
             return {parameter: json.dumps(query_values(call.query))}
         _only_post(call)
-        if lookalike.is_form(mimetype(call)):
+        if flask_shim.is_form(mimetype(call)):
             # The original lets its web framework swallow a form before `run` sees it.
             log.warning("run() gets an empty string: the Content-Type is a form, not JSON")
             return {parameter: ""}
@@ -68,7 +68,7 @@ def schema_input(parameters: list[inspect.Parameter]) -> Callable[[Call], Argume
         if call.method == "GET":
             return _pick(query_values(call.query), parameters)
         _only_post(call)
-        if not lookalike.is_json(mimetype(call)):
+        if not flask_shim.is_json(mimetype(call)):
             raise Refused(415, "Expects Content-Type to be application/json")
         return _pick(_json_object(call.body), parameters)
 
@@ -83,7 +83,7 @@ def raw_input(parameter: str) -> Callable[[Call], Arguments]:
     def read(call: Call) -> Arguments:
         if kind is None:
             pairs = [(name.title(), value) for name, value in call.headers]
-            request = lookalike.Request(call.method, call.path, call.query, pairs, call.body)
+            request = flask_shim.Request(call.method, call.path, call.query, pairs, call.body)
             return {parameter: request}
         return {parameter: kind(_environ(call))}
 

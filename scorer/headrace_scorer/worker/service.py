@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, Final
 
-from . import answers, handed, inputs
+from . import answers, inputs, shared_file
 from .console import AccessLog, log
 from .frames import Call, Pairs, Reply
 from .script import Script, user_traceback
@@ -21,13 +21,13 @@ SCORE_METHODS: Final = ("POST", "GET", "OPTIONS")
 class Running:
     """One request between its arrival and its answer."""
 
-    __slots__ = ("arguments", "call", "handed", "ids", "started")
+    __slots__ = ("arguments", "call", "ids", "shared_file", "started")
 
     def __init__(
-        self, call: Call, ids: Pairs, arguments: Any, file: handed.Handed | None = None
+        self, call: Call, ids: Pairs, arguments: Any, file: shared_file.Handed | None = None
     ) -> None:
         self.call = call
-        self.handed = file
+        self.shared_file = file
         """Where a large answer goes."""
         self.ids = ids
         self.arguments = arguments
@@ -50,8 +50,8 @@ class Service:
     def begin(self, call: Call) -> tuple[Running | None, Reply | None]:
         """Either a request that `run` must now answer, or its answer at once."""
         try:
-            call, file = handed.take(call)
-        except handed.Lost:
+            call, file = shared_file.take(call)
+        except shared_file.Lost:
             return None, Reply(0, -1, "body_lost", [], b"")
         ids = answers.ids(call)
         if ids.refused:
@@ -106,7 +106,7 @@ class Service:
     def _done(self, running: Running, made: answers.Made, exec_us: int) -> Reply:
         self._access.write(running.call, made.status, running.started, len(made.body))
         reply = answers.reply(made, running.ids, exec_us)
-        return reply if running.handed is None else running.handed.give(reply)
+        return reply if running.shared_file is None else running.shared_file.give(reply)
 
     def _at_once(self, call: Call, ids: Pairs, made: answers.Made) -> Reply:
         self._access.write(call, made.status, time.perf_counter(), len(made.body))

@@ -28,39 +28,45 @@ from headrace_bus.store.events import Events
 from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_services.certificates import ensure_certificates
-from headrace_services.control import asset_rooms
-from headrace_services.control.access import Access, scoring_audiences
-from headrace_services.control.api import Rooms, build_api
-from headrace_services.control.arm_connection import (
+from headrace_services.control.api import asset_handlers
+from headrace_services.control.api.application import Handlers, build_api
+from headrace_services.control.api.console import build_console
+from headrace_services.control.api.diagnosis import Diagnosis
+from headrace_services.control.api.directory import Directory
+from headrace_services.control.arm.connection import (
     MAX_HEAD_BYTES,
     PARSED_FIELDS,
     ArmConnection,
 )
-from headrace_services.control.arm_ids import ArmIds
-from headrace_services.control.asset_references import AssetReferences
-from headrace_services.control.attach import Attachments
-from headrace_services.control.auth import Authenticator, ensure_admin_token, token_digest
-from headrace_services.control.blob_shelf import BlobShelf
-from headrace_services.control.blob_wire import BlobWire
-from headrace_services.control.clients import Clients
-from headrace_services.control.collector import Collector, collect_forever
-from headrace_services.control.conservation import Conservation
-from headrace_services.control.console import build_console
-from headrace_services.control.deployments import Deployments
-from headrace_services.control.diagnosis import Diagnosis
-from headrace_services.control.directory import Directory
-from headrace_services.control.endpoints import Endpoints
-from headrace_services.control.events import Journal
-from headrace_services.control.fleet_metrics import FleetMetrics, package_version
-from headrace_services.control.issuer import Issuer
-from headrace_services.control.issuer_fetch import IssuerFetch
-from headrace_services.control.issuers import Issuers
-from headrace_services.control.keys import EndpointKeys
-from headrace_services.control.oidc import OpenIdProvider
-from headrace_services.control.operations import Operations
-from headrace_services.control.reconcile import Reconciler
-from headrace_services.control.reconcile import Stores as FleetStores
-from headrace_services.control.records import (
+from headrace_services.control.arm.head_timeout import HeadTimeout
+from headrace_services.control.arm.ids import ArmIds
+from headrace_services.control.assets.references import AssetReferences
+from headrace_services.control.blobs.containers import ContainerStore
+from headrace_services.control.blobs.sas import SasSigner
+from headrace_services.control.blobs.uploads import BlockStage
+from headrace_services.control.blobs.wire import BlobWire
+from headrace_services.control.fleet.metrics import FleetMetrics, package_version
+from headrace_services.control.fleet.reconciler import Reconciler
+from headrace_services.control.fleet.reconciler import Stores as FleetStores
+from headrace_services.control.gc.collector import Collector, collect_forever
+from headrace_services.control.gc.sweeper import sweep_forever
+from headrace_services.control.identity.access import Access, scoring_audiences
+from headrace_services.control.identity.auth import Authenticator, ensure_admin_token, token_digest
+from headrace_services.control.identity.clients import Clients
+from headrace_services.control.identity.issuer import Issuer
+from headrace_services.control.identity.issuer_fetch import IssuerFetch
+from headrace_services.control.identity.issuers import Issuers
+from headrace_services.control.identity.oidc import OpenIdProvider
+from headrace_services.control.online.attach import Attachments
+from headrace_services.control.online.deployments import Deployments
+from headrace_services.control.online.endpoints import Endpoints
+from headrace_services.control.resources.operations import Operations
+from headrace_services.control.resources.writes import ResourceWrites
+from headrace_services.control.settings import Settings
+from headrace_services.control.trail.event_log import EventLog
+from headrace_services.control.trail.request_accounting import Conservation
+from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.records import (
     Client,
     IssuerKeys,
     Operation,
@@ -68,13 +74,7 @@ from headrace_services.control.records import (
     Spec,
     Status,
 )
-from headrace_services.control.resource_writes import ResourceWrites
-from headrace_services.control.sas import SasSigner
-from headrace_services.control.settings import Settings
-from headrace_services.control.silence import Silence
-from headrace_services.control.stored import Shelf
-from headrace_services.control.sweeper import sweep_forever
-from headrace_services.control.uploads import BlockStage
+from headrace_state.repository import Repository
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import Registry
 from headrace_telemetry.signals import asked_to_stop
@@ -98,7 +98,7 @@ class Stores:
     keys: EndpointKeys
     index: BlobIndex
     folder: FolderBlobs
-    blobs: BlobShelf
+    blobs: ContainerStore
     events: Events
 
 
@@ -146,11 +146,11 @@ async def run(
         books = Conservation(bus, stores.states)
         await books.start()
         stack.push_async_callback(books.stop)
-        rooms, authenticator = await asyncio.to_thread(
-            _furnish, settings, stores, fleet, issuer, books
+        handlers, authenticator = await asyncio.to_thread(
+            _build_handlers, settings, stores, fleet, issuer, books
         )
-        application = build_api(rooms, authenticator, ready.is_set)
-        silence = Silence()
+        application = build_api(handlers, authenticator, ready.is_set)
+        silence = HeadTimeout()
         application.middlewares.insert(0, silence.hear)
         context = await asyncio.to_thread(certificates.server_context)
         server = await _serve(stack, application, listener, settings.drain_s, context)
@@ -160,11 +160,11 @@ async def run(
             await _serve(stack, page, console, settings.drain_s)
             log.info("the console serves", port=console.getsockname()[1])
         sweep = sweep_forever(
-            rooms.operations, stores.blobs, stores.keys, Shelf(stores.specs, Spec)
+            handlers.operations, stores.blobs, stores.keys, Repository(stores.specs, Spec)
         )
         tasks.forever(sweep, "sweep", on_end=stop.set)
-        tasks.forever(collect_forever(rooms.assets.collector), "collect", on_end=stop.set)
-        tasks.forever(rooms.issuers.refresh_forever(), "issuers", on_end=stop.set)
+        tasks.forever(collect_forever(handlers.assets.collector), "collect", on_end=stop.set)
+        tasks.forever(handlers.issuers.refresh_forever(), "issuers", on_end=stop.set)
         ready.set()
         log.info("control is ready", port=settings.port)
         on_ready(settings.port)
@@ -239,7 +239,7 @@ async def _open_stores(bus: Bus, home: Home) -> Stores:
         keys=EndpointKeys(SecretStore(secrets, secret)),
         index=index,
         folder=folder,
-        blobs=BlobShelf(folder, index, BlockStage(home.blobs / "blocks")),
+        blobs=ContainerStore(folder, index, BlockStage(home.blobs / "blocks")),
         events=await Events.open(bus),
     )
 
@@ -278,19 +278,19 @@ def _mint(settings: Settings) -> Callable[[InstanceAddress], str]:
     return lambda _: shared
 
 
-def _furnish(
+def _build_handlers(
     settings: Settings,
     stores: Stores,
     fleet: Reconciler,
     issuer: Issuer,
     books: Conservation,
-) -> tuple[Rooms, Authenticator]:
+) -> tuple[Handlers, Authenticator]:
     """Makes the handlers; reads and makes the small files they need, so it runs in a thread."""
     ids = ArmIds(control_url=settings.control_url, ingress_url=settings.ingress_url)
     signer = SasSigner.open(settings.home)
-    specs = Shelf(stores.specs, Spec)
-    operations = Operations(Shelf(stores.states, Operation), ids)
-    assets = asset_rooms.furnish(
+    specs = Repository(stores.specs, Spec)
+    operations = Operations(Repository(stores.states, Operation), ids)
+    assets = asset_handlers.furnish(
         ids,
         signer,
         specs,
@@ -299,12 +299,12 @@ def _furnish(
     )
     writes = ResourceWrites(
         specs=specs,
-        statuses=Shelf(stores.states, Status),
+        statuses=Repository(stores.states, Status),
         operations=operations,
         convergence=fleet,
     )
     endpoints = Endpoints(ids=ids, writes=writes, keys=stores.keys, issuer=issuer)
-    clients = Clients(ids=ids, shelf=Shelf(stores.specs, Client))
+    clients = Clients(ids=ids, repository=Repository(stores.specs, Client))
     deployments = Deployments(
         ids=ids,
         writes=writes,
@@ -314,7 +314,7 @@ def _furnish(
         ),
         logs=fleet,
     )
-    rooms = Rooms(
+    handlers = Handlers(
         workspace=assets.workspace,
         operations=operations,
         assets=assets,
@@ -333,27 +333,27 @@ def _furnish(
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
         diagnosis=Diagnosis(blobs=stores.folder, live_ingresses=books.live_ingresses),
-        journal=Journal(events=stores.events),
+        journal=EventLog(events=stores.events),
     )
-    return rooms, _authenticator(settings, rooms, issuer)
+    return handlers, _authenticator(settings, handlers, issuer)
 
 
-def _authenticator(settings: Settings, rooms: Rooms, issuer: Issuer) -> Authenticator:
+def _authenticator(settings: Settings, handlers: Handlers, issuer: Issuer) -> Authenticator:
     return Authenticator(
         admin_digest=token_digest(ensure_admin_token(settings.home)),
         issuer=issuer,
         control_url=settings.control_url,
-        clients=rooms.clients.shelf,
-        issuers=rooms.issuers.shelf,
-        issuer_keys=rooms.issuers.keys,
+        clients=handlers.clients.repository,
+        issuers=handlers.issuers.repository,
+        issuer_keys=handlers.issuers.keys,
     )
 
 
 def _issuers(settings: Settings, stores: Stores, ids: ArmIds, fleet: Reconciler) -> Issuers:
     return Issuers(
         ids=ids,
-        shelf=Shelf(stores.specs, OuterIssuer),
-        keys=Shelf(stores.states, IssuerKeys),
+        repository=Repository(stores.specs, OuterIssuer),
+        keys=Repository(stores.states, IssuerKeys),
         fetch=IssuerFetch(allow_private=settings.allow_private_urls),
         wake=fleet.wake,
     )

@@ -21,9 +21,9 @@ import uvloop
 
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
-from headrace_bus.routing.gateway import Gateway, GatewaySettings
-from headrace_bus.routing.handed import Bodies
-from headrace_bus.routing.routes import BucketRoutes
+from headrace_bus.routing.bodies.shared_file import Bodies
+from headrace_bus.routing.edge.gateway import Gateway, GatewaySettings
+from headrace_bus.routing.edge.routes import BucketRoutes
 from headrace_bus.store.bucket import Bucket
 from headrace_services.certificates import ensure_certificates
 from headrace_services.ingress.connection import Connection

@@ -22,10 +22,9 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from headrace_bus.routing.edge import HIDDEN
+from headrace_bus.routing.edge.headers import HIDDEN
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import framing
-from headrace_services.ingress.outbox import Outbox
 from headrace_services.ingress.replies import (
     CONTINUE,
     bad_request,
@@ -36,6 +35,7 @@ from headrace_services.ingress.replies import (
     stream_head,
     too_large,
 )
+from headrace_services.ingress.write_coalescer import WriteCoalescer
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 128
@@ -72,7 +72,7 @@ class Edge(Protocol):
 
     now: float
     """The loop's time, to a second or so."""
-    outbox: Outbox
+    coalescer: WriteCoalescer
     """Of all connections."""
 
     def check(self, exchange: Exchange) -> Reply | None:
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.IDLE
         self.draining = False
         self._edge = edge
-        self._outbox = edge.outbox
+        self._coalescer = edge.coalescer
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
         return b"" if self._resumed is None else framing(self._resumed) + rest
 
     def eof_received(self) -> bool:
-        self._outbox.flush()
+        self._coalescer.flush()
         return False
 
     def pause_writing(self) -> None:
@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
         body = reply.body if exchange.method != "HEAD" else b""
         data = head(reply, keep_alive=keep) + body
         if keep:
-            self._outbox.add(self._transport, data)
+            self._coalescer.add(self._transport, data)
         else:
             self._write(data)
         self._finished(keep=keep)
@@ -366,11 +366,11 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         """Now, behind an answer that waits for the end of this turn."""
-        self._outbox.write(self._transport, data)
+        self._coalescer.write(self._transport, data)
 
     def _close(self) -> None:
         """What was answered still leaves."""
-        self._outbox.flush()
+        self._coalescer.flush()
         self._transport.close()
 
     def _is_slow(self, now: float) -> bool:

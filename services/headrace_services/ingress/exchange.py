@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headrace_bus.routing.handed import HANDED_BYTES, Bodies, HandedFile
+from headrace_bus.routing.bodies.shared_file import HANDED_BYTES, Bodies, SharedFile
 
 if TYPE_CHECKING:
-    from headrace_bus.routing.call import Call
-    from headrace_bus.routing.route import RouteDecision
+    from headrace_bus.routing.edge.route import RouteDecision
+    from headrace_bus.routing.exchange.call import Call
     from headrace_bus.wire.route_record import Route
     from headrace_services.ingress.connection import Connection
 
@@ -91,7 +91,7 @@ class Exchange:
         self.decision: RouteDecision | None = None
         self.call: Call | None = None
         self.started = 0.0
-        self.file: HandedFile | None = None
+        self.file: SharedFile | None = None
         """Holds the body when it is large, and the answer when that is."""
         self.spool: Bodies | None = None
         """Where a large body goes; None keeps it in memory."""
@@ -113,7 +113,7 @@ class Exchange:
             return
         self._parts.append(part)
         if self.size_bytes >= HANDED_BYTES and self.spool is not None:
-            self.file = HandedFile(self.spool)
+            self.file = SharedFile(self.spool)
             for one in self._parts:
                 self.file.add(one)
             self._parts = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headrace_bus.routing.edge import HIDDEN, client_id, timeout_ms
+from headrace_bus.routing.edge.headers import HIDDEN, client_id, timeout_ms
 from headrace_bus.wire.head import columns, request_head
 from headrace_services.ingress.exchange import Exchange, Inward
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from headrace_bus.routing.handed import HANDED_BYTES, Bodies, HandedFile, answer_size
+from headrace_bus.routing.bodies.shared_file import HANDED_BYTES, Bodies, SharedFile, answer_size
 from headrace_bus.wire.envelope import Answer
 from headrace_services.ingress.exchange import Exchange
 
@@ -23,7 +23,7 @@ class LargeBodies:
         self.bodies = bodies
         self._answer_large: set[tuple[str, str]] = set()
 
-    def enclose(self, exchange: Exchange, deployment: str) -> HandedFile | None:
+    def enclose(self, exchange: Exchange, deployment: str) -> SharedFile | None:
         """The file of a request: for its own large body, or for a large answer it may get."""
         file, size = exchange.file, len(exchange.body)
         if file is not None:
@@ -32,7 +32,7 @@ class LargeBodies:
         if size < HANDED_BYTES and not expects:
             return None
         try:
-            file = HandedFile(self.bodies)
+            file = SharedFile(self.bodies)
             if size >= HANDED_BYTES:
                 file.add(exchange.body)
                 exchange.body = b""

@@ -7,8 +7,8 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from headrace_bus.routing import outcome
-from headrace_bus.routing.outcome import Refusal, body_too_large
+from headrace_bus.routing.exchange import refusals as outcome
+from headrace_bus.routing.exchange.refusals import Refusal, body_too_large
 from headrace_services.ingress.exchange import Reply
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

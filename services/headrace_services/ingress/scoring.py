@@ -13,11 +13,11 @@ import structlog
 
 from headrace_api.errors import Forbidden, Unauthorized
 from headrace_bus.errors import StreamBroken
-from headrace_bus.routing.call import Call, Incoming, Result
-from headrace_bus.routing.edge import new_request_id
-from headrace_bus.routing.gateway import Gateway
-from headrace_bus.routing.outcome import Refusal
-from headrace_bus.routing.route import Router, RouteRefused
+from headrace_bus.routing.edge.gateway import Gateway
+from headrace_bus.routing.edge.route import Router, RouteRefused
+from headrace_bus.routing.exchange.call import Call, Incoming, Result
+from headrace_bus.routing.exchange.refusals import Refusal
+from headrace_bus.routing.exchange.request_id import new_request_id
 from headrace_bus.wire.envelope import Answer, AnswerKind
 from headrace_bus.wire.head import with_header
 from headrace_services.ingress import replies
@@ -27,7 +27,7 @@ from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import DEPLOYMENT, REQUEST_ID, inward, outward
 from headrace_services.ingress.large import PIECE_BYTES, WHOLE_BYTES, LargeBodies
 from headrace_services.ingress.metrics import EdgeMetrics
-from headrace_services.ingress.outbox import Outbox
+from headrace_services.ingress.write_coalescer import WriteCoalescer
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ class ScoringEdge:
         self._credentials = Credentials()
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks("ingress")
-        self.outbox = Outbox(self._loop)
+        self.coalescer = WriteCoalescer(self._loop)
         self.now = self._loop.time()
         replies.set_date(time.time())
 

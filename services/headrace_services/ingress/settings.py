@@ -10,7 +10,7 @@ from typing import Self
 
 from headrace_api.errors import InvalidInput
 from headrace_api.home import Home
-from headrace_bus.routing.handed import SPOOLED_BYTES
+from headrace_bus.routing.bodies.shared_file import SPOOLED_BYTES
 
 MAX_BODY_VARIABLE = "HEADRACE_MAX_BODY_BYTES"
 MAX_SPOOL_VARIABLE = "HEADRACE_MAX_SPOOL_BYTES"

@@ -26,13 +26,14 @@ from headrace_bus.client.connection import Bus, Message, Subscription
 from headrace_bus.client.roles import Role
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.errors import BusDisconnected, BusError, StreamBroken
-from headrace_bus.routing.call import Call, Incoming, Result
-from headrace_bus.routing.edge import HIDDEN, client_id, new_request_id, timeout_ms
-from headrace_bus.routing.gateway import Gateway, GatewaySettings
-from headrace_bus.routing.handed import Bodies, HandedFile
-from headrace_bus.routing.outcome import Refusal, too_large
-from headrace_bus.routing.route import RouteRefused
-from headrace_bus.routing.routes import BucketRoutes
+from headrace_bus.routing.bodies.shared_file import Bodies, SharedFile
+from headrace_bus.routing.edge.gateway import Gateway, GatewaySettings
+from headrace_bus.routing.edge.headers import HIDDEN, client_id, timeout_ms
+from headrace_bus.routing.edge.route import RouteRefused
+from headrace_bus.routing.edge.routes import BucketRoutes
+from headrace_bus.routing.exchange.call import Call, Incoming, Result
+from headrace_bus.routing.exchange.refusals import Refusal, too_large
+from headrace_bus.routing.exchange.request_id import new_request_id
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.envelope import PIECE_BYTES, AnswerKind
 from headrace_bus.wire.head import Headers, request_head
@@ -200,7 +201,7 @@ class RouterService:
         return True
 
 
-async def _spooled(spool: HandedFile) -> AsyncIterator[bytes]:
+async def _spooled(spool: SharedFile) -> AsyncIterator[bytes]:
     """A large answer as a stream."""
     for at in range(0, spool.answer_bytes, PIECE_BYTES):
         yield spool.answer(min(PIECE_BYTES, spool.answer_bytes - at), at)

@@ -1,0 +1,3 @@
+"""Large bodies: shared files and pieces."""
+
+from __future__ import annotations

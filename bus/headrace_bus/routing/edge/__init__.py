@@ -1,0 +1,3 @@
+"""What the HTTP ingress and the NATS router share."""
+
+from __future__ import annotations

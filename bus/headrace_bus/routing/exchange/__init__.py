@@ -1,0 +1,3 @@
+"""Requests sent and answers received over the bus."""
+
+from __future__ import annotations

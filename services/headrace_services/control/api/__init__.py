@@ -1,0 +1,3 @@
+"""The application: routes, documents, console."""
+
+from __future__ import annotations

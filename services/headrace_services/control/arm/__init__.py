@@ -1,0 +1,3 @@
+"""The ARM wire: requests, routes, errors."""
+
+from __future__ import annotations

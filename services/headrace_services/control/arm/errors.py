@@ -1,0 +1,96 @@
+"""Every error of the API as the ARM envelope, and nothing of ours beyond it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import structlog
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.typedefs import Handler
+
+from headrace_api import arm
+from headrace_api.errors import HeadraceError, InvalidInput
+from headrace_services.control.arm.route_table import MethodNotAllowed
+
+log = structlog.get_logger(__name__)
+
+
+class OtherProtocol(InvalidInput):
+    """What would follow this head is, for the parser, no request of HTTP/1.1."""
+
+
+def _require_plain(request: web.Request) -> None:
+    """Raises OtherProtocol. The parser leaves the body of these unread, and then takes it for one.
+
+    So a request could be hidden in the body of another.
+    """
+    other = request.method == "CONNECT" or "Upgrade" in request.headers
+    if other or request.version not in (HttpVersion10, HttpVersion11):
+        raise OtherProtocol("CONNECT, upgrades and all but HTTP/1.1 and 1.0 are not offered")
+    codings = [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())]
+    if codings and (codings != ["chunked"] or request.version == HttpVersion10):
+        raise OtherProtocol("the one Transfer-Encoding is chunked, in HTTP/1.1")
+
+
+async def refuse_expectation(request: web.Request, answer: web.StreamResponse) -> None:
+    """The HTTP library's own answer to an `Expect` it does not know, in ARM's words, and the last.
+
+    It comes before any middleware, and leaves the body unread: what follows may be that.
+    """
+    if answer.status == 417 and isinstance(answer, web.Response):
+        wanted = request.headers.get("Expect", "")[:64]
+        words = f"Expect is {wanted!r}; the one known is 100-continue"
+        body = arm.error_body("ExpectationFailed", words, target=request.path)
+        answer.body = json.dumps(body).encode()
+        # Too late for aiohttp to set these itself.
+        answer.headers["Content-Length"] = str(len(answer.body))
+        answer.headers["Content-Type"] = "application/json; charset=utf-8"
+        answer.headers["Connection"] = "close"
+        answer.force_close()
+
+
+def error_response(error: HeadraceError, *, target: str) -> web.Response:
+    """`target` is what the error is about when it does not say so itself."""
+    body = arm.error_of(error)
+    body["error"].setdefault("target", target)
+    headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    return web.json_response(body, status=error.status, headers=headers)
+
+
+@web.middleware
+async def arm_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what a handler raises into an answer; anything unforeseen is a 500 without detail."""
+    started = time.monotonic()
+    try:
+        _require_plain(request)
+        return await handler(request)
+    except OtherProtocol as error:
+        answer = error_response(error, target=request.path)
+        answer.force_close()
+        return answer
+    except HeadraceError as error:
+        log.info(
+            "request refused",
+            method=request.method,
+            path=request.path[:256],
+            status=error.status,
+            code=error.code,
+            duration_s=round(time.monotonic() - started, 4),
+        )
+        return error_response(error, target=request.path)
+    except web.HTTPException as error:
+        body = arm.error_body(error.reason.replace(" ", ""), error.reason, target=request.path)
+        return web.json_response(body, status=error.status)
+    except ConnectionError:
+        raise  # the client left; there is nobody to answer
+    except Exception:  # the edge of one request: the process and its others go on
+        log.exception("request failed", method=request.method, path=request.path[:256])
+        words = "control failed on this request; its log has the cause"
+        return web.json_response(
+            arm.error_body("InternalServerError", words, target=request.path), status=500
+        )

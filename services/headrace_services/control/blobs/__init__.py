@@ -1,0 +1,3 @@
+"""Azure's blob wire over the blob store."""
+
+from __future__ import annotations

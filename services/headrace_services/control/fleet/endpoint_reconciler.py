@@ -1,0 +1,146 @@
+"""One endpoint a round: its route, and the end of operations that wait for ingresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from headrace_bus.client.connection import Bus
+from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire import subjects
+from headrace_bus.wire.route_record import route_key
+from headrace_services.control.fleet.heartbeats import Observations
+from headrace_services.control.fleet.rollout import in_crash_loop
+from headrace_services.control.fleet.route_compiler import compile_route
+from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
+from headrace_services.control.fleet.status_writer import StatusWriter, has_failed, is_open
+from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.records import (
+    InstancePhase,
+    Operation,
+    ProvisioningState,
+    Spec,
+    Status,
+    endpoint_key,
+    endpoint_status_key,
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class EndpointReconciler:
+    """Compiles routes and takes endpoints away."""
+
+    bus: Bus
+    specs: Bucket
+    state: Bucket
+    status_writer: StatusWriter
+    keys: EndpointKeys
+    observations: Observations
+    token_public_key: str
+    written: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    """The route that stands in the bucket and its revision, by endpoint."""
+
+    async def route(self, snapshot: Snapshot, endpoint: str) -> int:
+        """Write the route if it changed and tell ingresses; returns its revision.
+
+        Raises LeaseLost, BusDisconnected.
+        """
+        stored = snapshot.endpoints[endpoint]
+        serving, failed = await self._serving(snapshot, endpoint)
+        operation = await self.status_writer.operation(stored.spec)
+        if is_open(operation):  # what its writer was killed before it could bring into force
+            await self.keys.adopt(endpoint, stored.spec.operation)
+        digests = await self.keys.digests(endpoint)
+        route = compile_route(
+            stored.spec,
+            serving,
+            digests,
+            self.token_public_key,
+            snapshot.access,
+            failed,
+        ).encode()
+        known = self.written.get(endpoint) or await self._read(endpoint)
+        if known is None or known[0] != route:
+            await self.status_writer.write({route_key(endpoint): route})
+            known = await self._read(endpoint)
+            self.bus.publish(subjects.changed(endpoint), b"")
+        if known is None:
+            return 0
+        self.written[endpoint] = known
+        return known[1]
+
+    async def step(self, snapshot: Snapshot, endpoint: str, revision: int) -> None:
+        """Close what every live ingress has applied; remove an endpoint that is empty.
+
+        Raises LeaseLost, BusDisconnected.
+        """
+        stored = snapshot.endpoints[endpoint]
+        operation = await self.status_writer.operation(stored.spec)
+        if stored.spec.deleting:
+            if not snapshot.deployments_of(endpoint):
+                await self._remove(snapshot, endpoint, stored, operation)
+            return
+        key = endpoint_status_key(endpoint)
+        if is_open(operation):
+            if self.observations.applied_everywhere(endpoint, revision):
+                status = _settled(revision=stored.revision)
+                await self.status_writer.close(operation, {key: status.encode()})
+            return
+        before = snapshot.statuses.get(key)
+        if before is None or before.provisioning_state is not ProvisioningState.SUCCEEDED:
+            await self.status_writer.show(snapshot, key, _settled(revision=stored.revision))
+
+    async def _serving(self, snapshot: Snapshot, endpoint: str) -> tuple[list[Spec], set[str]]:
+        """The specs to route by, and the names of those whose instances nobody should wait for.
+
+        Their start failed with nothing to fall back to, or they die before they are ready. For a
+        failed update it is the spec of the instances that still serve.
+        """
+        found: list[Spec] = []
+        failed: set[str] = set()
+        if snapshot.endpoints[endpoint].spec.deleting:
+            return found, failed
+        for name, stored in snapshot.deployments_of(endpoint).items():
+            spec = stored.spec
+            if (
+                has_failed(snapshot, name, await self.status_writer.operation(spec))
+                and not spec.deleting
+            ):
+                if name not in snapshot.applied:
+                    failed.add(name.deployment)
+                spec = snapshot.applied.get(name, spec)
+            if in_crash_loop(self._restarts(snapshot, name)):
+                failed.add(name.deployment)
+            found.append(spec)
+        return found, failed
+
+    def _restarts(self, snapshot: Snapshot, name: DeploymentName) -> list[int]:
+        return [
+            0 if (heard := self.observations.of(one.iid)) and heard.was_ready else one.restarts
+            for one in snapshot.instances[name]
+            if one.phase is InstancePhase.RUNNING
+        ]
+
+    async def _remove(
+        self, snapshot: Snapshot, endpoint: str, stored: Versioned, operation: Operation | None
+    ) -> None:
+        await self.keys.forget(endpoint)
+        await self.specs.delete(endpoint_key(endpoint), stored.revision)
+        del snapshot.endpoints[endpoint]
+        self.written.pop(endpoint, None)
+        await self.status_writer.close(
+            operation, {endpoint_status_key(endpoint): None, route_key(endpoint): None}
+        )
+        self.bus.publish(subjects.changed(endpoint), b"")
+        log.info("endpoint is gone", endpoint=endpoint)
+
+    async def _read(self, endpoint: str) -> tuple[bytes, int] | None:
+        record = await self.state.get(route_key(endpoint))
+        return None if record is None else (record.value, record.revision)
+
+
+def _settled(*, revision: int) -> Status:
+    return Status(provisioning_state=ProvisioningState.SUCCEEDED, applied_revision=revision)

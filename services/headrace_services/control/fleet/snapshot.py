@@ -1,0 +1,145 @@
+"""One look at everything the reconciler decides about: specs, records, and what runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
+
+from headrace_bus.store.bucket import Bucket, Record
+from headrace_scaler.compute.port import Compute, Running
+from headrace_services.control.identity.access import Access
+from headrace_state.records import (
+    Client,
+    Instance,
+    IssuerKeys,
+    OuterIssuer,
+    Spec,
+    Status,
+    UnreadableRecord,
+)
+
+R = TypeVar("R", Spec, Status, Instance, Client, OuterIssuer, IssuerKeys)
+
+
+class DeploymentName(NamedTuple):
+    """A deployment, by the lower-case names that keys carry."""
+
+    endpoint: str
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versioned:
+    """A spec with the revision it was read at."""
+
+    spec: Spec
+    revision: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Snapshot:
+    """Read once a round; what a round writes is kept up to date here too."""
+
+    endpoints: dict[str, Versioned] = field(default_factory=dict)
+    deployments: dict[DeploymentName, Versioned] = field(default_factory=dict)
+    statuses: dict[str, Status] = field(default_factory=dict)
+    status_revisions: dict[str, int] = field(default_factory=dict)
+    applied: dict[DeploymentName, Spec] = field(default_factory=dict)
+    instances: dict[DeploymentName, list[Instance]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    running: dict[str, Running] = field(default_factory=dict)
+    access: Access = field(default_factory=Access)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Why, by the keys of records that are not what is written there."""
+    set_aside: set[str] = field(default_factory=set)
+    """Endpoints that such a record is about: all there is of them stays as it is."""
+
+    def deployments_of(self, endpoint: str) -> dict[DeploymentName, Versioned]:
+        return {name: one for name, one in self.deployments.items() if name.endpoint == endpoint}
+
+    @property
+    def own(self) -> set[str]:
+        """Ids of all instances that are written down."""
+        return {one.iid for several in self.instances.values() for one in several}
+
+    def wanted(self) -> dict[tuple[str, str], int]:
+        """How many instances each deployment that stays asks for."""
+        return {
+            (name.endpoint, name.deployment): int(
+                (one.spec.arm.get("sku") or {}).get("capacity") or 1
+            )
+            for name, one in self.deployments.items()
+            if not self.is_leaving(name)
+        }
+
+    def is_leaving(self, name: DeploymentName) -> bool:
+        """Whether a deployment is to go, alone or with its endpoint."""
+        endpoint = self.endpoints.get(name.endpoint)
+        gone = endpoint is None or endpoint.spec.deleting
+        own = self.deployments.get(name)
+        return gone or own is None or own.spec.deleting
+
+
+async def look(
+    specs: Bucket, state: Bucket, compute: Compute, fixed_access: Access | None = None
+) -> Snapshot:
+    """Specs before records, so that no record is judged by a spec older than itself.
+
+    `fixed_access` holds what of access is no record. Raises BusDisconnected.
+    """
+    snapshot = Snapshot()
+    snapshot.access = await _access(snapshot, specs, state, fixed_access or Access())
+    for key, record, spec in _read(snapshot, await specs.list("endpoint"), Spec):
+        name = key.removeprefix("endpoint.")
+        snapshot.endpoints[name] = Versioned(spec=spec, revision=record.revision)
+    for key, record, spec in _read(snapshot, await specs.list("deployment"), Spec):
+        snapshot.deployments[_name(key)] = Versioned(spec=spec, revision=record.revision)
+    for key, record, status in _read(snapshot, await state.list("status"), Status):
+        snapshot.statuses[key] = status
+        snapshot.status_revisions[key] = record.revision
+    for key, _, spec in _read(snapshot, await state.list("applied"), Spec):
+        snapshot.applied[_name(key)] = spec
+    for _, _, instance in _read(snapshot, await state.list("instance"), Instance):
+        snapshot.instances[DeploymentName(instance.endpoint, instance.deployment)].append(instance)
+    snapshot.running = {one.iid: one for one in await compute.list()}
+    snapshot.set_aside = {name for key in snapshot.unreadable if (name := _endpoint(key))}
+    return snapshot
+
+
+async def _access(snapshot: Snapshot, specs: Bucket, state: Bucket, fixed: Access) -> Access:
+    """A client or an issuer that cannot be read has no rights."""
+    clients = _read(snapshot, await specs.list("client"), Client)
+    issuers = sorted(_read(snapshot, await specs.list("issuer"), OuterIssuer))
+    keys = _read(snapshot, await state.list("jwks") if issuers else {}, IssuerKeys)
+    return replace(
+        fixed,
+        clients=tuple(client for _, _, client in clients),
+        issuers=tuple(issuer for _, _, issuer in issuers),
+        keys={key.removeprefix("jwks."): one for key, _, one in keys},
+    )
+
+
+def _read(
+    snapshot: Snapshot, records: dict[str, Record], kind: type[R]
+) -> list[tuple[str, Record, R]]:
+    """Key, record and value of each that can be read; the others are told to the snapshot."""
+    found = []
+    for key, record in records.items():
+        try:
+            found.append((key, record, kind.decode(record.value, key)))
+        except UnreadableRecord as error:
+            snapshot.unreadable[key] = error.why
+    return found
+
+
+def _name(key: str) -> DeploymentName:
+    endpoint, deployment = key.split(".")[-2:]
+    return DeploymentName(endpoint, deployment)
+
+
+def _endpoint(key: str) -> str:
+    """The endpoint that a record is about; empty for one of access."""
+    before, *names = key.removeprefix("status.").removeprefix("applied.").split(".")
+    return names[0] if before in ("endpoint", "deployment", "instance") else ""

@@ -1,0 +1,3 @@
+"""Garbage collection."""
+
+from __future__ import annotations

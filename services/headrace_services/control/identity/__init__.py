@@ -1,0 +1,3 @@
+"""Who is calling, and what they may do."""
+
+from __future__ import annotations
