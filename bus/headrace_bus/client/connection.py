@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import ssl
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, Self
 
 import structlog
 
-from headrace_bus.client.credentials import Credentials
+from headrace_bus.client.dialing import connect_options, inbox_prefix, wants_tls
 from headrace_bus.client.headers import encode_headers
 from headrace_bus.client.inbox import Inbox, ReplyMux
+from headrace_bus.client.life_events import Callback, LifeEvents
 from headrace_bus.client.link import Link
 from headrace_bus.client.message import Message, make_message
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.client.stock import NUID, JetStreamContext
 from headrace_bus.client.stock import errors as nats_errors
+from headrace_bus.client.subscription import Subscription
 from headrace_bus.errors import BusDisconnected, JetStreamRefused, NoResponders
 
 __all__ = ["Bus", "Inbox", "Message", "Subscription"]
@@ -27,47 +26,10 @@ __all__ = ["Bus", "Inbox", "Message", "Subscription"]
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Message], None]
-Callback = Callable[[], None]
 
 CLOSE_FLUSH_S: Final = 2.0  # what close() waits for the server to take the last messages
 _BEHIND_BYTES: Final = 4 * 1024 * 1024  # of pending data, past which `writable` waits
 _JETSTREAM_API: Final = "$JS.API."
-
-
-class Subscription:
-    """Interest in a subject, replayed after each reconnect."""
-
-    def __init__(self, link: Link, sid: int, subject: str, siblings: set[Subscription]) -> None:
-        self._link = link
-        self._sid = sid
-        self._siblings = siblings
-        self.subject: Final = subject
-        siblings.add(self)
-
-    async def unsubscribe(self) -> None:
-        """End the interest now; messages under way are dropped."""
-        self._link.unsubscribe_fast(self._sid)
-        self._forget()
-
-    async def drain(self, timeout_s: float = 10.0) -> None:
-        """End the interest; return when the handler has had every message sent before.
-
-        Raises BusDisconnected when that takes longer.
-        """
-        self._link.unsubscribe_fast(self._sid)
-        try:
-            if self._link.is_connected:
-                await self._link.flush(timeout_s)
-        except nats_errors.FlushTimeoutError as error:
-            raise BusDisconnected(f"no end of {self.subject!r} within {timeout_s:g} s") from error
-        except BusDisconnected:
-            pass  # what was under way went with the connection
-        finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._link.forget_fast(self._sid)
-        self._siblings.discard(self)
 
 
 class Bus:
@@ -75,18 +37,15 @@ class Bus:
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
-        self._closing = False
-        self._links = 1
+        self._events = LifeEvents(settings.name)
         self._nuid = NUID()
         self._subscriptions: set[Subscription] = set()
-        self._on_disconnect: list[Callback] = []
-        self._on_reconnect: list[Callback] = []
-        self._on_closed: list[Callback] = []
         self._link = Link(
-            secure=_wants_tls(settings),
+            secure=wants_tls(settings),
             refused_grace_s=settings.refused_grace_s,
             pending_bytes=settings.pending_bytes,
         )
+        self.on_reconnect(self._link.relinked)
 
     @classmethod
     async def connect(cls, settings: BusSettings) -> Self:
@@ -183,7 +142,7 @@ class Bus:
 
     @property
     def connected(self) -> bool:
-        """What is believed; `healthy` asks the server."""
+        """What is believed; `flush` asks the server."""
         return self._link.is_connected
 
     @property
@@ -202,27 +161,19 @@ class Bus:
     @property
     def links(self) -> int:
         """Connections it has had: with each that ended, what was on its way may be lost."""
-        return self._links
-
-    async def healthy(self, timeout_s: float = 2.0) -> bool:
-        """Whether the server answers and this side hears it."""
-        try:
-            await self.flush(timeout_s)
-        except BusDisconnected:
-            return False
-        return True
+        return self._events.links
 
     def on_disconnect(self, callback: Callback) -> None:
         """Call when the connection is lost; publishes wait from then on."""
-        self._on_disconnect.append(callback)
+        self._events.on_disconnect.append(callback)
 
     def on_reconnect(self, callback: Callback) -> None:
         """Call when there is one again, subscriptions are replayed and pending messages sent."""
-        self._on_reconnect.append(callback)
+        self._events.on_reconnect.append(callback)
 
     def on_closed(self, callback: Callback) -> None:
         """Call when the connection ended for good and nobody asked for it: exit the process."""
-        self._on_closed.append(callback)
+        self._events.on_closed.append(callback)
 
     # ------------------------------------------------------------------ end
 
@@ -235,9 +186,9 @@ class Bus:
 
     async def close(self) -> None:
         """Send what waits, within a bound, and disconnect. A second call does nothing."""
-        if self._closing:
+        if self._events.closing:
             return
-        self._closing = True
+        self._events.closing = True
         try:
             if self._link.is_connected:
                 await self._link.flush(CLOSE_FLUSH_S)
@@ -283,99 +234,28 @@ class Bus:
         return self._link.mux
 
     async def _dial(self) -> None:
-        settings = self._settings
+        settings, events = self._settings, self._events
+        events.closing = True  # until there is a connection, its end is told by an error
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
-                await self._link.connect(settings.servers, **self._options())
+                await self._link.connect(
+                    settings.servers,
+                    error_cb=events.report,
+                    disconnected_cb=events.disconnected,
+                    reconnected_cb=events.reconnected,
+                    closed_cb=events.ended,
+                    **connect_options(settings),
+                )
         except TimeoutError as error:
-            await self._abandon()
+            await self._link.close()
             raise BusDisconnected(
                 f"no NATS server at {settings.places} within {settings.connect_timeout_s:g} s",
                 hint="Check the address, and that the server runs.",
             ) from error
         except BaseException:
-            await self._abandon()
+            await self._link.close()
             raise
-        prefix = self._inbox_prefix() + "." + self._nuid.next().decode()
+        events.closing = False
+        prefix = inbox_prefix(settings) + "." + self._nuid.next().decode()
         mux = self._link.mux = ReplyMux(prefix)
         self._link.add_fast(mux.subject, "", mux.receive)
-
-    async def _abandon(self) -> None:
-        self._closing = True
-        await self._link.close()
-
-    def _inbox_prefix(self) -> str:
-        if self._settings.inbox_prefix is not None:
-            return self._settings.inbox_prefix
-        if self._settings.credentials is None:
-            return "_INBOX"
-        return Credentials.read(self._settings.credentials).inbox_prefix
-
-    def _options(self) -> dict[str, Any]:
-        """What nats-py's connect takes."""
-        settings = self._settings
-        options: dict[str, Any] = {
-            "name": settings.name,
-            "allow_reconnect": True,
-            "max_reconnect_attempts": -1,
-            "connect_timeout": settings.dial_timeout_s,
-            "reconnect_time_wait": settings.reconnect_wait_s,
-            "ping_interval": settings.ping_interval_s,
-            "max_outstanding_pings": 2,
-            "inbox_prefix": self._inbox_prefix(),
-            "tls_handshake_first": settings.tls_handshake_first,
-            "error_cb": self._report,
-            "disconnected_cb": self._disconnected,
-            "reconnected_cb": self._reconnected,
-            "closed_cb": self._ended,
-        }
-        if _wants_tls(settings):
-            options["tls"] = ssl.create_default_context(cafile=settings.ca_file)
-        if path := settings.credentials:
-            # Read at each connect, so that renewed credentials are taken up.
-            options["user_jwt_cb"] = lambda: Credentials.read(path).jwt.encode()
-            options["signature_cb"] = lambda nonce: _sign(path, nonce)
-        return options
-
-    async def _report(self, error: Exception) -> None:
-        """Never raises: an exception in here would end nats-py's tasks."""
-        if isinstance(error, nats_errors.Error) and not isinstance(
-            error, nats_errors.UnexpectedEOF
-        ):
-            log.warning("the bus reports an error", error=str(error), bus=self._settings.name)
-        else:
-            log.debug("a NATS server cannot be reached", error=repr(error))
-
-    async def _disconnected(self) -> None:
-        if not self._closing:
-            log.warning("the bus lost its server", bus=self._settings.name)
-            _call(self._on_disconnect)
-
-    async def _reconnected(self) -> None:
-        self._links += 1
-        self._link.relinked()
-        log.info("the bus has a server again", bus=self._settings.name)
-        _call(self._on_reconnect)
-
-    async def _ended(self) -> None:
-        if not self._closing:
-            log.error("the bus is closed for good", bus=self._settings.name)
-            _call(self._on_closed)
-
-
-def _sign(path: Path, nonce: str) -> bytes:
-    return base64.b64encode(Credentials.read(path).sign(nonce.encode()))
-
-
-def _wants_tls(settings: BusSettings) -> bool:
-    return settings.ca_file is not None or any(
-        server.startswith("tls://") for server in settings.servers
-    )
-
-
-def _call(callbacks: list[Callback]) -> None:
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception:  # somebody else's callback must not stop the reconnect
-            log.exception("a callback of the bus failed")
