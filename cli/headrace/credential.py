@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from headrace import errors
+from headrace.http_client import UP_COMMAND, Answer, Http
 from headrace_api.home import Home
-
-if TYPE_CHECKING:
-    from headrace.client import Answer, Http
 
 # The names that azure-identity's EnvironmentCredential reads.
 ID_VARIABLE: Final = "AZURE_CLIENT_ID"
@@ -23,10 +21,9 @@ TENANTS: Final = (TENANT, "adfs")
 SCOPE: Final = "https://ml.azure.com/.default"  # good for control and for scoring
 EARLY_S: Final = 300.0  # a token this near to its end is not used for another call
 MAX_TOKEN_BYTES: Final = 16 * 1024
-_UP: Final = "headrace up --detach"
 _ALL: Final = f"{ID_VARIABLE}, {SECRET_VARIABLE} and {TENANT_VARIABLE}={TENANT}"
 
-Bearer = Callable[["Http"], str]
+Bearer = Callable[[Http], str]
 """The token for a call, which may have to be fetched."""
 
 
@@ -51,7 +48,8 @@ def read_token(home: Home) -> str:
             return file.read(MAX_TOKEN_BYTES).decode().strip()
     except FileNotFoundError:
         raise errors.Unreachable(
-            f"no platform was ever started in {home.root}", hint=f"{_UP}, or --home, or {_ALL}"
+            f"no platform was ever started in {home.root}",
+            hint=f"{UP_COMMAND}, or --home, or {_ALL}",
         ) from None
     except OSError as error:
         raise errors.Unreachable(f"cannot read {home.token}: {error.strerror}") from error

@@ -10,8 +10,9 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
-from headrace.client import Answer, Client, api_error
+from headrace.client import Client
 from headrace.errors import CommandError
+from headrace.http_client import Answer, api_error
 from headrace_api.references import parse_path
 
 RANGE_BYTES: Final = 8 * 1024 * 1024

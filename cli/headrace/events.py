@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from headrace import output
-from headrace.call import Call, settings
+from headrace.call import Call
+from headrace.settings import settings
 
 
 @click.command()

@@ -9,7 +9,9 @@ from typing import Any, Final
 import click
 
 from headrace import errors, options, verbs
-from headrace.call import Call, Settings, settings_in
+from headrace.call import Call
+from headrace.settings import Settings, settings_in
+from headrace.verb import Verb
 from headrace_api.errors import HeadraceError
 
 OUTPUTS: Final = ("json", "jsonc", "yaml", "yamlc", "table", "tsv", "none")
@@ -161,7 +163,7 @@ def _parent(module: str) -> str:
     return module.rpartition(".")[0]
 
 
-def _command(verb: verbs.Verb) -> click.Command:
+def _command(verb: Verb) -> click.Command:
     params: list[click.Parameter] = [_click_option(one) for one in verb.options]
     params += [_click_option(options.Option(name=name)) for name in options.GENERIC[verb.generic]]
 
@@ -208,7 +210,7 @@ def _type(name: str) -> click.ParamType[Any]:
     return click.IntRange(min=1) if name in options.INTEGERS else click.STRING
 
 
-def _run(verb: verbs.Verb, given: dict[str, Any], settings: Settings) -> None:
+def _run(verb: Verb, given: dict[str, Any], settings: Settings) -> None:
     path = f"{verb.group} {verb.name}"
     if not verb.offered:
         raise errors.NotOffered(f"headrace {path} is not offered yet")

@@ -11,8 +11,9 @@ import click
 
 from headrace import edit, operations
 from headrace.call import Call
-from headrace.client import Answer, Http, api_error, tracer
+from headrace.client import tracer
 from headrace.errors import ApiError, BadUsage, CommandError
+from headrace.http_client import Answer, Http, api_error
 from headrace_api.errors import Conflict
 from headrace_api.names import check_endpoint_name
 from headrace_api.views import endpoint_view
@@ -40,11 +41,6 @@ def path_of(name: str) -> str:
 
 def create(call: Call) -> Any:
     """Create an endpoint; the same definition again changes nothing."""
-    if call.text("file"):
-        from headrace import single_file
-
-        if (file := single_file.read(call)) is not None:
-            return single_file.create(call, file)
     endpoint = _from_options(call)
     path = path_of(endpoint.name)
     existing = call.client.find(path)
@@ -57,15 +53,6 @@ def create(call: Call) -> Any:
 
 def update(call: Call) -> Any:
     """Change an endpoint; a file replaces it, keeping traffic and mirror it does not mention."""
-    if call.text("file"):
-        from headrace import single_file
-
-        if (file := single_file.read(call)) is not None:
-            return single_file.update(call, file)
-    return _update(call)
-
-
-def _update(call: Call) -> Any:
     name = call.text("name") or _name_in_file(call)
     if not name:
         raise BadUsage("say which endpoint: --name or --file")

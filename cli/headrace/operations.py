@@ -12,7 +12,8 @@ import click
 
 from headrace import errors
 from headrace.call import Call
-from headrace.client import Answer, Client, local_target
+from headrace.client import Client, local_target
+from headrace.http_client import Answer
 from headrace_api.operation import OperationView, read_operation
 
 PHASES: Final = ("fetch", "environment", "load")  # of a start, one after the other

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from headrace import errors
-from headrace.call import Settings
+from headrace.settings import Settings
 
 MAX_CELL_CHARS: Final = 60
 _COLOURS: Final = {"key": "\x1b[34m", "text": "\x1b[32m", "plain": "\x1b[33m"}

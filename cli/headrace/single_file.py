@@ -55,7 +55,19 @@ def read(call: Call) -> SingleFile | None:
     return found
 
 
-def create(call: Call, file: SingleFile) -> Any:
+def create(call: Call) -> Any:
+    """`online-endpoint create`, of a file of either form."""
+    file = read(call) if call.text("file") else None
+    return online_endpoint.create(call) if file is None else _create(call, file)
+
+
+def update(call: Call) -> Any:
+    """`online-endpoint update`, of a file of either form."""
+    file = read(call) if call.text("file") else None
+    return online_endpoint.update(call) if file is None else _update(call, file)
+
+
+def _create(call: Call, file: SingleFile) -> Any:
     """Create the endpoint, its deployments one after the other, then give them the traffic."""
     name = file.endpoint.name
     existing = call.client.find(online_endpoint.path_of(name))
@@ -70,7 +82,7 @@ def create(call: Call, file: SingleFile) -> Any:
     return _finished(call, file)
 
 
-def update(call: Call, file: SingleFile) -> Any:
+def _update(call: Call, file: SingleFile) -> Any:
     """Make the endpoint what the file says, and delete what it no longer has."""
     path = online_endpoint.path_of(file.endpoint.name)
     current = OnlineEndpoint.from_arm(call.client.get(path))

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import quote, urlsplit
 
-from headrace.client import Answer, Client, api_error
+from headrace.client import Client
 from headrace.errors import CommandError
+from headrace.http_client import Answer, api_error
 from headrace.ignore import files_of
 from headrace_api.references import DatastorePath
 

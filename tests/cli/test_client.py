@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.client import Http
 from headrace.errors import BadUsage, Unreachable
+from headrace.http_client import Http
 
 
 class Fickle(BaseHTTPRequestHandler):

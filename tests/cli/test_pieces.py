@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import edit, ignore, masking, output
-from headrace.call import Call, Settings
+from headrace.call import Call
 from headrace.errors import BadUsage, CommandError
 from headrace.main import spread
 from headrace.model_folder import hint
 from headrace.online_deployment import added
 from headrace.operations import FIRST_POLL_S, POLL_SHARE, poll_pause_s
 from headrace.script_check import check_script
+from headrace.settings import Settings
 from headrace.upload import Tree, size_text
 
 ROWS = [

@@ -8,6 +8,7 @@ import pytest
 
 from cli.az_verbs import AZ_VERBS
 from headrace import options, verbs
+from headrace.verb import Verb
 
 OUR_GROUPS = {"client", "issuer", "env", "component", "datastore", "compute", "workspace"}
 
@@ -48,7 +49,7 @@ def test_every_verb_of_az_in_our_groups_is_there_once() -> None:
     [verb for verb in verbs.VERBS if verb.offered],
     ids=lambda verb: f"{verb.group} {verb.name}",
 )
-def test_the_handler_of_an_offered_verb_exists(verb: verbs.Verb) -> None:
+def test_the_handler_of_an_offered_verb_exists(verb: Verb) -> None:
     module, _, function = verb.handler.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
 

@@ -44,6 +44,25 @@ def test_a_file_may_have_500_lines_and_no_more() -> None:
     assert whats(house.check_python("x.py", "x = 1\n" * 501)) == ["501 lines, limit 500: split it"]
 
 
+def test_a_class_may_have_250_lines_and_25_methods() -> None:
+    long = "class Long:\n" + "    x = 1\n" * 250
+    assert whats(house.check_python("x.py", long)) == [
+        "class Long has 251 lines, limit 250: split it"
+    ]
+    wide = "class Wide:\n" + "".join(f"    def m{n}(self) -> None: ...\n" for n in range(26))
+    assert whats(house.check_python("x.py", wide)) == [
+        "class Wide has 26 methods, limit 25: split it"
+    ]
+
+
+def test_a_circle_is_found_even_when_it_is_lazy_or_for_types() -> None:
+    lazy = "def f():\n    from p import b\n"
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import A\n"
+    found = list(house.check_circles({"p.a": lazy, "p.b": typed, "p.c": "import p.a\n"}))
+    assert whats(found) == ["import circle: p.a > p.b > p.a"]
+    assert list(house.check_circles({"p.a": lazy, "p.b": "import p.c\n", "p.c": ""})) == []
+
+
 @pytest.mark.parametrize(
     ("line", "body", "breaches"),
     [

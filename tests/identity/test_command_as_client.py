@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.client import Http
 from headrace.credential import ClientCredential
+from headrace.http_client import Http
 from support.command import told
 from support.control import ControlClient
 from support.identity import TENANT, TestClient, make_client

@@ -8,10 +8,10 @@ import threading
 
 import click
 
-from headrace.call import Settings, settings
 from headrace.demo.commands import Commands
 from headrace.demo.scenario import ENDPOINT, Scenario
 from headrace.demo.ticks import Ticks
+from headrace.settings import Settings, settings
 
 
 @click.command()

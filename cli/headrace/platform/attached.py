@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from headrace import errors
-from headrace.call import settings
+from headrace.settings import settings
 from headrace_api.home import Home
 from headrace_bus.client.private_file import write_private
 from headrace_bus.wire.launch import Launch

@@ -14,12 +14,12 @@ import click
 
 from headrace import errors
 from headrace._version import VERSION
-from headrace.call import settings
 from headrace.platform import status_file as status_files
 from headrace.platform.lock import HomeLock
 from headrace.platform.nats_option import NatsUrl
 from headrace.platform.run import run
 from headrace.platform.status_file import StatusFile
+from headrace.settings import settings
 from headrace_api.errors import HeadraceError
 from headrace_api.home import Home
 

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from headrace import errors
-from headrace.call import settings
 from headrace.platform.nats_option import NatsUrl
 from headrace.platform.status_file import StatusFile
+from headrace.settings import settings
 from headrace_api.home import ENVIRONMENT_VARIABLE, Home
 
 F = TypeVar("F", bound=Callable[..., Any])
