@@ -26,6 +26,7 @@ from headrace_services.control.fleet.launch_builder import (
 from headrace_services.control.fleet.rollout import Failure, Goal, Plan, Seen
 from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
 from headrace_services.control.fleet.status_writer import FAILED, StatusWriter, has_failed, is_open
+from headrace_state.desired_count import desired_count
 from headrace_state.records import (
     Instance,
     InstancePhase,
@@ -343,7 +344,7 @@ def _goal(name: DeploymentName, target: Spec | None, *, rolling: bool) -> Goal:
     typed = read_deployment(name.endpoint, target)
     return Goal(
         template=template_of(target),
-        count=typed.instance_count,
+        count=desired_count(target),
         ready_budget_s=ready_budget_s(typed),
         rolling=rolling,
     )

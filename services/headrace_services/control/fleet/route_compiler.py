@@ -9,6 +9,7 @@ from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.online_endpoint import OnlineEndpoint
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 from headrace_services.control.identity.access import Access, Scorers
+from headrace_state.desired_count import desired_count
 from headrace_state.records import Spec
 
 NOBODY: Final = Access()
@@ -56,7 +57,7 @@ def _deployment(endpoint: str, spec: Spec, *, failed: bool) -> DeploymentRoute:
     return DeploymentRoute(
         name=spec.name.lower(),
         max_concurrent=typed.max_concurrent,
-        desired_instances=typed.instance_count,
+        desired_instances=desired_count(spec),
         request_timeout_ms=typed.request_settings.request_timeout_ms,
         max_queue_wait_ms=typed.request_settings.max_queue_wait_ms,
         wake_timeout_ms=options.wake_timeout_ms,

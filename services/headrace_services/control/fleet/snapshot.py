@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Bucket, Record
 from headrace_scaler.compute.port import Compute, Running
 from headrace_services.control.identity.access import Access
+from headrace_state.desired_count import desired_count
 from headrace_state.records import (
     Client,
     Instance,
@@ -66,13 +69,12 @@ class Snapshot:
 
     def wanted(self) -> dict[tuple[str, str], int]:
         """How many instances each deployment that stays asks for."""
-        return {
-            (name.endpoint, name.deployment): int(
-                (one.spec.arm.get("sku") or {}).get("capacity") or 1
-            )
-            for name, one in self.deployments.items()
-            if not self.is_leaving(name)
-        }
+        counts: dict[tuple[str, str], int] = {}
+        for name, one in self.deployments.items():
+            if not self.is_leaving(name):
+                with suppress(InvalidInput):  # its own step tells of it
+                    counts[name.endpoint, name.deployment] = desired_count(one.spec)
+        return counts
 
     def is_leaving(self, name: DeploymentName) -> bool:
         """Whether a deployment is to go, alone or with its endpoint."""

@@ -35,6 +35,7 @@ from headrace_services.control.resources.writes import (
     observed,
     require_match,
 )
+from headrace_state.desired_count import differs_in_count_only
 from headrace_state.records import (
     ProvisioningState,
     Spec,
@@ -282,9 +283,8 @@ def _require_alive(endpoint: Spec, deployment: Spec | None) -> None:
 
 def _state_of_update(old: dict[str, Any], new: dict[str, Any]) -> ProvisioningState:
     """Scaling when nothing but the count changes (azure_behaviour.md 7.1)."""
-    without_count = [{**one, "sku": None} for one in (old, new)]
-    same = without_count[0] == without_count[1]
-    return ProvisioningState.SCALING if same else ProvisioningState.UPDATING
+    scaling = differs_in_count_only(old, new)
+    return ProvisioningState.SCALING if scaling else ProvisioningState.UPDATING
 
 
 def _details(status: Status) -> dict[str, Any]:
