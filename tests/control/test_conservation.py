@@ -18,6 +18,7 @@ from headrace_bus.wire.conservation import Terms
 from headrace_services.control.arm.request import Call
 from headrace_services.control.identity.auth import ADMIN
 from headrace_services.control.trail.request_accounting import ONLINE, Conservation
+from headrace_state.fleet_view import FleetView
 from headrace_state.records import UnreadableRecord, conservation_key
 from support.damage import damage
 from support.ingress_world import AUTH, World, make_route, running_world, url
@@ -35,7 +36,9 @@ async def snapshot(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Wor
 async def _audited(snapshot: World) -> dict[str, Any]:
     """By a control that starts for it."""
     bus = await Bus.connect(BusSettings(url=snapshot.server.url, name="control"))
-    books = Conservation(bus, Bucket(bus, "state"))
+    view = FleetView()
+    books = Conservation(bus, Bucket(bus, "state"), view)
+    await view.listen(bus)
     await books.start()
     try:
         return dict((await books.audit(Call(principal=ADMIN, path={}))).body)

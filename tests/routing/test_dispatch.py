@@ -16,13 +16,14 @@ from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.routing.admission.admission import Admission, Admitted, Busy
 from headrace_bus.routing.edge.route import NO_ROUTE, RouteDecision, Router, RouteRefused
 from headrace_bus.routing.queueing.dispatch import Dispatch, Overdue
-from headrace_bus.routing.queueing.limits import FORGOTTEN_S, Peers, pending_limit
-from headrace_bus.routing.queueing.liveness import AMNESTY_S, FROZEN_AFTER_S, Judge, Verdict
+from headrace_bus.routing.queueing.limits import Peers, pending_limit
+from headrace_bus.routing.queueing.liveness import Judge, Verdict
 from headrace_bus.routing.queueing.outliers import MIN_SAMPLES
 from headrace_bus.routing.queueing.queue_entry import Instance, QueueEntry
 from headrace_bus.routing.queueing.retry import may_retry
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.heartbeat import IngressHeartbeat, InstanceHeartbeat, InstanceState
+from headrace_bus.wire.liveness_bounds import AMNESTY_S, INGRESS_LIVE_S, INSTANCE_LIVE_S
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 from headrace_simulation.dispatch import (
     central_queue,
@@ -425,7 +426,7 @@ def test_the_limit_counts_what_the_others_last_said_and_forgets_the_silent() -> 
         peers.heard(said, 0.0)
 
     assert peers.pending("e.blue") == 5
-    peers.forget_silent(FORGOTTEN_S + 0.1)
+    peers.forget_silent(INGRESS_LIVE_S + 0.1)
     assert peers.pending("e.blue") == 0
     blue = DeploymentRoute(name="blue", max_concurrent=3, desired_instances=0)
     assert pending_limit(blue) == 6
@@ -433,7 +434,7 @@ def test_the_limit_counts_what_the_others_last_said_and_forgets_the_silent() -> 
 
 def test_nobody_is_judged_while_cut_off_and_two_seconds_after() -> None:
     judge = Judge()
-    assert judge.silent(0.0, FROZEN_AFTER_S + 0.1) is Verdict.DEAD
+    assert judge.silent(0.0, INSTANCE_LIVE_S + 0.1) is Verdict.DEAD
     assert judge.disconnected("Read Error", 0.0) is Verdict.DEAD
     assert judge.disconnected("Slow Consumer", 0.0) is Verdict.SUSPECT
     judge.cut_off(10.0)

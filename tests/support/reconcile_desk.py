@@ -20,6 +20,7 @@ from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
 from headrace_services.control.fleet.reconciler import Reconciler, Stores
 from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
     Operation,
     Spec,
@@ -61,9 +62,12 @@ class Desk:
 
     async def reconciler(self) -> Reconciler:
         """One more of them; stopped with the test."""
+        bus, view = await self.nats.bus(), FleetView()
+        await view.listen(bus)
         made = Reconciler(
-            bus=await self.nats.bus(),
+            bus=bus,
             stores=self.stores,
+            view=view,
             home=self.home,
             nats_url=self.nats.server.url,
             token_public_key="",

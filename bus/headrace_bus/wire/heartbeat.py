@@ -1,6 +1,6 @@
 """What instances and ingresses say of themselves every HEARTBEAT_INTERVAL_S (design 4).
 
-An instance counts as frozen after MISSED_HEARTBEATS of them; its state is never guessed from one.
+`wire.liveness_bounds` says how long each may be silent; a state is never guessed from a silence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.wire.newer import known
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
-MISSED_HEARTBEATS: Final = 3
 
 
 class InstanceState(StrEnum):

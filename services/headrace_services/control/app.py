@@ -66,6 +66,7 @@ from headrace_services.control.settings import Settings
 from headrace_services.control.trail.event_log import EventLog
 from headrace_services.control.trail.request_accounting import Conservation
 from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
     Client,
     IssuerKeys,
@@ -140,14 +141,17 @@ async def run(
         stack.push_async_callback(tasks.stop)
         issuer = await asyncio.to_thread(Issuer.open, settings.home, settings.control_url)
         metrics = FleetMetrics(Registry(), package_version())
-        fleet = _fleet(settings, bus, stores, issuer, metrics)
+        view = FleetView()
+        metrics.watch(view)
+        fleet = _fleet(settings, bus, stores, view, issuer, metrics)
+        books = Conservation(bus, stores.states, view)
+        await view.listen(bus)
         await fleet.start()
         stack.push_async_callback(fleet.stop)
-        books = Conservation(bus, stores.states)
         await books.start()
         stack.push_async_callback(books.stop)
         handlers, authenticator = await asyncio.to_thread(
-            _build_handlers, settings, stores, fleet, issuer, books
+            _build_handlers, settings, stores, fleet, issuer, books, view
         )
         application = build_api(handlers, authenticator, ready.is_set)
         silence = HeadTimeout()
@@ -245,13 +249,19 @@ async def _open_stores(bus: Bus, home: Home) -> Stores:
 
 
 def _fleet(
-    settings: Settings, bus: Bus, stores: Stores, issuer: Issuer, metrics: FleetMetrics
+    settings: Settings,
+    bus: Bus,
+    stores: Stores,
+    view: FleetView,
+    issuer: Issuer,
+    metrics: FleetMetrics,
 ) -> Reconciler:
     return Reconciler(
         bus=bus,
         stores=FleetStores(
             specs=stores.specs, state=stores.states, keys=stores.keys, blobs=stores.index
         ),
+        view=view,
         home=settings.home,
         nats_url=settings.nats_url,
         token_public_key=issuer.public_key,
@@ -284,6 +294,7 @@ def _build_handlers(
     fleet: Reconciler,
     issuer: Issuer,
     books: Conservation,
+    view: FleetView,
 ) -> tuple[Handlers, Authenticator]:
     """Makes the handlers; reads and makes the small files they need, so it runs in a thread."""
     ids = ArmIds(control_url=settings.control_url, ingress_url=settings.ingress_url)
@@ -332,7 +343,7 @@ def _build_handlers(
         directory=Directory(ids=ids),
         blobs=BlobWire(stores.blobs, signer, workspace=ids.workspace.workspace),
         conservation=books,
-        diagnosis=Diagnosis(blobs=stores.folder, live_ingresses=books.live_ingresses),
+        diagnosis=Diagnosis(blobs=stores.folder, live_ingresses=view.await_ingress),
         journal=EventLog(events=stores.events),
     )
     return handlers, _authenticator(settings, handlers, issuer)

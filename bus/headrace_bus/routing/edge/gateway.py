@@ -32,6 +32,7 @@ from headrace_bus.routing.queueing.limits import Peers
 from headrace_bus.routing.queueing.liveness import Judge, Verdict
 from headrace_bus.wire.conservation import Terms
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, IngressHeartbeat, InstanceHeartbeat
+from headrace_bus.wire.liveness_bounds import DUE_S
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import (
     SYSTEM_EVENTS,
@@ -47,7 +48,6 @@ from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 
-HEARD_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # every instance that lives has spoken by then
 _INGRESS: Final = "ingress"  # second token of an ingress' own heartbeat
 
 
@@ -190,7 +190,7 @@ class Gateway:
         Requests that came before would wait in the queue, most of them for longer than they may.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(HEARD_S):
+            async with asyncio.timeout(DUE_S):
                 while self._unheard():
                     self._heard.clear()
                     await self._heard.wait()

@@ -19,15 +19,14 @@ from typing import Final, NamedTuple
 
 from headrace_bus.routing.queueing.cold_start import ColdStartGrace
 from headrace_bus.routing.queueing.deadline_scheduler import DeadlineScheduler
-from headrace_bus.routing.queueing.liveness import AMNESTY_S
 from headrace_bus.routing.queueing.outliers import JUDGE_EACH, PROBE_EACH, is_slow, takes
 from headrace_bus.routing.queueing.queue_entry import Instance, QueueEntry
 from headrace_bus.routing.queueing.standby import STANDBY_S, Standbys
 from headrace_bus.routing.queueing.wait_queue import WaitQueue
-from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
 from headrace_bus.wire.instance_control import NOTHING_WAITS, Backlog
+from headrace_bus.wire.liveness_bounds import AMNESTY_S, DUE_S
 
-SILENT_S: Final = 1.5 * HEARTBEAT_INTERVAL_S  # one heartbeat did not come when it was due
 SWEEP_S: Final = 0.05  # between two looks for who is `overdue`: how late a timeout may be told
 STALE_ANSWER_S: Final = 2.0  # an abandoned request older than this is not waited for when idle
 
@@ -292,7 +291,7 @@ class Dispatch:
         others, and a request that is lost twice is lost.
         """
         for instance in self.instances.values():
-            if now - instance.seen > SILENT_S:
+            if now - instance.seen > DUE_S:
                 instance.suspect = True
 
     def remove(self, iid: str) -> list[QueueEntry]:

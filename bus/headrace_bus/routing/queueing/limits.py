@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, MISSED_HEARTBEATS, IngressHeartbeat
+from headrace_bus.wire.heartbeat import IngressHeartbeat
+from headrace_bus.wire.liveness_bounds import INGRESS_LIVE_S
 from headrace_bus.wire.route_record import DeploymentRoute
 
 PENDING_FACTOR: Final = 2  # azure_behaviour.md 3.1
-FORGOTTEN_S: Final = HEARTBEAT_INTERVAL_S * MISSED_HEARTBEATS
 
 
 def pending_limit(deployment: DeploymentRoute) -> int:
@@ -30,7 +30,7 @@ def queue_wait_s(deployment: DeploymentRoute, ready: int) -> float:
 
 
 class Peers:
-    """What the other ingresses last said they have; one that is silent for 1.5 s counts nothing."""
+    """What the other ingresses last said they have; one that is gone counts nothing."""
 
     def __init__(self, own_id: str) -> None:
         self._own_id = own_id
@@ -44,8 +44,8 @@ class Peers:
             self._count()
 
     def forget_silent(self, now: float) -> None:
-        """Drop those not heard for FORGOTTEN_S."""
-        silent = [one for one, (heard, _) in self._heard.items() if now - heard > FORGOTTEN_S]
+        """Drop those not heard for INGRESS_LIVE_S."""
+        silent = [one for one, (heard, _) in self._heard.items() if now - heard > INGRESS_LIVE_S]
         for one in silent:
             del self._heard[one]
         if silent:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, MISSED_HEARTBEATS
+from headrace_bus.wire.liveness_bounds import AMNESTY_S, DEAF_S, INSTANCE_LIVE_S
 
-FROZEN_AFTER_S: Final = HEARTBEAT_INTERVAL_S * MISSED_HEARTBEATS
-DEAF_AFTER_S: Final = 2 * HEARTBEAT_INTERVAL_S
-"""Without its own heartbeat coming back an ingress is deaf; sooner than any instance is frozen."""
-AMNESTY_S: Final = 2.0  # seconds after a reconnect in which nobody is judged
 DEATHS: Final = frozenset({"Client Closed", "Read Error"})
 """DISCONNECT reasons a process leaves behind when it ends; others come from the server."""
 
@@ -45,7 +41,7 @@ class Judge:
         return now - self._cut_off_since
 
     def judging(self, now: float) -> bool:
-        hears = now - self._heard_self <= DEAF_AFTER_S
+        hears = now - self._heard_self <= DEAF_S
         return self.connected and hears and now >= self._judging_since
 
     def heard_self(self, now: float) -> None:
@@ -54,7 +50,7 @@ class Judge:
         A connection may be up and carry nothing, and a process that was frozen finds everybody
         silent; neither says a word about the instances.
         """
-        if now - self._heard_self > DEAF_AFTER_S:
+        if now - self._heard_self > DEAF_S:
             self._judging_since = now + AMNESTY_S
         self._heard_self = now
 
@@ -66,7 +62,7 @@ class Judge:
         """Judge an instance last heard at `seen`; what could not be heard does not count."""
         if not self.judging(now):
             return Verdict.ALIVE
-        return Verdict.DEAD if now - seen > FROZEN_AFTER_S else Verdict.ALIVE
+        return Verdict.DEAD if now - seen > INSTANCE_LIVE_S else Verdict.ALIVE
 
     def disconnected(self, reason: str, now: float) -> Verdict:
         """Judge an instance whose connection the server reports gone, with its reason."""

@@ -16,7 +16,6 @@ from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_scaler.compute.port import Compute
 from headrace_services.control.fleet import rollout
-from headrace_services.control.fleet.heartbeats import Observations
 from headrace_services.control.fleet.launch_builder import (
     LaunchBuilder,
     read_deployment,
@@ -27,6 +26,7 @@ from headrace_services.control.fleet.rollout import Failure, Goal, Plan, Seen
 from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
 from headrace_services.control.fleet.status_writer import FAILED, StatusWriter, has_failed, is_open
 from headrace_state.desired_count import desired_count
+from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
     Instance,
     InstancePhase,
@@ -63,7 +63,7 @@ class DeploymentReconciler:
     specs: Bucket
     status_writer: StatusWriter
     compute: Compute
-    observations: Observations
+    view: FleetView
     builder: LaunchBuilder
     mint: Callable[[InstanceAddress], str]
     """The credentials of an instance."""
@@ -111,7 +111,7 @@ class DeploymentReconciler:
         iid = instance.iid
         known_s = self.known_s.setdefault(iid, now_s)
         running = snapshot.running.get(iid)
-        heard = self.observations.of(iid)
+        heard = self.view.instance(iid)
         alive = running is not None and running.alive
         ended_s = now_s
         if running is not None and not running.alive:
@@ -127,7 +127,7 @@ class DeploymentReconciler:
             was_ready=heard.was_ready if heard else False,
             age_s=now_s - known_s,
             in_state_s=now_s - heard.since_s if heard else 0.0,
-            silent_s=self.observations.silent_s(iid, known_s),
+            silent_s=self.view.silent_s(iid, known_s),
             ended_s=now_s - ended_s,
             restarts=instance.restarts,
             error_code=heard.beat.error_code if heard else "",
@@ -197,7 +197,7 @@ class DeploymentReconciler:
     async def _remove(self, instance: Instance) -> None:
         await self.compute.forget(instance.iid)
         await self.status_writer.write({_key(instance): None})
-        self.observations.forget(instance.iid)
+        self.view.forget(instance.iid)
         self.known_s.pop(instance.iid, None)
         self.ended_s.pop(instance.iid, None)
 
@@ -240,7 +240,7 @@ class DeploymentReconciler:
             log.info("deployment is ready", revision=stored.revision, **name._asdict())
             return
         failed = operation is not None and operation.status == FAILED
-        attached = self.observations.attached(*name, snapshot.own)
+        attached = self.view.attached(*name, snapshot.own)
         settled = replace(before, ready=plan.ready, attached=attached, operation="")
         if not failed and before.provisioning_state in _WORKING:
             settled = replace(settled, provisioning_state=ProvisioningState.SUCCEEDED)
@@ -254,15 +254,15 @@ class DeploymentReconciler:
         since_s = self.done_s.setdefault(identity, monotonic())
         if monotonic() - since_s > SEEN_BOUND_S:
             return True
-        applied = self.observations.applied_everywhere(name.endpoint, route_revision)
-        return applied and self.observations.seen_everywhere(*name, goal.count)
+        applied = self.view.applied_everywhere(name.endpoint, route_revision)
+        return applied and self.view.seen_everywhere(*name, goal.count)
 
     async def _fail(
         self, name: DeploymentName, plan: Plan, operation: Operation | None, failure: Failure
     ) -> None:
         """What served before goes on serving; the next round falls back to it."""
         error = await self._told(name, failure)
-        heard = self.observations.of(failure.iid)
+        heard = self.view.instance(failure.iid)
         if operation is not None and heard is not None:
             # Those done since the last round: what comes after them is what failed.
             operation = replace(operation, steps=tuple(_in_order(heard.beat.phases).items()))
@@ -282,7 +282,7 @@ class DeploymentReconciler:
 
     async def _told(self, name: DeploymentName, failure: Failure) -> str:
         """The instance's own words; where it left none, the end of its log."""
-        heard = self.observations.of(failure.iid)
+        heard = self.view.instance(failure.iid)
         if not failure.iid or (heard is not None and heard.beat.error):
             return failure.error
         try:
@@ -314,7 +314,7 @@ class DeploymentReconciler:
         """Seconds of the slowest instance of the template, for the phases it has done."""
         found: dict[str, float] = {}
         for one in snapshot.instances[name]:
-            heard = self.observations.of(one.iid)
+            heard = self.view.instance(one.iid)
             if one.template != template or heard is None:
                 continue
             for phase, seconds in heard.beat.phases.items():

@@ -10,12 +10,12 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire import subjects
 from headrace_bus.wire.route_record import route_key
-from headrace_services.control.fleet.heartbeats import Observations
 from headrace_services.control.fleet.rollout import in_crash_loop
 from headrace_services.control.fleet.route_compiler import compile_route
 from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
 from headrace_services.control.fleet.status_writer import StatusWriter, has_failed, is_open
 from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
     InstancePhase,
     Operation,
@@ -38,7 +38,7 @@ class EndpointReconciler:
     state: Bucket
     status_writer: StatusWriter
     keys: EndpointKeys
-    observations: Observations
+    view: FleetView
     token_public_key: str
     written: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     """The route that stands in the bucket and its revision, by endpoint."""
@@ -85,7 +85,7 @@ class EndpointReconciler:
             return
         key = endpoint_status_key(endpoint)
         if is_open(operation):
-            if self.observations.applied_everywhere(endpoint, revision):
+            if self.view.applied_everywhere(endpoint, revision):
                 status = _settled(revision=stored.revision)
                 await self.status_writer.close(operation, {key: status.encode()})
             return
@@ -119,7 +119,7 @@ class EndpointReconciler:
 
     def _restarts(self, snapshot: Snapshot, name: DeploymentName) -> list[int]:
         return [
-            0 if (heard := self.observations.of(one.iid)) and heard.was_ready else one.restarts
+            0 if (heard := self.view.instance(one.iid)) and heard.was_ready else one.restarts
             for one in snapshot.instances[name]
             if one.phase is InstancePhase.RUNNING
         ]

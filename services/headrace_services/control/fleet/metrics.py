@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Final
 
-from headrace_bus.wire.heartbeat import InstanceHeartbeat
-from headrace_bus.wire.subjects import InstanceAddress
+from headrace_state.fleet_view import FleetView, ObservedInstance
 from headrace_state.records import Operation
 from headrace_telemetry.metrics import Registry
 
@@ -17,7 +16,6 @@ PHASE_BOUNDS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180,
 
 Deployment = tuple[str, str]
 """Endpoint and deployment, in lower case."""
-Heard = Callable[[], Iterable[tuple[InstanceAddress, str]]]
 
 
 def package_version() -> str:
@@ -55,9 +53,10 @@ class FleetMetrics:
         build = registry.gauge("headrace_build_info", "Always 1.", ("version",))
         build.labels(version).set(1)
 
-    def watch(self, heard: Heard) -> None:
-        """Count what `heard` yields, address and state, at each reading."""
-        self.registry.before_render(lambda: self._count(heard()))
+    def watch(self, view: FleetView) -> None:
+        """Count live instances at each reading, and how long starts took as they end."""
+        self.registry.before_render(lambda: self._count(view.live_instances()))
+        view.on_first_ready(self.started)
 
     def wanted(self, counts: Mapping[Deployment, int]) -> None:
         """The specification of every deployment there is; others are forgotten."""
@@ -70,16 +69,19 @@ class FleetMetrics:
             if labels[:2] not in counts:
                 self._phases.remove(*labels)
 
-    def started(self, address: InstanceAddress, beat: InstanceHeartbeat) -> None:
+    def started(self, one: ObservedInstance) -> None:
         """An instance has become ready for the first time."""
-        for phase, seconds in beat.phases.items():
-            self._phases.labels(address.endpoint, address.deployment, phase).observe(seconds)
+        names = one.address.endpoint, one.address.deployment
+        for phase, seconds in one.beat.phases.items():
+            self._phases.labels(*names, phase).observe(seconds)
 
     def ended(self, operation: Operation) -> None:
         self._operations.labels(operation.verb, operation.status).inc()
 
-    def _count(self, heard: Iterable[tuple[InstanceAddress, str]]) -> None:
-        counts = Counter((one.endpoint, one.deployment, state) for one, state in heard)
+    def _count(self, live: Iterable[ObservedInstance]) -> None:
+        counts = Counter(
+            (one.address.endpoint, one.address.deployment, str(one.beat.state)) for one in live
+        )
         for labels, _ in self._instances.children():
             if labels not in counts:
                 self._instances.remove(*labels)

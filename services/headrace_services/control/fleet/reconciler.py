@@ -25,13 +25,13 @@ from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
 from headrace_scaler.compute.process import ProcessCompute
 from headrace_services.control.fleet.deployment_reconciler import DeploymentReconciler, unwanted
 from headrace_services.control.fleet.endpoint_reconciler import EndpointReconciler
-from headrace_services.control.fleet.heartbeats import Observations
 from headrace_services.control.fleet.launch_builder import LaunchBuilder
 from headrace_services.control.fleet.metrics import FleetMetrics
 from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, look
 from headrace_services.control.fleet.status_writer import StatusWriter
 from headrace_services.control.identity.access import Access
 from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.fleet_view import FleetView
 from headrace_state.records import Spec
 from headrace_telemetry.tasks import Tasks
 
@@ -61,6 +61,7 @@ class Reconciler:
         *,
         bus: Bus,
         stores: Stores,
+        view: FleetView,
         home: Home,
         nats_url: str,
         token_public_key: str,
@@ -68,8 +69,11 @@ class Reconciler:
         metrics: FleetMetrics | None = None,
         access: Access | None = None,
     ) -> None:
-        """`mint` gives the text of an instance's credentials (`Identities.mint_instance`),
-        `access` what every aad_token route carries: audiences and the admin's digest."""
+        """Whoever made `view` lets it listen.
+
+        `mint` gives the text of an instance's credentials (`Identities.mint_instance`),
+        `access` what every aad_token route carries: audiences and the admin's digest.
+        """
         self._bus = bus
         self._stores = stores
         self._lease = Lease(stores.state, LEASE)
@@ -78,9 +82,8 @@ class Reconciler:
         self._metrics = metrics
         self._access = access
         self._unreadable: dict[str, str] = {}
-        self._observations = Observations(self.wake, metrics.started if metrics else None)
-        if metrics is not None:
-            metrics.watch(self._observations.live)
+        self._view = view
+        view.on_change(self.wake)
         self.compute = ProcessCompute(home, on_exit=lambda _: self.wake())
         self._status_writer = StatusWriter(
             stores.state, self._lease, metrics.ended if metrics else None
@@ -91,7 +94,7 @@ class Reconciler:
             state=stores.state,
             status_writer=self._status_writer,
             keys=stores.keys,
-            observations=self._observations,
+            view=view,
             token_public_key=token_public_key,
         )
         self.builder = LaunchBuilder(find=self._find, blobs=stores.blobs, nats_url=nats_url)
@@ -99,14 +102,13 @@ class Reconciler:
             specs=stores.specs,
             status_writer=self._status_writer,
             compute=self.compute,
-            observations=self._observations,
+            view=view,
             builder=self.builder,
             mint=mint,
         )
 
     async def start(self) -> None:
-        """Begin to listen and to work. Raises BusDisconnected."""
-        await self._observations.listen(self._bus)
+        """Begin to work."""
         self._bus.on_reconnect(self.wake)
         self._tasks.forever(self._watch(), "watch")
         self._tasks.forever(self._work(), "work")
@@ -182,7 +184,7 @@ class Reconciler:
         for name in self._ownerless(snapshot):
             await self._guarded(self._deployment(snapshot, name, 0), **name._asdict())
         await self._stop_unwanted(snapshot)
-        self._observations.prune(snapshot.own)
+        self._view.prune(snapshot.own)
         if self._metrics is not None:
             self._metrics.wanted(snapshot.wanted())
         live = {one.spec.operation for one in snapshot.endpoints.values()}
