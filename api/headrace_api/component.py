@@ -30,7 +30,7 @@ def validate_component_arm(arm: Mapping[str, Any]) -> dict[str, Any]:
     kind = spec.get("type", "command")
     if not isinstance(kind, str) or kind.partition("@")[0].lower() not in TYPES:
         raise InvalidInput(
-            f"type {str(kind)[:80]!r} of a component is not known: use one of {', '.join(TYPES)}",
+            f"component type {str(kind)[:80]!r} is not supported: use one of {', '.join(TYPES)}",
             target="componentSpec.type",
         )
     return spec

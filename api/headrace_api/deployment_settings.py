@@ -79,7 +79,7 @@ class ScaleSettings(Resource):
     @classmethod
     def _managed(cls, kind: str) -> str:
         if kind != "default":
-            raise ValueError("target_utilization belongs to Kubernetes, which is not offered yet")
+            raise ValueError("target_utilization belongs to Kubernetes, which is not supported yet")
         return kind
 
     def to_arm(self) -> dict[str, Any]:

@@ -99,15 +99,15 @@ class Environment(Asset):
         if not isinstance(values, dict):
             return values
         if found := sorted(_MISPLACED & values.keys()):
-            raise keyed(found[0], "belongs into conda_file, not into the environment")
+            raise keyed(found[0], "belongs in conda_file, not in the environment")
         return values
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
         if self.image and self.build:
-            raise keyed("build", "cannot stand beside image; give one of them")
+            raise keyed("build", "cannot be combined with image; use one of them")
         if self.build and self.conda_file:
-            raise keyed("conda_file", "goes with image only, not with build")
+            raise keyed("conda_file", "can be used with image only, not with build")
         return self
 
     def to_arm(self, *, anonymous: bool = False) -> dict[str, Any]:

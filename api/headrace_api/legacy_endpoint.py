@@ -14,8 +14,8 @@ from headrace_api.yaml_file import Fault, InvalidResource, KeyPath, YamlFile, sh
 
 DEPLOYMENTS: Final = "deployments"
 _NOT_OFFERED: Final = {
-    "target": "belongs to Kubernetes (AKS) endpoints, which are not offered yet; leave it out",
-    "compute": "belongs to Kubernetes (AKS) endpoints, which are not offered yet; leave it out",
+    "target": "belongs to Kubernetes (AKS) endpoints, which are not supported yet; leave it out",
+    "compute": "belongs to Kubernetes (AKS) endpoints, which are not supported yet; leave it out",
 }
 # Limits of scaling that went with scale_type auto; beside manual they never did anything.
 _SCALE_KEYS: Final = frozenset(
@@ -108,10 +108,12 @@ def _scale(block: Mapping[str, Any], key: KeyPath, faults: list[Fault]) -> dict[
         return {}
     kind = settings.get("scale_type", settings.get("type", "manual"))
     if str(kind).lower() not in ("manual", "default"):
-        text = f"is {shown(at, kind)}: manual is allowed; automatic scaling is no part of this file"
+        text = (
+            f"is {shown(at, kind)}: manual is allowed; automatic scaling is not part of this file"
+        )
         faults.append(Fault(key=(*at, "scale_type"), text=text))
     faults += [
-        Fault(key=(*at, name), text="has no place in today's deployments")
+        Fault(key=(*at, name), text="has no equivalent in today's deployments")
         for name in sorted(settings.keys() - _SCALE_KEYS)
     ]
     count = settings.get("instance_count")
@@ -128,7 +130,7 @@ def _environment(block: Mapping[str, Any], key: KeyPath, faults: list[Fault]) ->
     values = {name: one for name, one in block.items() if name not in ("docker", "path")}
     docker = block.get("docker") or {}
     if not isinstance(docker, dict) or docker.keys() - {"image"}:
-        text = "has no place here: docker.image is allowed, without build"
+        text = "is not supported here: only docker.image is"
         faults.append(Fault(key=(*key, "docker"), text=text))
     elif image := docker.get("image"):
         values["image"] = image
@@ -143,7 +145,7 @@ def _check_names(source: YamlFile, below: list[dict[str, Any]], faults: list[Fau
     traffic = source.values.get("traffic")
     for name, percent in (traffic if isinstance(traffic, dict) else {}).items():
         if percent and name.lower() not in names:
-            text = f"is no deployment of this file; it has {', '.join(names) or 'none'}"
+            text = f"is not a deployment in this file; it has {', '.join(names) or 'none'}"
             faults.append(Fault(key=("traffic", name), text=text))
 
 

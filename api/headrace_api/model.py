@@ -50,9 +50,7 @@ def _target(link: Path) -> Path:
     try:
         return Path(os.path.realpath(link, strict=True))
     except OSError as error:
-        raise ValueError(
-            f"{link} is a link to nothing that can be read: {error.strerror}"
-        ) from error
+        raise ValueError(f"{link} is a broken link: {error.strerror}") from error
 
 
 def _links(folder: Path) -> Iterator[Path]:
@@ -123,7 +121,7 @@ def validate_model_arm(arm: Mapping[str, Any]) -> Model:
         raise InvalidInput("modelUri is required", target="modelUri")
     if not model.path.lower().startswith("azureml://"):
         raise InvalidInput(
-            f"modelUri {model.path!r} is not offered yet: use a path in a datastore",
+            f"modelUri {model.path!r} is not supported yet: use a path in a datastore",
             target="modelUri",
         )
     parse_path(model.path)

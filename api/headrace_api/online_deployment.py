@@ -139,7 +139,7 @@ class OnlineDeployment(FileResource):
         kubernetes = str(values.get("type", "")).lower() == "kubernetes"
         if kubernetes or _KUBERNETES_ONLY in values:
             key = "type" if kubernetes else _KUBERNETES_ONLY
-            raise keyed(key, "belongs to Kubernetes deployments, which are not offered yet")
+            raise keyed(key, "belongs to Kubernetes deployments, which are not supported yet")
         return {key: value for key, value in values.items() if key not in _READ_ONLY}
 
     @field_validator("model")
@@ -246,7 +246,7 @@ def _id_of(value: object, kind: str, workspace: ResourceId) -> str | None:
         return None
     if isinstance(value, str) and is_reference(value):
         return parse_asset(value, kind=kind).arm_id(workspace)
-    raise InvalidInput(f"{kind}: the local or inline definition was not registered yet")
+    raise InvalidInput(f"{kind}: the local or inline definition has not been registered yet")
 
 
 def validate_deployment_arm(

@@ -55,7 +55,7 @@ def _percentages(value: object) -> object:
     for name, percent in value.items():
         key = check_endpoint_name(str(name), kind="deployment")
         if key in table:
-            raise ValueError(f"{name!r} is given twice; names are not told apart by case")
+            raise ValueError(f"{name!r} is given twice; names are compared without case")
         table[key] = percent
     # The SDK strips zero entries too, so a deployment without weight is one that is not listed.
     return {name: percent for name, percent in table.items() if percent != 0}
@@ -111,14 +111,14 @@ class OnlineEndpoint(FileResource):
     public_network_access: Switch = "enabled"
     location: Text | None = None
     compute: None = None
-    """Kubernetes endpoints only, which are not offered yet."""
+    """Kubernetes endpoints only, which are not supported yet."""
 
     @model_validator(mode="before")
     @classmethod
     def _drop_read_only(cls, values: Any) -> Any:
         if isinstance(values, dict):
             if str(values.get("kind") or "managed").lower() != "managed":
-                raise keyed("kind", f"is {values['kind']!r}: only Managed is offered yet")
+                raise keyed("kind", f"is {values['kind']!r}: only Managed is supported yet")
             return {key: value for key, value in values.items() if key not in _READ_ONLY}
         return values
 
@@ -126,7 +126,7 @@ class OnlineEndpoint(FileResource):
     @classmethod
     def _managed_only(cls, value: object) -> object:
         if value:
-            raise ValueError("endpoints on Kubernetes compute are not offered yet; leave it out")
+            raise ValueError("endpoints on Kubernetes compute are not supported yet; leave it out")
         return None
 
     @field_validator("traffic")
@@ -140,7 +140,7 @@ class OnlineEndpoint(FileResource):
     @classmethod
     def _mirrors_one(cls, mirror: dict[str, int]) -> dict[str, int]:
         if len(mirror) > 1:
-            raise ValueError("only one deployment can be mirrored to")
+            raise ValueError("only one deployment can receive mirrored traffic")
         if any(percent > MAX_MIRROR_PERCENT for percent in mirror.values()):
             raise ValueError(f"at most {MAX_MIRROR_PERCENT} percent can be mirrored")
         return mirror
@@ -152,7 +152,7 @@ class OnlineEndpoint(FileResource):
                 raise keyed(
                     "mirror_traffic",
                     f"names {name!r}, which has {weight} percent of the live traffic; "
-                    "a deployment is either live or mirrored to",
+                    "a deployment takes either live or mirrored traffic",
                 )
         return self
 

@@ -37,7 +37,7 @@ class AssetReference:
     def arm_id(self, workspace: ResourceId) -> str:
         """The ARM id. Raises InvalidInput for labels and registries, which need a look-up first."""
         if self.registry:
-            raise InvalidInput(f"registry {self.registry!r} is not offered yet", target=self.name)
+            raise InvalidInput(f"registry {self.registry!r} is not supported yet", target=self.name)
         if not self.version:
             raise InvalidInput(f"{self} names a label; look its version up first")
         return str(asset_id(workspace, self.kind, self.name, self.version))

@@ -54,7 +54,7 @@ def usable_keys(document: object, algorithms: tuple[str, ...]) -> str:
     """
     found = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(found, list):
-        raise ValueError("the document has no list 'keys'")
+        raise ValueError("the document has no 'keys' list")
     kinds = {ALGORITHMS[one] for one in algorithms}
     kept = [
         {
@@ -67,7 +67,7 @@ def usable_keys(document: object, algorithms: tuple[str, ...]) -> str:
     ]
     good = [one for one in kept if _is_usable(one)]
     if not good:
-        raise ValueError(f"it has no signing key for {', '.join(algorithms)}")
+        raise ValueError(f"it contains no signing key for {', '.join(algorithms)}")
     return json.dumps(good, sort_keys=True)
 
 
@@ -103,7 +103,7 @@ def _judged(fields: dict[str, Any], trusted: TrustedIssuer, now_s: float) -> Cla
     audience = fields.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     if fields["iss"] != trusted.issuer or trusted.audience not in audiences:
-        raise Unauthorized("the token is of another issuer or for another audience")
+        raise Unauthorized("the token is from another issuer or for another audience")
     if trusted.subject and fields.get("sub") != trusted.subject:
         raise Unauthorized("the token's subject has no role here")
     expires_s = int(fields["exp"]) + CLOCK_SKEW_S
@@ -159,7 +159,7 @@ def _rsa_key(key: Mapping[str, str]) -> rsa.RSAPublicKey:
     numbers = rsa.RSAPublicNumbers(e=_number(key["e"]), n=_number(key["n"]))
     # Shorter ones are weak, and longer ones cost seconds of whoever verifies.
     if numbers.n.bit_length() not in RSA_BITS or numbers.e.bit_length() > RSA_BITS.start // 32:
-        raise ValueError("an RSA key of this size is not taken")
+        raise ValueError("an RSA key of this size is not accepted")
     return numbers.public_key()
 
 

@@ -149,7 +149,7 @@ class _Reader:
         if id(node) in above:
             raise self._error(node, f"{key_text(key)} contains itself through an alias")
         if self._nodes > MAX_NODES:
-            raise self._error(node, f"grows past {MAX_NODES} values when its aliases are followed")
+            raise self._error(node, f"expands to more than {MAX_NODES} values through its aliases")
         if len(above) >= MAX_DEPTH:
             raise self._error(node, f"is nested deeper than {MAX_DEPTH} levels")
         below = (*above, id(node))

@@ -33,7 +33,7 @@ def resolve(client: Client, kind: str, name: str, *, version: str = "", label: s
     if version:
         return client.get(version_path(kind, name, version))
     if label not in ("", "latest"):
-        raise BadUsage(f"label {label!r} is not known: only latest is")
+        raise BadUsage(f"label {label!r} is not supported: use latest or a version")
     query = {"$orderBy": "createdtime desc", "$top": "1"}
     found = client.values(f"{kind}/{name}/versions", **query)
     if not found:
@@ -70,7 +70,7 @@ def show(call: Call, kind: str, view: View) -> Any:
 def list_all(call: Call, kind: str, view: View) -> Any:
     """Containers, or the versions of --name."""
     if call.flag("archived_only") and call.flag("include_archived"):
-        raise BadUsage("--archived-only and --include-archived exclude one another")
+        raise BadUsage("--archived-only and --include-archived cannot be combined")
     shown = "ArchivedOnly" if call.flag("archived_only") else "ActiveOnly"
     query = {"listViewType": "All" if call.flag("include_archived") else shown}
     if count := call.text("max_results"):
@@ -147,7 +147,9 @@ def download(call: Call, kind: str, uri: str) -> Any:
     arm = _chosen(call, kind)
     address = str(arm["properties"][uri])
     if not address.lower().startswith("azureml://"):
-        raise BadUsage(f"{address} lies elsewhere; only what is in a datastore is downloaded")
+        raise BadUsage(
+            f"{address} is not in a datastore of this workspace and cannot be downloaded"
+        )
     target = Path(call.text("download_path") or ".") / call.text("name")
     count = fetch(call.client, address, target)
     return {"path": str(target), "files": count}

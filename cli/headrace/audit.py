@@ -26,6 +26,6 @@ def audit() -> None:
     output.show(shown, settings())
     if not found["balanced"]:
         raise Unbalanced(
-            "the terms do not add up: a request is in none of them, or in two",
-            hint="this is a fault of the platform; please report it with this output",
+            "the totals do not add up: a request was counted twice or not at all",
+            hint="this is a bug in Headrace; please report it with this output",
         )

@@ -139,7 +139,9 @@ def write_bundle(home: Home, environment: Mapping[str, str]) -> Path:
     Raises Unreachable when there is no CA yet.
     """
     if not home.ca.is_file():
-        raise errors.Unreachable(f"no CA at {home.ca}", hint="headrace up makes it on first start")
+        raise errors.Unreachable(
+            f"no CA at {home.ca}", hint="headrace up creates it on first start"
+        )
     bundle = home.root / BUNDLE_NAME
     ours = home.ca.read_text().strip()
     roots = next(_roots(bundle, environment), "")

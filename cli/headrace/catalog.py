@@ -15,7 +15,7 @@ from headrace_api.views import component_view
 from headrace_api.yaml_file import read_yaml, shown
 
 COMPONENTS: Final = "components"
-NOT_RUN: Final = "schedules are kept and listed, but nothing runs by them yet"
+NOT_RUN: Final = "the schedule is stored and listed but not executed: schedules do not run yet"
 _SCHEDULE_WORDS: Final = {
     "time_zone": "timeZone",
     "start_time": "startTime",
@@ -68,7 +68,7 @@ def datastore_create(call: Call) -> Any:
     """A container of the platform's own blob store, under a name."""
     values = _values(call)
     if str(values.get("type", "azure_blob")).lower() != "azure_blob":
-        raise BadUsage(f"type {values['type']!r}: only azure_blob is offered")
+        raise BadUsage(f"type {values['type']!r}: only azure_blob is supported")
     properties = {
         "datastoreType": "AzureBlob",
         "containerName": values.get("container_name"),
@@ -176,7 +176,7 @@ def schedule_show(call: Call) -> Any:
 
 def schedule_list(call: Call) -> Any:
     if call.flag("disabled_only") and call.flag("include_disabled"):
-        raise BadUsage("--disabled-only and --include-disabled exclude one another")
+        raise BadUsage("--disabled-only and --include-disabled cannot be combined")
     view = "DisabledOnly" if call.flag("disabled_only") else "EnabledOnly"
     query = {"listViewType": "All" if call.flag("include_disabled") else view}
     if count := call.text("max_results"):
@@ -232,7 +232,7 @@ def _values(call: Call) -> dict[str, Any]:
 def _name(call: Call, values: Mapping[str, Any]) -> str:
     name = call.text("name") or str(values.get("name") or "")
     if not name:
-        raise BadUsage("say what to create: --name, or name in the file")
+        raise BadUsage("no name given: use --name, or name in the file")
     return name
 
 
@@ -250,7 +250,7 @@ def _whole(values: Mapping[str, Any], name: str, default: int) -> int:
     try:
         return int(found)
     except (TypeError, ValueError, OverflowError):
-        raise BadUsage(f"{name} is {shown((name,), found)}: a whole number is allowed") from None
+        raise BadUsage(f"{name} is {shown((name,), found)}: use a whole number") from None
 
 
 def _switch(call: Call, *, enabled: bool) -> Any:

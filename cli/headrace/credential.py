@@ -48,7 +48,7 @@ def read_token(home: Home) -> str:
             return file.read(MAX_TOKEN_BYTES).decode().strip()
     except FileNotFoundError:
         raise errors.Unreachable(
-            f"no platform was ever started in {home.root}",
+            f"no platform has been started in {home.root}",
             hint=f"{UP_COMMAND}, or --home, or {_ALL}",
         ) from None
     except OSError as error:
@@ -94,7 +94,7 @@ class ClientCredential:
             self._token = str(found["access_token"])
             self._good_until_s = asked_s + float(found["expires_in"]) - EARLY_S
         except (KeyError, TypeError, ValueError) as error:
-            raise errors.CommandError("the issuer's answer holds no token") from error
+            raise errors.CommandError("the issuer's answer contains no token") from error
 
 
 def _refusal(answer: Answer, client_id: str) -> errors.ApiError:
@@ -105,7 +105,7 @@ def _refusal(answer: Answer, client_id: str) -> errors.ApiError:
     except (ValueError, KeyError, TypeError):
         code, words = "", f"HTTP {answer.status}"
     error = errors.ApiError(
-        answer.status, code, f"client {client_id[:64]!r} gets no token: {words}"
+        answer.status, code, f"client {client_id[:64]!r} was refused a token: {words}"
     )
     if answer.status in (400, 401):
         error.hint = (

@@ -42,7 +42,7 @@ def _inside(target: Path, name: str) -> Path:
     """Raises CommandError when a blob's name leads out of the folder."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-        raise CommandError(f"blob {name!r} has no place below a folder")
+        raise CommandError(f"blob {name!r} cannot be written below a folder: its name leaves it")
     return target.joinpath(*parts)
 
 

@@ -89,7 +89,7 @@ def _walk(values: Any, parts: list[str | int], path: str) -> Any:
         elif isinstance(part, int) and isinstance(values, list) and part < len(values):
             values = values[part]
         else:
-            raise BadUsage(f"{path!r} leads nowhere: there is no {part!r}")
+            raise BadUsage(f"{path!r} does not exist: there is no {part!r}")
     return values
 
 
@@ -98,7 +98,7 @@ def _set(values: dict[str, Any], path: str, value: Any) -> None:
     at = _walk(values, parents, path)
     fits = isinstance(last, str) if isinstance(at, dict) else _is_index(at, last)
     if not fits:
-        raise BadUsage(f"--set {path!r} leads nowhere: there is no {last!r}")
+        raise BadUsage(f"--set {path!r} does not exist: there is no {last!r}")
     at[last] = value
 
 
@@ -109,7 +109,7 @@ def _is_index(values: object, part: str | int) -> bool:
 def _add(values: dict[str, Any], words: list[str], *, as_text: bool) -> None:
     path, *given = words
     if not given:
-        raise BadUsage(f"--add {path!r}: say what to add")
+        raise BadUsage(f"--add {path!r}: no value given")
     *parents, last = _parts(path)
     above = _walk(values, parents, path)
     at = above.get(last) if isinstance(above, dict) else above[last]

@@ -39,7 +39,7 @@ def register(call: Call, environment: Environment) -> dict[str, Any]:
     """Put the version; returns its ARM resource. Without a name it is anonymous."""
     if environment.build is not None:
         raise NotOffered(
-            "environments with a build context are not offered yet",
+            "environments with a build context are not supported yet",
             hint="use image, conda_file or both",
         )
     if not environment.name:
@@ -54,7 +54,7 @@ def anonymous(call: Call, environment: Environment) -> dict[str, Any]:
     from headrace_api.environment import ANONYMOUS_NAME
 
     if environment.build is not None:
-        raise NotOffered("environments with a build context are not offered yet")
+        raise NotOffered("environments with a build context are not supported yet")
     path = assets.version_path(KIND, ANONYMOUS_NAME, environment.digest())
     found: dict[str, Any] | None = call.client.find(path)
     if found is not None:

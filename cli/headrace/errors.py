@@ -33,20 +33,20 @@ INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     OK: "done",
     FAILED: "failed",
-    USAGE: "wrong usage, or not offered yet",
+    USAGE: "wrong usage, or not supported yet",
     NOT_FOUND: "not found",
     NOT_ALLOWED: "not authorised, or forbidden",
     OPERATION_FAILED: "the operation ended as Failed or Canceled",
     CONFLICT: "conflict with another change",
-    THROTTLED: "throttled, or out of quota",
+    THROTTLED: "too many requests, or out of quota",
     UNREACHABLE: "the platform does not answer",
     TIMED_OUT: "--timeout passed",
-    INTERRUPTED: "interrupted; what was started goes on",
+    INTERRUPTED: "interrupted; operations already started continue",
 }
 _OTHER_HOME: Final = "--home DIR or HEADRACE_HOME chooses another place"
 _SYSTEM_HINTS: Final = {
-    errno.ENOSPC: "make room on that disk; headrace down --purge removes a home",
-    errno.EDQUOT: "make room in that quota; headrace down --purge removes a home",
+    errno.ENOSPC: "free some disk space; headrace down --purge removes a home",
+    errno.EDQUOT: "free some of that quota; headrace down --purge removes a home",
     errno.EACCES: _OTHER_HOME,
     errno.EPERM: _OTHER_HOME,
     errno.EROFS: _OTHER_HOME,
@@ -160,7 +160,7 @@ def parts(error: HeadraceError) -> str:
 def _hint(status_code: int) -> str:
     match status_code:
         case 401:
-            return "the token is not the platform's: compare --home with headrace status"
+            return "the token belongs to another platform: compare --home with headrace status"
         case 429:
             return "wait and try again, or raise the limit"
         case 503:

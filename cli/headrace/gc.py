@@ -10,7 +10,7 @@ from headrace.settings import settings
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--dry-run", is_flag=True, help="List what would be deleted; delete nothing.")
 def gc(dry_run: bool) -> None:
     """Delete what nothing refers to, once it is 8 days old.
 

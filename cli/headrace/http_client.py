@@ -57,8 +57,8 @@ class Http:
             raise errors.BadUsage(f"{url!r} is not an http or https address")
         if self._parts.scheme == "http" and not _on_this_machine(self._parts.hostname):
             raise errors.BadUsage(
-                f"{self.origin} is plain http and another machine",
-                hint="keys and tokens would go there in the clear; use https",
+                f"{self.origin} is plain http on another machine",
+                hint="keys and tokens would be sent unencrypted; use https",
             )
 
     @property

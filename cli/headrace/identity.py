@@ -24,7 +24,7 @@ def create_client(call: Call) -> dict[str, Any]:
         "endpoint": call.text("endpoint") or None,
     }
     body = call.client.put(f"{CLIENTS}/{client_id}", {"properties": properties}).json()
-    call.say("the secret is shown this once; only its digest is kept")
+    call.say("the secret is not shown again; only its digest is stored")
     return _client(body) | {"client_secret": body["properties"]["secret"]}
 
 
@@ -39,7 +39,7 @@ def delete_client(call: Call) -> None:
     if not found:
         raise NotFound(f"client {wanted!r} does not exist", hint="headrace client list")
     if len(found) > 1:
-        raise errors.BadUsage(f"{len(found)} clients are called {wanted!r}: give the id")
+        raise errors.BadUsage(f"{len(found)} clients are named {wanted!r}; use the id")
     call.client.delete(f"{CLIENTS}/{found[0]['client_id']}")
 
 

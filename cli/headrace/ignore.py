@@ -43,7 +43,7 @@ def files_of(root: Path) -> list[Path]:
             )
         found.append(path)
         if len(found) > MAX_FILES:
-            raise CommandError(f"{root} holds more than {MAX_FILES} files", hint="pack them")
+            raise CommandError(f"{root} contains more than {MAX_FILES} files", hint="pack them")
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 

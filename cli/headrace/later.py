@@ -1,13 +1,13 @@
-"""Verbs of `az ml` that are not offered yet: named in help, refused with exit 2."""
+"""Verbs of `az ml` that are not supported yet: named in help, refused with exit 2."""
 
 from __future__ import annotations
 
 from typing import Final
 
 GROUPS: Final = {
-    "batch-endpoint": "Endpoints that run jobs. (not offered yet)",
-    "batch-deployment": "Scoring code behind a batch endpoint. (not offered yet)",
-    "job": "Jobs. (not offered yet)",
+    "batch-endpoint": "Endpoints that run jobs. (not supported yet)",
+    "batch-deployment": "Scoring code behind a batch endpoint. (not supported yet)",
+    "job": "Jobs. (not supported yet)",
 }
 
 VERBS: Final = (

@@ -187,7 +187,7 @@ def _click_option(option: options.Option) -> click.Option:
     names = [name, *([option.short] if option.short else [])]
     help_text = options.HELP.get(name, "")
     if not option.offered:
-        help_text = f"{help_text} (not offered yet)".strip()
+        help_text = f"{help_text} (not supported yet)".strip()
     if name in options.FLAGS:
         return click.Option(names, is_flag=True, help=help_text)
     # An explicit default of None would count as a value, and `required` would never speak.
@@ -213,11 +213,11 @@ def _type(name: str) -> click.ParamType[Any]:
 def _run(verb: Verb, given: dict[str, Any], settings: Settings) -> None:
     path = f"{verb.group} {verb.name}"
     if not verb.offered:
-        raise errors.NotOffered(f"headrace {path} is not offered yet")
+        raise errors.NotOffered(f"headrace {path} is not supported yet")
     for option in verb.options:
         value = given.get(option.name[2:].replace("-", "_"))
         if not option.offered and value and value != option.default:
-            raise errors.NotOffered(f"{option.name} of headrace {path} is not offered yet")
+            raise errors.NotOffered(f"{option.name} of headrace {path} is not supported yet")
     result = _load(verb.handler)(Call(options=given, settings=settings, path=path))
     if result is not None:
         from headrace import output

@@ -28,7 +28,7 @@ def hint(failure: str, path: Path) -> str:
     guess = f"did you mean {near[0]}?" if near and near[0] != wanted else ""
     if _LISTED in failure:
         return guess
-    return f"the model holds: {', '.join(names)}" + (f"   ({guess})" if guess else "")
+    return f"the model contains: {', '.join(names)}" + (f"   ({guess})" if guess else "")
 
 
 def _names(path: Path) -> list[str]:

@@ -36,7 +36,7 @@ def path_of(endpoint: str, name: str) -> str:
 def create(call: Call) -> Any:
     """Create a deployment; the same definition again changes nothing, a failed one is replaced."""
     if call.flag("all_traffic") and call.flag("no_wait"):
-        raise BadUsage("--all-traffic needs the end of the operation; leave out --no-wait")
+        raise BadUsage("--all-traffic waits for the operation; remove --no-wait")
     deployment = _from_file(call)
     # Asked first, so that nothing is uploaded for an endpoint that is not there.
     call.client.get(online_endpoint.path_of(deployment.endpoint_name))
@@ -78,7 +78,7 @@ def update(call: Call) -> Any:
     else:
         name, endpoint = call.text("name"), call.text("endpoint_name")
         if not name or not endpoint:
-            raise BadUsage("say which deployment: --file, or --name and --endpoint-name")
+            raise BadUsage("no deployment given: use --file, or --name and --endpoint-name")
         arm, match = call.client.read(path_of(endpoint, name))
         current = OnlineDeployment.from_arm(arm)
         values = edit.edited(current.to_yaml(), call)
@@ -217,7 +217,7 @@ def _environment_id(call: Call, deployment: OnlineDeployment) -> str:
             return found
         return _latest(call, environment, "environments") if "@" in environment else ""
     if environment.name:
-        call.warn("the name of an environment inside a deployment is ignored")
+        call.warn("the name of an inline environment is ignored")
 
     arm = anonymous(call, environment)
     call.say("  ✓ environment")
@@ -251,7 +251,7 @@ def _put(
 def _resume(call: Call, deployment: OnlineDeployment) -> str:
     """How to wait again after a Ctrl-C."""
     if call.flag("all_traffic"):
-        return "the same command again waits for it, and then gives it the traffic"
+        return "run the same command again to wait for it and then shift the traffic"
     return f"headrace online-deployment wait -n {deployment.name} -e {deployment.endpoint_name}"
 
 
@@ -264,7 +264,7 @@ def _settled(call: Call, deployment: OnlineDeployment, existing: Any) -> Any:
         return _waited(call, path, deployment.name, None)
     except KeyboardInterrupt:
         raise Detached(
-            f"deployment {deployment.name!r} is still running; only the waiting was stopped",
+            f"deployment {deployment.name!r} is still running; only this command stopped waiting",
             hint=_resume(call, deployment),
         ) from None
     except OperationFailed as error:
@@ -295,7 +295,7 @@ def _explain(call: Call, error: OperationFailed, deployment: OnlineDeployment) -
     error.detail = "\n".join(filter(None, [error.detail, _model_hint(error, deployment)]))
     where = f"headrace online-deployment get-logs -e {endpoint} -n {name}"
     error.more = f"{where}\n  {_still_serves(call, endpoint)}"
-    error.hint = error.hint or "fix it and run the same command again"
+    error.hint = error.hint or "fix the cause and run the same command again"
 
 
 def _model_hint(error: OperationFailed, deployment: OnlineDeployment) -> str:

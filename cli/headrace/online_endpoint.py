@@ -55,7 +55,7 @@ def update(call: Call) -> Any:
     """Change an endpoint; a file replaces it, keeping traffic and mirror it does not mention."""
     name = call.text("name") or _name_in_file(call)
     if not name:
-        raise BadUsage("say which endpoint: --name or --file")
+        raise BadUsage("no endpoint given: use --name or --file")
     from headrace_api.online_endpoint import OnlineEndpoint
 
     arm, match = call.client.read(path_of(name))
@@ -151,9 +151,9 @@ def confirm(call: Call, question: str) -> None:
     if call.flag("yes"):
         return
     if not sys.stdin.isatty():
-        raise BadUsage("refusing to delete without --yes when there is no terminal to ask on")
+        raise BadUsage("not deleted: pass --yes when there is no terminal to confirm on")
     if not click.confirm(question, err=True):
-        raise CommandError("nothing was deleted: the answer was no")
+        raise CommandError("nothing was deleted: you answered no")
 
 
 def require_found(answer: Answer, what: str) -> None:
@@ -178,7 +178,7 @@ def _from_options(call: Call) -> OnlineEndpoint:
     if call.text("file"):
         return OnlineEndpoint.from_yaml(Path(call.text("file")), given | edit.overrides(call))
     if not given["name"]:
-        raise BadUsage("say what to create: --file or --name")
+        raise BadUsage("nothing to create: use --file or --name")
     return OnlineEndpoint.from_values(
         edit.edited({key: value for key, value in given.items() if value}, call)
     )
@@ -272,7 +272,7 @@ def _require_deployment(call: Call, path: str, deployment: str) -> None:
 def _request_body(file: str) -> tuple[bytes, str]:
     if not file:
         if sys.stdin.isatty():
-            raise BadUsage("say what to send: --request-file, or a body on stdin")
+            raise BadUsage("nothing to send: use --request-file, or pipe a body into stdin")
         return sys.stdin.buffer.read(), "application/json"
     path = Path(file)
     try:

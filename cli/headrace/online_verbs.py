@@ -7,7 +7,7 @@ from typing import Final
 from headrace.verb import Verb, verb
 
 GROUPS: Final = {
-    "online-endpoint": "Endpoints that answer at once.",
+    "online-endpoint": "Endpoints for real-time scoring.",
     "online-deployment": "Versions of a model behind an online endpoint.",
 }
 

@@ -74,7 +74,7 @@ def finish(call: Call, answer: Answer, *, what: str, resume: str) -> None:
     except KeyboardInterrupt:
         progress.clear()
         raise errors.Detached(
-            f"{what} is still running; only the waiting was stopped", hint=resume
+            f"{what} is still running; only this command stopped waiting", hint=resume
         ) from None
     progress.clear()
     if not view.succeeded:

@@ -50,7 +50,7 @@ LATER_OPTIONS: Final = frozenset(
         "--dockerfile-path",
     }
 )
-"""Accepted by the parser; using one exits 2 and says that it is not offered yet."""
+"""Accepted by the parser; using one exits 2 and says that it is not supported yet."""
 CHOICES: Final = {
     "--algorithm": ("RS256", "ES256"),
     "--auth-mode": ("key", "aml_token", "aad_token"),
@@ -68,33 +68,33 @@ GENERIC: Final = {
 }
 HELP: Final = {
     "--add": "Append to a list or dictionary: path.to.list key=value or JSON.",
-    "--algorithm": "What the issuer signs with; default RS256.",
+    "--algorithm": "Signature algorithm; default RS256.",
     "--all-traffic": "Send all traffic to the deployment once it has succeeded.",
-    "--archived-only": "Only what is archived.",
-    "--audience": "What its tokens must be for (aud).",
-    "--auth-mode": "How callers prove who they are; default key.",
-    "--ca-file": "PEM file of the CA that signed the issuer's address.",
+    "--archived-only": "Only archived ones.",
+    "--audience": "Audience its tokens must carry (aud).",
+    "--auth-mode": "Authentication of callers: key, aml_token or aad_token; default key.",
+    "--ca-file": "PEM file of the CA that signed the issuer's certificate.",
     "--conda-file": "Conda file of the environment.",
-    "--configuration": "How azure-ai-ml finds us: by metadata, as its MFE, or by arguments.",
-    "--container": "Whose log; default inference-server.",
+    "--configuration": "How azure-ai-ml is configured: metadata, mfe or arguments.",
+    "--container": "Which log: inference-server or storage-initializer; default inference-server.",
     "--deployment-name": "Send the request to this deployment, whatever its weight.",
     "--description": "Description.",
-    "--display-name": "Name that people read.",
+    "--display-name": "Display name.",
     "--download-path": "Folder to write into; default the current one.",
     "--endpoint": "Limit the role to this endpoint.",
     "--endpoint-name": "Name of the endpoint.",
     "--file": "YAML file.",
-    "--follow": "Keep printing what is added.",
+    "--follow": "Keep printing new lines.",
     "--for": "State to wait for; default deployed.",
     "--force-string": "Keep values of --set as text.",
     "--id": "Id.",
     "--image": "Container image.",
-    "--include-archived": "Archived ones too.",
-    "--issuer": "Address of the issuer, exactly as its tokens carry it (iss).",
+    "--include-archived": "Include archived ones.",
+    "--issuer": "Issuer URL, exactly as in its tokens (iss).",
     "--key-type": "Which key to replace.",
     "--label": "Label instead of a version, such as latest.",
     "--lines": "Lines from the end of the log.",
-    "--max-results": "At most this many.",
+    "--max-results": "Maximum number of results.",
     "--max-instances": "Most nodes.",
     "--min-instances": "Least nodes.",
     "--mirror-traffic": "Copy a share of the traffic to one deployment: green=10.",
@@ -116,7 +116,7 @@ HELP: Final = {
     "--traffic": 'Percentages that sum to 100 or 0: "blue=90 green=10".',
     "--type": "custom_model, mlflow_model, triton_model; uri_folder, uri_file, mltable.",
     "--version": "Version.",
-    "--yes": "Do not ask.",
+    "--yes": "Do not ask for confirmation.",
 }
 
 

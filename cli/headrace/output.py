@@ -52,7 +52,7 @@ def render(result: Any, format: str, columns: Sequence[str] = ()) -> str:
         case "none":
             return ""
     raise errors.BadUsage(
-        f"output format {format!r} is not known",
+        f"unknown output format {format!r}",
         hint="json, jsonc, yaml, yamlc, table, tsv or none; HEADRACE_OUTPUT sets the default",
     )
 

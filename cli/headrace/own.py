@@ -14,7 +14,7 @@ def ca() -> None:
     """Print the path of the local CA's certificate."""
     path = settings().home.ca
     if not path.is_file():
-        raise errors.Unreachable(f"no CA at {path}", hint="headrace up makes it on first start")
+        raise errors.Unreachable(f"no CA at {path}", hint="headrace up creates it on first start")
     click.echo(path)
 
 
@@ -42,7 +42,7 @@ def nats_creds() -> None:
     if not path.is_file():
         raise errors.Unreachable(
             f"no NATS credentials at {path}",
-            hint="headrace up makes them with its own NATS; an outside server has its own users",
+            hint="headrace up creates them for its own server only",
         )
     click.echo(path)
 

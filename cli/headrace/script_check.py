@@ -29,7 +29,7 @@ def check_script(path: Path) -> None:
         raise CommandError(
             f"{path.name} has no {' and no '.join(f'{name}()' for name in missing)}",
             label="ScriptValidation",
-            detail="a scoring script defines init(), called once, and run(), called per request",
+            detail="define init(), called once, and run(), called for each request",
             hint=_SKIP,
         )
 

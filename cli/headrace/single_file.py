@@ -39,7 +39,7 @@ def read(call: Call) -> SingleFile | None:
     if not is_legacy(source.values):
         return None
     if call.flag("no_wait"):
-        raise BadUsage("a file with deployments inside is applied step by step: no --no-wait")
+        raise BadUsage("a file that contains deployments is applied step by step; remove --no-wait")
     values = edit.edited(source.values, call) if _has_edits(call) else dict(source.values)
     if name := call.text("name"):
         values["name"] = name
@@ -113,16 +113,18 @@ def _agree(call: Call, file: SingleFile, current: OnlineEndpoint, gone: Sequence
     live = [name for name in gone if current.traffic.get(name)]
     if live and "traffic" not in file.endpoint.model_fields_set:
         raise BadUsage(
-            f"the file leaves out {', '.join(live)}, which has traffic, and has no traffic of its "
-            "own to take its place",
-            hint="add traffic: to the file",
+            f"the file leaves out {', '.join(live)}, which has traffic, and does not "
+            "say where that traffic goes",
+            hint="add a traffic block to the file",
         )
     # Without a terminal it is a pipeline, for which such files were made: it meant what it wrote.
     if sys.stdin.isatty() and not call.flag("yes"):
         import click
 
-        if not click.confirm(f"Delete {', '.join(gone)}, which the file leaves out?", err=True):
-            raise CommandError("nothing was changed: the answer was no")
+        if not click.confirm(
+            f"Delete {', '.join(gone)}, which the file no longer contains?", err=True
+        ):
+            raise CommandError("nothing was changed: you answered no")
 
 
 def _finished(call: Call, file: SingleFile) -> Any:

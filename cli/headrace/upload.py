@@ -40,7 +40,7 @@ class Tree:
         """Raises CommandError when nothing is left to upload, or a link leaves the folder."""
         files = files_of(root)
         if not files:
-            raise CommandError(f"{root} holds no file to upload", hint="look at its .amlignore")
+            raise CommandError(f"{root} contains no files to upload", hint="check its .amlignore")
         digest, size = hashlib.sha256(), 0
         for path in files:
             own, count = _digest(path)

@@ -15,7 +15,7 @@ class Verb:
     name: str
     help: str = ""
     handler: str = ""
-    """`module:function`, imported on call; empty when the verb is not offered yet."""
+    """`module:function`, imported on call; empty when the verb is not supported yet."""
     options: tuple[Option, ...] = ()
     generic: str = ""
     """Which options edit the fetched object: none, `--set`, or `GEN` for all four."""

@@ -32,10 +32,10 @@ _LIST = "--archived-only, --include-archived, --max-results -r, --name -n, --reg
 GROUPS: Final = {
     **online_verbs.GROUPS,
     "model": "Registered models.",
-    "environment": "What a model runs in.",
+    "environment": "Conda, pip or image environments for deployments.",
     "client": "Clients with an id, a secret and a role.",
-    "issuer": "OIDC issuers whose tokens are good here.",
-    "env": "Variables for other programs.",
+    "issuer": "Trusted OIDC issuers.",
+    "env": "Environment variables for other tools.",
     **asset_verbs.GROUPS,
     **later.GROUPS,
 }
@@ -142,7 +142,7 @@ OFFERED: Final = (
     verb(
         "client create",
         _ID + "create_client",
-        "Make a client and print its id and, this once, its secret.",
+        "Create a client; its secret is printed once and never again.",
         required="--role",
         optional="--endpoint, --name -n",
     ),
@@ -155,13 +155,13 @@ OFFERED: Final = (
     verb(
         "client delete",
         _ID + "delete_client",
-        "Delete a client by name or id; its tokens stop working.",
+        "Delete a client by name or id and invalidate its tokens.",
         required="--name -n",
     ),
     verb(
         "issuer add",
         _ID + "add_issuer",
-        "Accept the tokens of an OIDC issuer for one audience.",
+        "Trust an OIDC issuer's tokens for one audience.",
         required="--issuer, --audience",
         optional="--algorithm, --role, --endpoint, --subject, --ca-file",
         columns=_ISSUER_COLUMNS,
@@ -170,7 +170,7 @@ OFFERED: Final = (
     verb(
         "issuer delete",
         _ID + "delete_issuer",
-        "Accept an issuer's tokens no longer.",
+        "Stop accepting an issuer's tokens.",
         required="--id",
     ),
     verb(
@@ -205,7 +205,9 @@ VERBS: Final = (
 COMMANDS: Final = (
     Command(name="up", target="headrace.platform.commands:up", help="Start the platform."),
     Command(
-        name="status", target="headrace.platform.commands:status", help="What runs, and where."
+        name="status",
+        target="headrace.platform.commands:status",
+        help="Show the state and addresses of the platform.",
     ),
     Command(name="down", target="headrace.platform.commands:down", help="Stop the platform."),
     Command(name="run", target="headrace.platform.commands:run", help="Run one service alone."),
@@ -222,9 +224,15 @@ COMMANDS: Final = (
         target="headrace.own:nats_creds",
         help="Print the path of the credentials for scoring over NATS.",
     ),
-    Command(name="audit", target="headrace.audit:audit", help="Prove that no request was lost."),
-    Command(name="events", target="headrace.events:events", help="Who changed what, and when."),
-    Command(name="gc", target="headrace.gc:gc", help="Delete what nothing refers to."),
+    Command(name="audit", target="headrace.audit:audit", help="Account for every request."),
+    Command(
+        name="events", target="headrace.events:events", help="List changes: who, what and when."
+    ),
+    Command(
+        name="gc",
+        target="headrace.gc:gc",
+        help="Delete uploads and versions that nothing refers to.",
+    ),
     Command(name="help", target="headrace.own:help_topic", help="help exit-codes."),
 )
 

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Return the exit code: 0 after SIGTERM, 3 when the instance can never become ready."""
+    """Return the exit code: 0 after SIGTERM, 3 when the instance cannot become ready."""
     parser = argparse.ArgumentParser(prog="headrace_scorer")
     parser.add_argument("--home", required=True)
     parser.add_argument("--iid", required=True)

@@ -1,7 +1,7 @@
 """Errors of an instance.
 
 HeadraceError
-+-- StartFailed                 the instance can never become ready; `code` reaches the deployment
++-- StartFailed                 the instance cannot become ready; `code` reaches the deployment
     +-- EnvironmentFailed       ImageBuildFailure: interpreter or packages
     +-- LaunchRefused           BadArgument: the launch record asks what cannot be done
     +-- ScriptFailed            ResourceNotReady: import or init of the script

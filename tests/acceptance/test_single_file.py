@@ -78,7 +78,7 @@ def test_a_single_file_is_created_scored_updated_and_what_it_leaves_out_is_delet
     told = apply("create", both, blue, green, code=6)
     assert "differs in environment_variables, instance_count" in told
     assert "headrace online-endpoint update -f" in told
-    assert "add traffic: to the file" in apply("update", None, green, code=2)
+    assert "add a traffic block to the file" in apply("update", None, green, code=2)
     assert (version(), names()) == ("3", ["blue", "green"]), "nothing was changed"
 
     assert "deleted blue" in apply("update", {"green": 100}, green)

@@ -97,14 +97,17 @@ def test_a_file_of_today_is_none_of_these() -> None:
     [
         ("    target: azureml:aks\n", r"endpoint.yml:4: deployments\[0\].target belongs to Kube"),
         ("    scale_settings: {scale_type: auto}\n", r"scale_type is 'auto': manual is allowed"),
-        ("    scale_settings: {polling_interval: 1}\n", "polling_interval has no place"),
+        ("    scale_settings: {polling_interval: 1}\n", "polling_interval has no equivalent"),
         ("    scale_settings: 3\n", "scale_settings must be a block"),
-        ("    environment: {docker: {build: x}}\n", "docker.image is allowed, without build"),
+        ("    environment: {docker: {build: x}}\n", "only docker.image is"),
         ("  - name: Blue\n", r"deployments\[1\].name is 'blue' a second time"),
         ("  - 7\n", "deployments must be a list of blocks"),
         ("type: batch\n", "type is 'batch': online is allowed"),
         ("target: azureml:aks\n", r"endpoint.yml:4: target belongs to Kubernetes"),
-        ("traffic: {blue: 50, red: 50}\n", r"traffic.red is no deployment of this file; it has b"),
+        (
+            "traffic: {blue: 50, red: 50}\n",
+            r"traffic.red is not a deployment in this file; it has b",
+        ),
     ],
 )
 def test_what_has_no_place_today_is_told_with_its_line_or_key(more: str, told: str) -> None:

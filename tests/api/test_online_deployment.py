@@ -119,7 +119,7 @@ def test_paths_are_found_beside_the_file_and_defaults_are_azures(tmp_path: Path)
         ({"request_settings": {"request_timeout": 5}}, "did you mean 'request_timeout_ms'?"),
         ({"liveness_probe": {"success_threshold": 2}}, "liveness_probe.success_threshold is 2"),
         ({"readiness_probe": {"period": 0}}, "readiness_probe.period is 0: at least 1"),
-        ({"type": "kubernetes"}, "type belongs to Kubernetes deployments, which are not offered"),
+        ({"type": "kubernetes"}, "type belongs to Kubernetes deployments, which are not supported"),
         ({"resources": {"requests": {}}}, "resources belongs to Kubernetes"),
         ({"scale_settings": {"type": "target_utilization"}}, "belongs to Kubernetes"),
         ({"model": {"path": "modell"}}, "model.path is 'modell': no such file or folder"),
@@ -127,10 +127,10 @@ def test_paths_are_found_beside_the_file_and_defaults_are_azures(tmp_path: Path)
         ({"model": ["a"]}, "a reference, a path or a block is allowed"),
         ({"model": "azureml:m"}, "is not a reference to models"),
         ({"environment": "conda.yml"}, "environment is 'conda.yml': azureml:<name>:<version>"),
-        ({"environment": {"channels": []}}, "environment.channels belongs into conda_file"),
+        ({"environment": {"channels": []}}, "environment.channels belongs in conda_file"),
         (
             {"environment": {"image": "x", "build": {"path": "."}}},
-            "environment.build cannot stand beside image",
+            "environment.build cannot be combined with image",
         ),
         (
             {"environment": {"image": "x", "inference_config": {}}},
@@ -174,7 +174,7 @@ def test_a_model_that_leaves_its_folder_by_a_link_is_refused(tmp_path: Path) -> 
 def test_a_link_in_a_model_that_leads_nowhere_is_refused(tmp_path: Path, target: str) -> None:
     path = project(tmp_path)
     (tmp_path / "model" / "loop").symlink_to(target)
-    assert "loop is a link to nothing that can be read" in fault(path)
+    assert "loop is a broken link" in fault(path)
 
 
 def test_every_fault_of_a_file_is_told_at_once(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def write(folder: Path, text: str) -> Path:
         ("a: " + "[" * 60 + "]" * 60, "nested deeper than"),
         ("a: " + "[" * 5_000 + "]" * 5_000, "nested deeper than"),
         ("when: 2021-13-77\n", "blue.yml:1: when: the tag or value"),
-        (BOMB, "grows past"),
+        (BOMB, "expands to more"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:

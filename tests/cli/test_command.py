@@ -103,14 +103,14 @@ def test_every_verb_has_help_and_a_short_line_in_its_group(group: str) -> None:
 
 
 def test_what_is_not_offered_yet_says_so_and_exits_2() -> None:
-    assert "not offered yet" in headrace("--help").stdout
+    assert "not supported yet" in headrace("--help").stdout
     for args in (("batch-endpoint", "list"), ("job", "show", "-n", "x")):
         done = headrace(*args)
         assert done.returncode == errors.USAGE, done
-        assert "not offered yet" in done.stderr
+        assert "not supported yet" in done.stderr
     done = headrace("online-endpoint", "list", "--local")
     assert done.returncode == errors.USAGE
-    assert "--local of headrace online-endpoint list is not offered yet" in done.stderr
+    assert "--local of headrace online-endpoint list is not supported yet" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_usage_error_exits_2_and_says_what_was_meant(args: tuple[str, ...], sa
 def test_nothing_running_exits_8_with_a_hint(tmp_path: Path) -> None:
     done = headrace("online-endpoint", "list", home=tmp_path / "none")
     assert done.returncode == errors.UNREACHABLE
-    assert done.stderr.startswith("error: no platform was ever started")
+    assert done.stderr.startswith("error: no platform has been started")
     assert "hint: headrace up" in done.stderr
     done = headrace("online-endpoint", "list", home=home_of_a_dead_platform(tmp_path / "dead"))
     assert done.returncode == errors.UNREACHABLE
@@ -160,7 +160,7 @@ def test_delete_without_a_terminal_needs_yes(tmp_path: Path) -> None:
         "online-endpoint", "delete", "-n", "iris", home=home_of_a_dead_platform(tmp_path)
     )
     assert done.returncode == errors.USAGE
-    assert "without --yes" in done.stderr
+    assert "pass --yes" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -223,4 +223,4 @@ def test_no_to_a_question_is_an_answer_and_no_interrupt(tmp_path: Path) -> None:
         os.close(ours)
         os.close(theirs)
     assert done.returncode == errors.FAILED
-    assert "nothing was deleted: the answer was no" in done.stderr
+    assert "nothing was deleted: you answered no" in done.stderr

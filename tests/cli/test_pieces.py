@@ -90,7 +90,7 @@ def test_a_query_is_applied_first_and_a_wrong_one_is_usage(
 
 
 def test_an_unknown_format_of_the_environment_is_usage() -> None:
-    with pytest.raises(BadUsage, match="is not known"):
+    with pytest.raises(BadUsage, match="unknown output format"):
         output.render(ROWS, "xml")
 
 
@@ -260,7 +260,7 @@ def test_following_a_log_prints_each_line_once(first: list[int], more: list[int]
 def test_the_models_folder_is_named_when_a_file_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_text("x")
     failure = "FileNotFoundError: [Errno 2] No such file or directory: '/a/modell.pkl'"
-    assert hint(failure, tmp_path) == "the model holds: model.pkl   (did you mean model.pkl?)"
+    assert hint(failure, tmp_path) == "the model contains: model.pkl   (did you mean model.pkl?)"
     assert hint("ValueError: x", tmp_path) == ""
 
 

@@ -227,7 +227,7 @@ def test_a_deployment_needs_its_endpoint_and_a_script_with_run(
     done = platform.run(*words, code=1)
     assert "score.py has no run()   [ScriptValidation]" in done.stderr
     assert (
-        "--all-traffic needs the end"
+        "--all-traffic waits for"
         in platform.run(*words, "--all-traffic", "--no-wait", code=2).stderr
     )
 
@@ -290,7 +290,7 @@ def test_an_interrupt_stops_the_waiting_and_not_the_work(
     creating.send_signal(signal.SIGINT)
     _, said = creating.communicate(timeout=60)
     assert creating.returncode == 130
-    assert "is still running; only the waiting was stopped" in said
+    assert "is still running; only this command stopped waiting" in said
     resume = f"online-deployment wait -n blue -e {endpoint}"
     assert f"hint: headrace {resume}" in said
     assert platform.json(*resume.split())["provisioning_state"] == "Succeeded"

@@ -170,7 +170,7 @@ def test_purge_removes_a_home_and_refuses_any_other_folder(
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work")
     refused = platform.run("down", "--purge", "--home", str(foreign), code=1)
-    assert "does not look like a home of ours" in refused.stderr
+    assert "does not look like a Headrace home" in refused.stderr
     assert (foreign / "thesis.txt").exists()
 
 

@@ -65,7 +65,7 @@ def test_a_plain_server_is_used_and_left_running(platform: Platform, tmp_path: P
         assert platform.pids("nats-server") == []
         scores(platform, tmp_path / "files")
         missing = platform.run("nats-creds", code=8)
-        assert "an outside server has its own users" in missing.stderr
+        assert "for its own server only" in missing.stderr
 
         pid = server.pid
         platform.run("down")
@@ -91,7 +91,7 @@ async def test_a_server_with_credentials_is_used_and_left_running(
 
         refused = ["up", "--nats", url, *FREE]
         failed = await asyncio.to_thread(platform.run, *refused, code=5)
-        assert "ended while it started" in failed.stderr
+        assert "exited while starting" in failed.stderr
         assert "error: the NATS server refuses these credentials" in failed.stderr
         assert '"event"' not in failed.stderr, "its error, not its log of an earlier life"
 

@@ -59,7 +59,7 @@ def test_a_full_disk_is_named_and_nothing_runs_on(
     platform = Platform(small_disk / "home")
     failed = platform.run("up", *how, *FREE, code=code)
     assert "No space left on device" in failed.stderr
-    assert "hint: make room" in failed.stderr
+    assert "hint: free some" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert platform.processes() == []
     platform.run("down")

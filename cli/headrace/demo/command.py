@@ -15,10 +15,12 @@ from headrace.settings import Settings, settings
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Clean up and exit when every tick is done.")
-@click.option("--no-build", is_flag=True, help="A standard-library model: no network is needed.")
+@click.option("--once", is_flag=True, help="Clean up and exit after the last step.")
+@click.option(
+    "--no-build", is_flag=True, help="Use a standard-library model that needs no network."
+)
 @click.option("--keep", is_flag=True, help="Leave the endpoint and the platform running.")
-@click.option("--clean", is_flag=True, help="Remove what an earlier demo left, and nothing else.")
+@click.option("--clean", is_flag=True, help="Remove only what an earlier demo created.")
 def demo(once: bool, no_build: bool, keep: bool, clean: bool) -> None:
     """Show an endpoint with two versions of a model; every tick is an assertion."""
     given = settings()
@@ -29,7 +31,8 @@ def demo(once: bool, no_build: bool, keep: bool, clean: bool) -> None:
         scenario.clean()
         return
     click.echo(
-        "demo: an endpoint with two versions of a model; all it makes is tagged demo=1", err=True
+        "demo: an endpoint with two versions of a model; everything it creates is tagged demo=1",
+        err=True,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of `finally`
     try:
@@ -53,7 +56,7 @@ def _card(url: str, example: str, given: Settings) -> str:
         f'Try it     curl -s {url} -H "Authorization: Bearer $(headrace {flag}key {ENDPOINT})" \\',
         f"             -H 'Content-Type: application/json' -d @{body}",
         f"Files      {home}/demo   (YAML and score.py, written to be copied)",
-        f"Clean up   headrace {flag}demo --clean   (removes only what carries demo=1)",
+        f"Clean up   headrace {flag}demo --clean   (removes only what is tagged demo=1)",
     ]
     return "\n".join(rows)
 

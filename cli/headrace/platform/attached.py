@@ -49,11 +49,11 @@ def run(
     code = uvloop.run(_until_signal(chosen))
     if code == FAILED:
         raise errors.OperationFailed(
-            "the instance can never become ready", hint=f"its logs are in {chosen.folder}"
+            "the instance cannot become ready", hint=f"its logs are in {chosen.folder}"
         )
     shutil.rmtree(chosen.folder, ignore_errors=True)
     if code:
-        raise errors.Unreachable(f"{launch.nats_url} did not answer for too long")
+        raise errors.Unreachable(f"{launch.nats_url} stopped answering")
 
 
 def _asked(endpoint: str, deployment: str) -> tuple[Launch, str]:

@@ -31,19 +31,19 @@ _POLL_S: Final = 0.05
 
 
 @click.command()
-@click.option("--detach", "-d", is_flag=True, help="Return when ready; run on in the background.")
+@click.option("--detach", "-d", is_flag=True, help="Run in the background; return when ready.")
 @click.option("--control-port", type=PORT, default=9443, show_default=True)
 @click.option("--ingress-port", type=PORT, default=8443, show_default=True)
 @click.option("--http-port", type=PORT, default=8080, show_default=True)
 @click.option("--console-port", type=PORT, default=9080, show_default=True)
-@click.option("--nats-port", type=PORT, default=0, help="Default: the one of the first start.")
+@click.option("--nats-port", type=PORT, default=0, help="Default: the port of the first start.")
 @click.option(
     "--nats",
     "nats_url",
     type=NatsUrl(),
     default="",
     metavar="URL",
-    help="Use an outside server, or a cluster: several URLs with commas.",
+    help="Use an external NATS server or cluster (comma-separated URLs).",
 )
 @click.option(
     "--nats-creds",
@@ -59,9 +59,11 @@ def up(context: click.Context, /, **given: Any) -> None:
     from headrace.platform import events
 
     if given["nats_url"] and given["nats_port"]:
-        raise click.UsageError("--nats-port is of the embedded server; --nats uses another")
+        raise click.UsageError(
+            "--nats-port configures the embedded server and cannot be combined with --nats"
+        )
     if given["nats_creds"] and not given["nats_url"]:
-        raise click.UsageError("--nats-creds goes with --nats")
+        raise click.UsageError("--nats-creds needs --nats")
     home = settings().home
     say = events.ndjson_to_stdout() if given["output"] == "json" else events.Lines()
     if given["events_fd"] is not None:
@@ -149,7 +151,7 @@ def _already_running(home: Home, say: Any) -> None:
 
 
 @click.command()
-@click.option("--purge", is_flag=True, help="Remove the home and all that is in it.")
+@click.option("--purge", is_flag=True, help="Also delete the home and everything in it.")
 def down(purge: bool) -> None:
     """Stop the platform. What it stored stays, unless --purge is given."""
     from headrace.platform import stop
@@ -161,11 +163,13 @@ def down(purge: bool) -> None:
     ran = _stop_supervisor(home)
     if left := stop.leftovers(home):
         ran = True
-        click.echo(f"no supervisor; ending {len(left)} processes it left", err=True)
+        click.echo(
+            f"the supervisor is gone; stopping {len(left)} processes it left behind", err=True
+        )
         asyncio.run(stop.stop_orphans(home, lambda what: click.echo(f"stopping: {what}", err=True)))
     if still := stop.sweep(home):
         pids = ", ".join(str(one.pid) for one in still)
-        raise errors.CommandError(f"these processes do not end: {pids}")
+        raise errors.CommandError(f"these processes could not be stopped: {pids}")
     if StatusFile.read(home) is not None:
         with contextlib.suppress(
             OSError
@@ -182,7 +186,7 @@ def _stop_supervisor(home: Home) -> bool:
     """Ask a live supervisor to stop all and wait for it. Returns whether there was one."""
     import signal
 
-    from headrace.platform import services as services
+    from headrace.platform import services
     from headrace_scaler.compute import processes
     from headrace_scaler.compute.processes import ProcessId
 
@@ -225,8 +229,7 @@ async def _observed(home: Home) -> StatusFile:
     """The last status, held against what answers now."""
     from dataclasses import replace
 
-    from headrace.platform import probe, stop
-    from headrace.platform import services as services
+    from headrace.platform import probe, services, stop
 
     status_file = StatusFile.read(home)
     if status_file is None or not (status_file.supervised or stop.leftovers(home)):
@@ -255,7 +258,7 @@ def _port_of(url: str, running: list[Any], flag: str) -> int:
     """The service's own word, else the port of its URL, which may be a public one."""
     from urllib.parse import urlsplit
 
-    from headrace.platform import services as services
+    from headrace.platform import services
 
     own = services.flag_of(running[0], flag) if running else ""
     return int(own) if own.isdecimal() else urlsplit(url).port or 0

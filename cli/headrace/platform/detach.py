@@ -53,7 +53,7 @@ def start(home: Home, flags: Sequence[str], say: Listener) -> None:
             child.returncode = 0  # it goes on without us; nobody waits for it here
             return
     raise StartFailed(
-        f"the supervisor ended with status {child.wait()} before it was ready",
+        f"the supervisor exited with status {child.wait()} before it was ready",
         detail=_last_words(home),
         hint=f"the whole log is {home.run / 'up.log'}",
     )

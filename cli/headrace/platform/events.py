@@ -59,7 +59,7 @@ class Lines:
         self._say(f"{mark}{part:<22} {address:<18} {took}")
 
     def _part_lost(self, *, part: str, **_: Any) -> None:
-        self._say(f"{part} has ended; it is started again")
+        self._say(f"{part} exited and is being restarted")
 
     def _ready(self, *, seconds: float, card: StatusFile, **_: Any) -> None:
         self._blank()

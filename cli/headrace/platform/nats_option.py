@@ -23,11 +23,15 @@ class NatsUrl(click.ParamType[str]):
 
     def _check(self, server: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
         try:
-            services = urlsplit(server)
-            usable = services.scheme in _SCHEMES and bool(services.hostname) and services.port != 0
+            parts = urlsplit(server)
+            usable = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            services, usable = urlsplit(""), False
+            parts, usable = urlsplit(""), False
         if "@" in server:
-            self.fail("a name or password in the URL is seen by all; use --nats-creds", param, ctx)
-        if not usable or services.path.strip("/") or services.query:
+            self.fail(
+                "a user name or password in the URL is visible to others; use --nats-creds",
+                param,
+                ctx,
+            )
+        if not usable or parts.path.strip("/") or parts.query:
             self.fail(f"{server!r} is not nats://HOST:PORT or tls://HOST:PORT", param, ctx)

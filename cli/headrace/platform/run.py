@@ -61,8 +61,8 @@ def _nats(home: Home, url: str | None) -> str:
     status_file = StatusFile.read(home)
     if status_file is None or not status_file.nats_url:
         raise errors.BadUsage(
-            f"no platform of {home.root} is known, so --nats URL is needed",
-            hint="headrace up starts one with all services",
+            f"no platform runs in {home.root}, so --nats URL is required",
+            hint="headrace up starts a platform with all services",
         )
     return status_file.nats_url
 
@@ -148,7 +148,7 @@ def router(home_flag: str | None, nats_url: str | None, nats_creds: Path | None)
     "--nats-creds",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="Default: credentials of its own, minted by control.",
+    help="Default: its own credentials, issued by control.",
 )
 def scorer(
     endpoint: str,

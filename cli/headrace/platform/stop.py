@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace import errors
-from headrace.platform import services as services
+from headrace.platform import services
 from headrace_api.home import Home
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import InstanceFolder
@@ -27,7 +27,7 @@ async def stop_instances(
     """Let every scorer of the home drain, then end what is left. Returns how many were killed."""
     targets = processes.find(*_SCORER, str(home.root))
     if targets:
-        told(f"{len(targets)} instances drain")
+        told(f"draining {len(targets)} instances")
     killed = await services.end(targets, hurry)
     for session in _sessions(home, targets):
         processes.kill_session(session, home.root)
@@ -91,7 +91,7 @@ def purge(home: Home) -> None:
         return
     if not any((root / mark).exists() for mark in _MARKS) or root in (Path.home(), root.parent):
         raise errors.CommandError(
-            f"{root} does not look like a home of ours, so nothing was removed",
+            f"{root} does not look like a Headrace home; nothing was removed",
             hint=f"a home holds {' or '.join(_MARKS)}; remove it by hand if you are sure",
         )
     shutil.rmtree(root)

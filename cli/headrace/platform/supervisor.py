@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from headrace import errors
-from headrace.platform import services as services
+from headrace.platform import services
 from headrace.platform.events import Listener
 from headrace.platform.ports import Ports
 from headrace.platform.services import ServiceProcess
@@ -68,7 +68,7 @@ class Supervisor:
         self._home = plan.home
         self._say = say
         self._server = None if plan.nats_url else EmbeddedServer(plan.home, plan.nats_port)
-        self._parts: list[ServiceProcess] = []
+        self._services: list[ServiceProcess] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._tasks = Tasks("supervisor")
@@ -103,9 +103,9 @@ class Supervisor:
     async def _start(self, ports: Ports, claimed: ExitStack, began: float) -> None:
         url, credentials = await self._start_nats()
         claimed.close()  # not before: NATS may take a free port of its own
-        self._parts = self._planned(ports, url, credentials)
+        self._services = self._planned(ports, url, credentials)
         self._write_card("starting", ports, url)
-        starting = asyncio.create_task(self._start_parts(), name="supervisor:start")
+        starting = asyncio.create_task(self._start_services(), name="supervisor:start")
         stopped = self._tasks.start(self._stop.wait(), "stop")
         both: set[asyncio.Task[Any]] = {starting, stopped}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -116,13 +116,13 @@ class Supervisor:
         starting.result()
         status_file = self._write_card("running", ports, url)
         self._say("ready", seconds=round(time.monotonic() - began, 3), card=status_file)
-        for service in self._parts:
+        for service in self._services:
             self._tasks.start(self._keep(service), service.name)
         if self._server is not None:
             self._tasks.start(self._keep_nats(self._server), NATS)
 
-    async def _start_parts(self) -> None:
-        await asyncio.gather(*(self._start_part(service) for service in self._parts))
+    async def _start_services(self) -> None:
+        await asyncio.gather(*(self._start_service(service) for service in self._services))
 
     async def _settle_ports(self, claimed: ExitStack) -> Ports:
         """Keep the ports of services that are adopted; check and choose the others.
@@ -203,12 +203,12 @@ class Supervisor:
             ),
         ]
 
-    async def _start_part(self, service: ServiceProcess) -> None:
+    async def _start_service(self, service: ServiceProcess) -> None:
         began = time.monotonic()
         await self._adopt_or_spawn(service)
         if not await service.until_ready():
             raise UpFailed(
-                f"{service.name} ended while it started",
+                f"{service.name} exited while starting",
                 detail=service.words(),
                 hint=f"the whole log is {service.log}",
             )
@@ -237,7 +237,7 @@ class Supervisor:
             await service.gone()
             if self._stop.is_set():
                 return
-            log.warning("a service has ended and is started again", service=service.name)
+            log.warning("a service exited and is being restarted", service=service.name)
             self._say("part_lost", part=service.name)
             service.spawn()
             if await service.until_ready():
@@ -252,13 +252,13 @@ class Supervisor:
             await server.failure()
             if self._stop.is_set():
                 return
-            log.warning("a service has ended and is started again", service=NATS)
+            log.warning("a service exited and is being restarted", service=NATS)
             self._say("part_lost", part=NATS)
             try:
                 await server.restart()
                 backoff_s = BACKOFF_FIRST_S
             except HeadraceError as error:
-                log.warning("nats-server did not start again", reason=error.message)
+                log.warning("nats-server could not be restarted", reason=error.message)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
 
@@ -287,7 +287,7 @@ class Supervisor:
         if targets:
             self._told(f"{name} drains" if name != "control" else "control")
             await services.end(targets, self._hurry)
-        for service in self._parts:
+        for service in self._services:
             service.alive()  # reaps
 
     def _told(self, what: str) -> None:
