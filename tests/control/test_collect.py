@@ -16,7 +16,6 @@ from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
 from headrace_services.control.assets.anonymous import AnonymousAsset, forgotten, renewed, word_of
-from headrace_services.control.blobs.location import BlobLocation
 from headrace_services.control.blobs.sas import MAX_LIFETIME
 from headrace_services.control.gc.collector import Collector
 from headrace_services.control.gc.policy import (
@@ -27,6 +26,7 @@ from headrace_services.control.gc.policy import (
     unit_of,
     units_of,
 )
+from headrace_state.blob_location import BlobLocation
 from headrace_state.records import Spec, asset_key, deployment_key
 from headrace_state.repository import Repository
 from headrace_telemetry.clock import timestamp

@@ -21,10 +21,10 @@ from headrace_services.control.arm.route_table import (
     NoSuchPath,
     ResourceTypeNotSupported,
 )
-from headrace_services.control.blobs.location import BlobLocation, locate
 from headrace_services.control.blobs.sas import SasRefused, SasSigner
 from headrace_services.control.blobs.xml import parse_block_list
 from headrace_services.control.identity.auth import ensure_admin_token
+from headrace_state.blob_location import BlobLocation, locate
 from support.control import ControlClient, Reply
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

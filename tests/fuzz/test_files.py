@@ -30,8 +30,8 @@ from headrace_bus.wire.launch import AssetFile
 from headrace_scorer.assets import blob_path, materialise
 from headrace_scorer.conda import read_conda, read_requirements
 from headrace_scorer.errors import LaunchRefused
-from headrace_services.control.blobs.location import locate
 from headrace_services.control.blobs.xml import parse_block_list
+from headrace_state.blob_location import locate
 
 pytestmark = pytest.mark.timeout(120 + INPUTS // 100)
 

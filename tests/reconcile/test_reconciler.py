@@ -10,7 +10,6 @@ import pytest
 
 from headrace_bus.wire.route_record import Route, route_key
 from headrace_services.control.fleet.rollout import RESTARTS_ALLOWED
-from headrace_services.control.fleet.status_writer import StatusWriter
 from headrace_state.endpoint_keys import KeyPair
 from headrace_state.records import (
     Instance,
@@ -22,6 +21,7 @@ from headrace_state.records import (
     endpoint_key,
     instance_key,
 )
+from headrace_state.status_writer import StatusWriter
 from support.reconcile_desk import Desk, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

@@ -8,7 +8,8 @@ import pytest
 
 from headrace_api.errors import InvalidInput
 from headrace_api.online_deployment import MAX_INSTANCES
-from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
+from headrace_services.control.fleet.snapshot import Snapshot, Versioned
+from headrace_state.deployment_name import DeploymentName
 from headrace_state.desired_count import desired_count, differs_in_count_only
 from headrace_state.records import Spec
 

@@ -24,9 +24,9 @@ from headrace_services.control.assets.bodies import (
     system_data,
     view_of,
 )
-from headrace_services.control.blobs.location import BlobLocation, located, same_place
 from headrace_services.control.resources.change_log import audit
 from headrace_services.control.resources.writes import ChangedMeanwhile, require_match
+from headrace_state.blob_location import BlobLocation, located, same_place
 from headrace_state.records import Spec, asset_key
 from headrace_state.repository import (
     Damaged,

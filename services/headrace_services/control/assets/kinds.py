@@ -10,7 +10,7 @@ from headrace_api.errors import InvalidInput
 from headrace_services.control.arm.request import Call, object_at, text_at
 from headrace_services.control.assets.registry import ResourceKind
 from headrace_services.control.blobs.http import CONTAINER
-from headrace_services.control.blobs.location import DATASTORES
+from headrace_state.blob_location import DATASTORES
 
 DEFAULT_DATASTORE: Final = "workspaceblobstore"
 STORAGE_SUFFIX: Final = "core.windows.net"  # never resolved: see Datastores.account_name

@@ -12,7 +12,7 @@ from headrace_api.references import AssetReference, parse_asset
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.assets.assets import Assets
 from headrace_services.control.assets.curated import REGISTRY, VERSION
-from headrace_services.control.blobs.location import BlobLocation, located
+from headrace_state.blob_location import BlobLocation, located
 from headrace_state.records import Spec
 
 

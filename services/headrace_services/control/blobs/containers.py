@@ -10,8 +10,8 @@ from headrace_api.errors import Conflict
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex, BlobPage
 from headrace_bus.store.blobs import BlobStore
 from headrace_services.control.blobs.http import BlobPath, BlobRefused
-from headrace_services.control.blobs.location import UPLOADS, BlobLocation
 from headrace_services.control.blobs.uploads import BlockStage
+from headrace_state.blob_location import UPLOADS, BlobLocation
 
 
 class ContainerStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,17 +15,18 @@ from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_scaler.compute.port import Compute
 from headrace_services.control.fleet import rollout
-from headrace_services.control.fleet.launch_builder import (
+from headrace_services.control.fleet.rollout import Failure, Goal, Plan, Seen
+from headrace_services.control.fleet.snapshot import Snapshot, Versioned
+from headrace_state.deployment_name import DeploymentName
+from headrace_state.desired_count import desired_count
+from headrace_state.fleet_view import FleetView
+from headrace_state.instance_id import new_iid
+from headrace_state.launch_builder import (
     LaunchBuilder,
     read_deployment,
     ready_budget_s,
     template_of,
 )
-from headrace_services.control.fleet.rollout import Failure, Goal, Plan, Seen
-from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
-from headrace_services.control.fleet.status_writer import FAILED, StatusWriter, has_failed, is_open
-from headrace_state.desired_count import desired_count
-from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
     Instance,
     InstancePhase,
@@ -40,6 +40,7 @@ from headrace_state.records import (
     deployment_status_key,
     instance_key,
 )
+from headrace_state.status_writer import FAILED, StatusWriter, has_failed, is_open
 from headrace_telemetry.clock import monotonic, timestamp
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,6 @@ log = structlog.get_logger(__name__)
 PHASES: Final = ("fetch", "environment", "load", "ready")
 SEEN_BOUND_S: Final = 3.0  # how long a finished rollout waits for ingresses to see it
 LOG_LINES: Final = 20  # of an instance that ended without a word
-_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _CODES: Final[dict[type[HeadraceError], str]] = {NotFound: "ResourceNotFound"}
 _WORKING: Final = (
     ProvisioningState.CREATING,
@@ -218,12 +218,10 @@ class DeploymentReconciler:
             plan.converged and self._is_known(name, operation, goal, route_revision)
         ):
             await self.status_writer.progress(operation, tuple(phases.items()))
-            status = _working(snapshot.statuses.get(key), stored.spec, plan, phases)
-            await self.status_writer.show(snapshot, key, status)
+            status = _working(snapshot.status(key), stored.spec, plan, phases)
+            await self.status_writer.show(snapshot.statuses, key, status)
             return
-        before = snapshot.statuses.get(key) or Status(
-            provisioning_state=ProvisioningState.SUCCEEDED
-        )
+        before = snapshot.status(key) or Status(provisioning_state=ProvisioningState.SUCCEEDED)
         if goal.rolling and operation is not None:
             status = Status(
                 provisioning_state=ProvisioningState.SUCCEEDED,
@@ -235,7 +233,6 @@ class DeploymentReconciler:
             await self.status_writer.close(
                 done, {key: status.encode(), applied_key(*name): stored.spec.encode()}
             )
-            snapshot.statuses[key] = status
             self.done_s.pop(operation.id, None)
             log.info("deployment is ready", revision=stored.revision, **name._asdict())
             return
@@ -244,7 +241,7 @@ class DeploymentReconciler:
         settled = replace(before, ready=plan.ready, attached=attached, operation="")
         if not failed and before.provisioning_state in _WORKING:
             settled = replace(settled, provisioning_state=ProvisioningState.SUCCEEDED)
-        await self.status_writer.show(snapshot, key, settled)
+        await self.status_writer.show(snapshot.statuses, key, settled)
 
     def _is_known(
         self, name: DeploymentName, operation: Operation | None, goal: Goal, route_revision: int
@@ -302,7 +299,7 @@ class DeploymentReconciler:
         key = deployment_status_key(*name)
         if not plan.converged:
             status = Status(provisioning_state=ProvisioningState.DELETING, ready=plan.ready)
-            await self.status_writer.show(snapshot, key, status)
+            await self.status_writer.show(snapshot.statuses, key, status)
             return
         await self.compute.erase(*name)
         await self.specs.delete(deployment_key(*name), stored.revision)
@@ -326,16 +323,12 @@ def _in_order(seconds: Mapping[str, float]) -> dict[str, float]:
     return {phase: round(seconds[phase], 3) for phase in PHASES if phase in seconds}
 
 
-def new_iid() -> str:
-    """A short lower-case token that begins with a letter and hardly ever comes twice."""
-    return "i" + "".join(secrets.choice(_ALPHABET) for _ in range(9))
-
-
 def _target(
     snapshot: Snapshot, name: DeploymentName, spec: Spec, operation: Operation | None
 ) -> Spec | None:
     """The spec to serve: after a failed update the last one that worked, after a create none."""
-    return snapshot.applied.get(name) if has_failed(snapshot, name, operation) else spec
+    status = snapshot.status(deployment_status_key(*name))
+    return snapshot.applied.get(name) if has_failed(status, operation) else spec
 
 
 def _goal(name: DeploymentName, target: Spec | None, *, rolling: bool) -> Goal:

@@ -12,8 +12,8 @@ from headrace_bus.wire import subjects
 from headrace_bus.wire.route_record import route_key
 from headrace_services.control.fleet.rollout import in_crash_loop
 from headrace_services.control.fleet.route_compiler import compile_route
-from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, Versioned
-from headrace_services.control.fleet.status_writer import StatusWriter, has_failed, is_open
+from headrace_services.control.fleet.snapshot import Snapshot, Versioned
+from headrace_state.deployment_name import DeploymentName
 from headrace_state.endpoint_keys import EndpointKeys
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
@@ -22,9 +22,11 @@ from headrace_state.records import (
     ProvisioningState,
     Spec,
     Status,
+    deployment_status_key,
     endpoint_key,
     endpoint_status_key,
 )
+from headrace_state.status_writer import StatusWriter, has_failed, is_open
 
 log = structlog.get_logger(__name__)
 
@@ -89,9 +91,11 @@ class EndpointReconciler:
                 status = _settled(revision=stored.revision)
                 await self.status_writer.close(operation, {key: status.encode()})
             return
-        before = snapshot.statuses.get(key)
+        before = snapshot.status(key)
         if before is None or before.provisioning_state is not ProvisioningState.SUCCEEDED:
-            await self.status_writer.show(snapshot, key, _settled(revision=stored.revision))
+            await self.status_writer.show(
+                snapshot.statuses, key, _settled(revision=stored.revision)
+            )
 
     async def _serving(self, snapshot: Snapshot, endpoint: str) -> tuple[list[Spec], set[str]]:
         """The specs to route by, and the names of those whose instances nobody should wait for.
@@ -105,10 +109,8 @@ class EndpointReconciler:
             return found, failed
         for name, stored in snapshot.deployments_of(endpoint).items():
             spec = stored.spec
-            if (
-                has_failed(snapshot, name, await self.status_writer.operation(spec))
-                and not spec.deleting
-            ):
+            status = snapshot.status(deployment_status_key(*name))
+            if has_failed(status, await self.status_writer.operation(spec)) and not spec.deleting:
                 if name not in snapshot.applied:
                     failed.add(name.deployment)
                 spec = snapshot.applied.get(name, spec)

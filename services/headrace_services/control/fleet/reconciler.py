@@ -25,14 +25,15 @@ from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
 from headrace_scaler.compute.process import ProcessCompute
 from headrace_services.control.fleet.deployment_reconciler import DeploymentReconciler, unwanted
 from headrace_services.control.fleet.endpoint_reconciler import EndpointReconciler
-from headrace_services.control.fleet.launch_builder import LaunchBuilder
 from headrace_services.control.fleet.metrics import FleetMetrics
-from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot, look
-from headrace_services.control.fleet.status_writer import StatusWriter
+from headrace_services.control.fleet.snapshot import Snapshot, look
 from headrace_services.control.identity.access import Access
+from headrace_state.deployment_name import DeploymentName
 from headrace_state.endpoint_keys import EndpointKeys
 from headrace_state.fleet_view import FleetView
+from headrace_state.launch_builder import LaunchBuilder
 from headrace_state.records import Spec
+from headrace_state.status_writer import StatusWriter
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Bucket, Record
 from headrace_scaler.compute.port import Compute, Running
 from headrace_services.control.identity.access import Access
+from headrace_state.deployment_name import DeploymentName
 from headrace_state.desired_count import desired_count
 from headrace_state.records import (
     Client,
@@ -21,15 +22,9 @@ from headrace_state.records import (
     Status,
     UnreadableRecord,
 )
+from headrace_state.repository import Stored
 
 R = TypeVar("R", Spec, Status, Instance, Client, OuterIssuer, IssuerKeys)
-
-
-class DeploymentName(NamedTuple):
-    """A deployment, by the lower-case names that keys carry."""
-
-    endpoint: str
-    deployment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +41,7 @@ class Snapshot:
 
     endpoints: dict[str, Versioned] = field(default_factory=dict)
     deployments: dict[DeploymentName, Versioned] = field(default_factory=dict)
-    statuses: dict[str, Status] = field(default_factory=dict)
-    status_revisions: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, Stored[Status]] = field(default_factory=dict)
     applied: dict[DeploymentName, Spec] = field(default_factory=dict)
     instances: dict[DeploymentName, list[Instance]] = field(
         default_factory=lambda: defaultdict(list)
@@ -76,6 +70,11 @@ class Snapshot:
                     counts[name.endpoint, name.deployment] = desired_count(one.spec)
         return counts
 
+    def status(self, key: str) -> Status | None:
+        """The status under a key, if there is one that can be read."""
+        stored = self.statuses.get(key)
+        return None if stored is None else stored.value
+
     def is_leaving(self, name: DeploymentName) -> bool:
         """Whether a deployment is to go, alone or with its endpoint."""
         endpoint = self.endpoints.get(name.endpoint)
@@ -99,8 +98,7 @@ async def look(
     for key, record, spec in _read(snapshot, await specs.list("deployment"), Spec):
         snapshot.deployments[_name(key)] = Versioned(spec=spec, revision=record.revision)
     for key, record, status in _read(snapshot, await state.list("status"), Status):
-        snapshot.statuses[key] = status
-        snapshot.status_revisions[key] = record.revision
+        snapshot.statuses[key] = Stored(key=key, revision=record.revision, value=status)
     for key, _, spec in _read(snapshot, await state.list("applied"), Spec):
         snapshot.applied[_name(key)] = spec
     for _, _, instance in _read(snapshot, await state.list("instance"), Instance):

@@ -24,7 +24,6 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.lease import Lease
 from headrace_services.control.arm.request import Answer, Call
 from headrace_services.control.assets.anonymous import Versions
-from headrace_services.control.blobs.location import BlobLocation, located
 from headrace_services.control.gc.policy import (
     ANY_CONTAINER,
     GRACE,
@@ -37,6 +36,7 @@ from headrace_services.control.gc.policy import (
 )
 from headrace_services.control.gc.tombstones import Tombstones
 from headrace_services.control.resources.change_log import audit
+from headrace_state.blob_location import BlobLocation, located
 from headrace_state.records import Spec, UnreadableRecord
 from headrace_state.repository import Repository
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from headrace_bus.store.blob_index import BlobEntry
-from headrace_services.control.blobs.location import DATASTORES, UPLOADS, BlobLocation
 from headrace_services.control.blobs.sas import MAX_LIFETIME
+from headrace_state.blob_location import DATASTORES, UPLOADS, BlobLocation
 
 GRACE: Final = MAX_LIFETIME + timedelta(days=1)  # no signature, so no upload, lasts as long
 ANY_CONTAINER: Final = "*"

@@ -23,7 +23,6 @@ from headrace_api.names import token, untoken
 from headrace_bus.errors import RevisionConflict
 from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.blobs.location import BlobLocation
 from headrace_services.control.gc.policy import (
     Named,
     Unit,
@@ -32,6 +31,7 @@ from headrace_services.control.gc.policy import (
     may_hold_units,
     unit_of,
 )
+from headrace_state.blob_location import BlobLocation
 
 log = structlog.get_logger(__name__)
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final
 
 from headrace_api.errors import Conflict
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_services.control.arm.request import Answer, Call
-from headrace_services.control.fleet.deployment_reconciler import new_iid
-from headrace_services.control.fleet.launch_builder import LaunchBuilder, template_of
 from headrace_services.control.online.deployments import Deployments
 from headrace_services.control.resources.change_log import audit
+from headrace_state.instance_id import ATTACHED, new_iid
+from headrace_state.launch_builder import LaunchBuilder, template_of
 from headrace_state.records import Instance, Spec, applied_key
 from headrace_telemetry.clock import timestamp
-
-PREFIX: Final = "a"  # tells an attached instance's id from one of ours, for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +47,7 @@ class Attachments:
                 target=stored.value.name,
             )
         spec = Spec.decode(record.value, record.key)
-        address = InstanceAddress(*names, PREFIX + new_iid()[1:])
+        address = InstanceAddress(*names, new_iid(ATTACHED))
         instance = Instance(
             iid=address.iid,
             endpoint=address.endpoint,

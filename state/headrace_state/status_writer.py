@@ -1,4 +1,4 @@
-"""What the reconciler writes: observed state and operations, each write asserting its lease."""
+"""Observed state and operations, as the holder of a lease writes them: each write asserts it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from headrace_bus.store.bucket import Bucket
-from headrace_services.control.fleet.snapshot import DeploymentName, Snapshot
 from headrace_state.records import (
     Operation,
     ProvisioningState,
     Spec,
     Status,
-    deployment_status_key,
     operation_key,
 )
+from headrace_state.repository import Stored
 from headrace_telemetry.clock import timestamp
 
 IN_PROGRESS = "InProgress"
@@ -62,17 +61,18 @@ class StatusWriter:
         """The new revisions. Raises LeaseLost, RevisionConflict, BusDisconnected."""
         return await self._fence.write(changes, expected)
 
-    async def show(self, snapshot: Snapshot, key: str, status: Status) -> None:
-        """Write a status unless it stands there already.
+    async def show(self, seen: dict[str, Stored[Status]], key: str, status: Status) -> None:
+        """Write a status unless it stands there already, by what was `seen` there; updates it.
 
-        The API writes it too when a change begins, so one that was written since this round
-        looked stays: raises RevisionConflict.
+        The API writes it too when a change begins, so one that was written since then stays:
+        raises RevisionConflict.
         """
-        if snapshot.statuses.get(key) == status:
+        old = seen.get(key)
+        if old is not None and old.value == status:
             return
-        seen = snapshot.status_revisions.get(key)
-        snapshot.status_revisions |= await self.write({key: status.encode()}, {key: seen})
-        snapshot.statuses[key] = status
+        revision = old.revision if old is not None else None
+        written = await self.write({key: status.encode()}, {key: revision})
+        seen[key] = Stored(key=key, revision=written[key], value=status)
 
     async def progress(
         self, operation: Operation | None, steps: tuple[tuple[str, float], ...]
@@ -118,9 +118,8 @@ def is_open(operation: Operation | None) -> bool:
     return operation is not None and operation.status == IN_PROGRESS
 
 
-def has_failed(snapshot: Snapshot, name: DeploymentName, operation: Operation | None) -> bool:
+def has_failed(status: Status | None, operation: Operation | None) -> bool:
     """Whether a deployment's last change failed; its status says so once the operation is gone."""
     if operation is not None:
         return operation.status not in (IN_PROGRESS, SUCCEEDED)
-    status = snapshot.statuses.get(deployment_status_key(*name))
     return status is not None and status.provisioning_state is ProvisioningState.FAILED

@@ -15,7 +15,7 @@ from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.references import parse_asset
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.wire.launch import AssetFile, EnvironmentSpec, Launch, Probe
-from headrace_services.control.blobs.location import BlobLocation, located
+from headrace_state.blob_location import BlobLocation, located
 from headrace_state.records import Instance, Spec, asset_key
 
 REPORT_MARGIN_S: Final = 10.0  # the scorer keeps the same budget and knows better why
