@@ -161,7 +161,7 @@ def _check_line(line: str) -> None:
         r"[./~]|file:", line
     ):
         raise LaunchRefused(
-            f"requirement {line!r} points at a file, and only the text of this one was uploaded",
-            hint="list the packages themselves",
+            f"requirement {line!r} refers to a file, but only this file's text was uploaded",
+            hint="list the packages instead",
             target="pip",
         )

@@ -51,13 +51,13 @@ class Plan:
 def read(spec: EnvironmentSpec) -> tuple[Requirements, str]:
     """Return requirements and a warning, or ''. Raises LaunchRefused."""
     if spec.conda:
-        warning = f"image {spec.image} is not used beside a conda file by process compute"
+        warning = f"image {spec.image} is ignored beside a conda file on process compute"
         return conda.read_conda(spec.conda), warning if spec.image else ""
     if spec.requirements:
         return conda.read_requirements(spec.requirements), ""
     if spec.image:
         raise LaunchRefused(
-            f"environment {spec.name or spec.image!r} is an image alone, and that needs containers",
+            f"environment {spec.name or spec.image!r} has an image only, which needs containers",
             hint="add a conda_file to the environment, or use docker compute",
             target="environment.image",
         )
@@ -104,7 +104,7 @@ async def ensure(planned: Plan, root: Path, say: Say) -> Path:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with _locked(root / f"{planned.digest}.lock"):
         if complete.exists() and python.exists():
-            say(f"environment {planned.digest[:12]} was built by another instance meanwhile")
+            say(f"environment {planned.digest[:12]} was built by another instance in the meantime")
             return python
         complete.unlink(missing_ok=True)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -147,7 +147,9 @@ async def _uv(planned: Plan, say: Say, *arguments: str) -> None:
                 say(words[-1])
             code = await process.wait()
     except TimeoutError:
-        raise EnvironmentFailed(planned.name, f"no end within {BUILD_TIMEOUT_S:g} s") from None
+        raise EnvironmentFailed(
+            planned.name, f"not finished within {BUILD_TIMEOUT_S:g} s"
+        ) from None
     finally:
         if process.returncode is None:
             process.kill()

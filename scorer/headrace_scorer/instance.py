@@ -101,7 +101,7 @@ class Instance:
             return await self._fail(self._workers_gone())
         start.cancel()
         if not stop.is_set():
-            log.error("no NATS for too long, the instance ends itself", iid=self._launch.iid)
+            log.error("NATS was unreachable for too long, exiting", iid=self._launch.iid)
             return LONELY
         await self._drain()
         return OK
@@ -242,7 +242,7 @@ class Instance:
         pool = self._serving.pool
         if pool is not None and pool.report is not None:
             return script_failed(pool.report)
-        return StartFailed("every worker ended, and none could be started again")
+        return StartFailed("every worker exited, and none could be restarted")
 
     def _slots_changed(self) -> None:
         if self._state in (InstanceState.READY, InstanceState.UNREADY):
@@ -301,8 +301,8 @@ def never_ready(budget_s: float, ended: int) -> StartFailed:
     bound = f"within the {budget_s:g} s that readiness_probe allows"
     if ended:
         return StartFailed(
-            f"the worker's process ended {ended} times without a word, and none was ready {bound}; "
-            "what it printed is in the log"
+            f"the worker process exited {ended} times without an error message and was not ready "
+            f"{bound}; see its output in the log"
         )
     return StartFailed(f"init() did not end {bound}")
 
@@ -323,7 +323,7 @@ def _failure(start: asyncio.Task[None]) -> StartFailed | None:
     if error is None or isinstance(error, StartFailed):
         return error
     if isinstance(error, (HeadraceError, OSError)):
-        return LaunchRefused(f"the instance cannot be laid out: {error}")
+        return LaunchRefused(f"the instance's files cannot be prepared: {error}")
     return StartFailed(f"the instance could not start: {error!r}")
 
 

@@ -133,10 +133,10 @@ class Pool:
         """Ping workers, and kill those that hang; call it twice a second."""
         for worker in self.live:
             if self._overdue(worker, now):
-                log.warning("worker killed: run() is past its bound", pid=worker.pid)
+                log.warning("worker killed: run() exceeded its time limit", pid=worker.pid)
                 worker.kill(verdicts.TIMEOUT)
             elif self._unresponsive(worker, now):
-                log.warning("worker killed: it does not answer", pid=worker.pid)
+                log.warning("worker killed: it does not respond", pid=worker.pid)
                 worker.kill(verdicts.LIVENESS)
         for queue in (self._pending, self._suspects):
             for execution in [one for one in queue if one.deadline_s <= now]:

@@ -85,11 +85,12 @@ def _from_url(uri: str) -> BlobLocation:
         parts = [""]
     if not uri.startswith("https://") or parts[0] != _ROUTE or len(parts) < 3:
         raise InvalidInput(
-            f"{uri[:200]!r} is not a place of ours: use azureml://datastores/<name>/paths/<path> "
+            f"{uri[:200]!r} is not in this installation: use "
+            "azureml://datastores/<name>/paths/<path> "
             "or a URL of this installation's blob store",
             target="uri",
         )
     below = parts[3:] if parts[2].startswith(_SACRIFICE) else parts[2:]
     if not below or any(part in ("", ".", "..") for part in below):
-        raise InvalidInput(f"{uri[:200]!r} names no container, or leaves it", target="uri")
+        raise InvalidInput(f"{uri[:200]!r} names no container, or a path outside it", target="uri")
     return BlobLocation(container=below[0], path="/".join(below[1:]))

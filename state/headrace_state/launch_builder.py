@@ -64,7 +64,7 @@ class LaunchBuilder:
         if reference is None:
             return None
         if not isinstance(reference, str):
-            raise InvalidInput(f"the deployment's {kind} is no reference", target=kind)
+            raise InvalidInput(f"the deployment's {kind} is not a reference", target=kind)
         wanted = parse_asset(reference, kind=kind)
         found = await self.find(asset_key(kind, wanted.name, wanted.version))
         if found is None:
@@ -105,7 +105,7 @@ class LaunchBuilder:
         prefix = f"{place.path}/" if place.path else ""
         found = await self._below(place.container, prefix)
         if not found:
-            raise NotFound(f"{what} has no bytes: {place.container}/{place.path} is empty")
+            raise NotFound(f"{what} is empty: there is nothing at {place.container}/{place.path}")
         above = f"{name}/" if keep_name and name else ""
         return tuple(
             AssetFile(

@@ -72,9 +72,9 @@ class UnreadableRecord(HeadraceError):
     def __init__(self, kind: str, key: str, why: str) -> None:
         self.why = why
         super().__init__(
-            f"the record {key} is no {kind}: {why}",
-            hint="It is left as it is, and so is what it is about, until somebody writes it anew "
-            "under the same name, deletes it, or mends it in NATS.",
+            f"the record {key} is not a readable {kind}: {why}",
+            hint="The record and everything it describes stay untouched. Recreate the resource "
+            "under the same name, delete it, or repair the key in NATS.",
         )
 
 

@@ -159,7 +159,7 @@ def _bounded(
     data = value.encode()
     if len(data) > MAX_RECORD_BYTES:
         raise InvalidInput(
-            f"a resource of {len(data)} bytes is over the {MAX_RECORD_BYTES} that can be stored",
+            f"a resource of {len(data)} bytes is over the {MAX_RECORD_BYTES} limit",
             target="body",
         )
     return data

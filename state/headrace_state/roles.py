@@ -105,8 +105,8 @@ def require(assignments: Sequence[RoleAssignment], wanted: Asked) -> None:
     have = ", ".join(map(str, assignments)) or "no role"
     where = f"endpoint {wanted.endpoint!r}" if wanted.endpoint else "the workspace"
     raise Forbidden(
-        f"the action {wanted.action!r} on {where} is not allowed to this caller, who is: {have}",
-        hint="an owner makes clients with other roles: headrace client create --role ...",
+        f"this caller ({have}) may not perform {wanted.action!r} on {where}",
+        hint="an owner can create a client with another role: headrace client create --role ...",
         target=wanted.action,
     )
 

@@ -110,7 +110,7 @@ async def test_a_token_serves_until_shortly_before_its_end(control: ControlClien
     same = await asyncio.to_thread(bearer, http)
     await control.send("DELETE", f"/clients/{client.id}")
     now[0] = 3_400.0
-    with pytest.raises(Exception, match="gets no token"):
+    with pytest.raises(Exception, match="was refused a token"):
         await asyncio.to_thread(bearer, http)
 
     assert first == same

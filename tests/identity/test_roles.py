@@ -99,5 +99,5 @@ def test_a_role_on_one_endpoint_reaches_that_endpoint_only() -> None:
 
 
 def test_a_refusal_names_the_action_and_the_role() -> None:
-    with pytest.raises(Forbidden, match=r"onlineEndpoints/write.*reader on the workspace"):
+    with pytest.raises(Forbidden, match=r"reader on the workspace.*onlineEndpoints/write"):
         require([RoleAssignment(role=Role.READER)], asked("PUT", EP[1:].split("/")))

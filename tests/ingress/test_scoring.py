@@ -179,7 +179,7 @@ async def test_who_waits_for_an_instance_that_is_starting_is_told_when_it_dies_a
 
     for status, message in (await waiting, await post()):
         assert status == 424
-        assert "before it was ready" in message
+        assert "every start attempt failed" in message
     one.state = InstanceState.READY
     one.say()
     await world.until(lambda: world.live["in-one"].get("houses.blue") == 1)

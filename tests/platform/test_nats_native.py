@@ -28,7 +28,7 @@ def router(running: Platform, houses: Workbench) -> Iterator[subprocess.Popen[by
             stdout=file,
             stderr=file,
         )
-    until(lambda: b"the router serves" in log.read_bytes(), "the router")
+    until(lambda: b"the router is ready" in log.read_bytes(), "the router")
     yield child
     child.terminate()
     assert child.wait(40) == 0

@@ -51,7 +51,7 @@ def test_a_conda_file_gives_python_packages_and_what_is_left_out() -> None:
         ("a: [", "not valid YAML"),
         ("dependencies: numpy", "not a list"),
         ("dependencies: [{conda: [a]}]", "only a list under 'pip'"),
-        ("dependencies: [{pip: ['-r other.txt']}]", "points at a file"),
+        ("dependencies: [{pip: ['-r other.txt']}]", "refers to a file"),
         ("dependencies: ['a b c d ; rm']", "cannot be read"),
         ("dependencies: [" + "a," * 200_000 + "]", "larger than"),
     ],
@@ -91,7 +91,7 @@ def test_an_image_alone_needs_containers() -> None:
 
 def test_an_image_beside_a_conda_file_is_a_warning() -> None:
     spec = EnvironmentSpec(image="somewhere/image:1", conda="dependencies: []")
-    assert "not used" in environment.read(spec)[1]
+    assert "is ignored" in environment.read(spec)[1]
 
 
 async def test_a_missing_interpreter_names_those_there_are() -> None:
@@ -111,7 +111,7 @@ async def test_five_starters_build_once_and_all_get_it(tmp_path: Path) -> None:
     assert len(set(pythons)) == 1
     assert pythons[0].exists()
     assert sum("creating" in line for line in lines) == 1
-    assert sum("meanwhile" in line for line in lines) == 4
+    assert sum("in the meantime" in line for line in lines) == 4
 
 
 async def test_rubble_of_a_build_that_was_killed_is_cleared(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ DAMAGES: Final = {
     "of another kind": b'{"seq": 1}',
     "no text": b"\xff\xfe{",
     "cut off": b'{"name": "x", "arm": {"prop',
-    "a word where an object is due": json.dumps({"name": "x", "arm": "words"}).encode(),
+    "a word where an object is expected": json.dumps({"name": "x", "arm": "words"}).encode(),
     "an object without properties": json.dumps({"name": "x", "arm": {}}).encode(),
 }
 

@@ -193,7 +193,7 @@ class Bus:
             if self._link.is_connected:
                 await self._link.flush(CLOSE_FLUSH_S)
         except (BusDisconnected, nats_errors.Error):
-            log.warning("the bus closes with messages the server may not have")
+            log.warning("the bus closed before the server confirmed its last messages")
         await self._link.close()
 
     async def __aenter__(self) -> Self:

@@ -107,7 +107,7 @@ class BlobIndex:
                 return await self._write(key, entry, found)
             except RevisionConflict:
                 continue
-        raise Conflict(f"blob {name[:80]!r} in {container!r} exists or changes all the time")
+        raise Conflict(f"blob {name[:80]!r} in {container!r} exists or keeps changing")
 
     async def get(self, container: str, name: str) -> BlobEntry | None:
         """Raises UnreadableName, InvalidInput for a name too long, BusDisconnected."""

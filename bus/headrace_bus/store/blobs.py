@@ -277,4 +277,4 @@ def _alive(pid: int) -> bool:
 
 def _check(digest: str) -> None:
     if not _DIGEST.fullmatch(digest):
-        raise InvalidInput(f"{digest[:80]!r} is no SHA-256 in hex", target="digest")
+        raise InvalidInput(f"{digest[:80]!r} is not a hexadecimal SHA-256", target="digest")

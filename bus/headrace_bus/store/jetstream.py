@@ -113,6 +113,6 @@ async def _pause(error: Exception, give_up: float) -> None:
     if monotonic() >= give_up:
         raise BusDisconnected(
             f"JetStream did not answer within {BOUND_S:.0f} s: {error}",
-            hint="see whether nats-server runs, and whether these credentials allow the call",
+            hint="check that nats-server runs and that these credentials allow the call",
         ) from error
     await asyncio.sleep(_PAUSE_S)

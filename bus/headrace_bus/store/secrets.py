@@ -46,7 +46,7 @@ def secret_key(path: Path) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise InvalidInput(f"{path} is no key of {KEY_BYTES} bytes in base64", target=str(path))
+        raise InvalidInput(f"{path} is not a base64 key of {KEY_BYTES} bytes", target=str(path))
     return key
 
 

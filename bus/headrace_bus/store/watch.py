@@ -35,7 +35,7 @@ async def read_all(
             await asyncio.sleep(_RETRY_S)
         finally:
             await feed.close()
-    raise BusDisconnected(f"{subjects} could not be listed: the feed broke {_ATTEMPTS} times")
+    raise BusDisconnected(f"{subjects} could not be listed: the feed failed {_ATTEMPTS} times")
 
 
 class Watcher:
@@ -133,7 +133,7 @@ async def _catch_up(feed: Feed) -> None:
     """Raises BusDisconnected when the feed breaks before it is complete."""
     while not feed.caught_up.is_set():
         if not feed.alive:
-            raise BusDisconnected(f"a feed broke, or was silent for {SILENCE_S:.0f} s")
+            raise BusDisconnected(f"a feed failed, or was silent for {SILENCE_S:.0f} s")
         try:
             async with asyncio.timeout(_RETRY_S):
                 await feed.caught_up.wait()

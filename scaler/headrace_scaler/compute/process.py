@@ -263,9 +263,7 @@ def _container(name: str) -> Container:
         return Container(name)
     except ValueError:
         allowed = ", ".join(Container)
-        raise InvalidInput(
-            f"there is no container {name!r}: use {allowed}", target="container"
-        ) from None
+        raise InvalidInput(f"there is no log {name!r}: use {allowed}", target="container") from None
 
 
 def instance_environment(home: Home, gpus: Sequence[int] = ()) -> dict[str, str]:

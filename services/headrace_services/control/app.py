@@ -162,7 +162,7 @@ async def run(
         if console is not None:
             page = build_console(metrics.registry, ready.is_set, _places(settings))
             await _serve(stack, page, console, settings.drain_s)
-            log.info("the console serves", port=console.getsockname()[1])
+            log.info("the console is ready", port=console.getsockname()[1])
         sweep = sweep_forever(
             handlers.operations, stores.blobs, stores.keys, Repository(stores.specs, Spec)
         )
@@ -174,7 +174,7 @@ async def run(
         on_ready(settings.port)
         await stop.wait()
         ready.clear()
-        log.info("control stops taking requests")
+        log.info("control stops accepting requests")
     log.info("control has stopped")
 
 
@@ -211,7 +211,7 @@ def _listen(host: str, port: int, flag: str = "--port") -> socket.socket:
         listener.close()
         raise Conflict(
             f"port {port} on {host} cannot be opened: {error.strerror}",
-            hint=f"choose another with {flag}, or stop what listens there",
+            hint=f"choose another with {flag}, or stop the process that uses it",
             target=flag[2:],
         ) from error
     listener.listen(BACKLOG)

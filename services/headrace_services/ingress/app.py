@@ -99,7 +99,7 @@ class Ingress:
         self._draining = True
         for server in self._servers:
             server.close()
-        log.info("the ingress drains", open_requests=self.gateway.pending)
+        log.info("the ingress is draining", open_requests=self.gateway.pending)
         for edge in (self._public, self._loopback):
             for connection in list(edge.connections):
                 connection.drain()
@@ -191,7 +191,7 @@ async def run(
         stack.push_async_callback(ingress.stop)
         listening = await ingress.start()
         log.info(
-            "the ingress serves",
+            "the ingress is ready",
             ingress_id=gateway.ingress_id,
             https_port=listening.https_port,
             http_port=listening.http_port,

@@ -248,10 +248,10 @@ class Connection(asyncio.Protocol):
             return
         exchange.version = self._parser.get_http_version()
         if exchange.method == "CONNECT" or exchange.version not in VERSIONS:
-            self._refuse(bad_request("CONNECT, and all but HTTP/1.1 and 1.0, is not offered."))
+            self._refuse(bad_request("Only HTTP/1.1 and 1.0 are supported, without CONNECT."))
             return
         if "transfer-encoding" in exchange.fields and not _is_chunked(exchange):
-            self._refuse(bad_request("The only transfer coding is chunked, and that of HTTP/1.1."))
+            self._refuse(bad_request("The only supported transfer coding is chunked, in HTTP/1.1."))
             return
         exchange.refusal = self._edge.check(exchange)
         announced = exchange.fields.get("content-length", "0")

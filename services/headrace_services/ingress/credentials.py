@@ -63,7 +63,7 @@ class Credentials:
         if verified.caller and verified.caller not in route.callers:
             raise Forbidden(
                 "The action 'Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/"
-                "action' is not allowed to this caller: no role of theirs covers this endpoint."
+                "action' is not allowed: none of the caller's roles covers this endpoint."
             )
 
 
@@ -111,5 +111,5 @@ def _own(route: Route, token: str, now_s: float) -> Claims:
     try:
         public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(route.token_public_key))
     except ValueError:
-        raise Unauthorized("No token is accepted at this endpoint yet.") from None
+        raise Unauthorized("This endpoint does not accept tokens yet.") from None
     return verify(token, public_key, now_s=now_s)

@@ -37,7 +37,7 @@ class LargeBodies:
                 file.add(exchange.body)
                 exchange.body = b""
         except OSError as error:
-            log.warning("a large body goes without a file", error=str(error))
+            log.warning("a large body is sent without a file", error=str(error))
             return None
         exchange.file = file
         return file

@@ -85,7 +85,7 @@ def no_room() -> Reply:
 
 
 def headers_too_large() -> Reply:
-    message = "The request line and headers are larger than 32 KiB or more than 128."
+    message = "The request head is larger than 32 KiB, or has more than 128 header fields."
     return error(431, "RequestHeaderFieldsTooLarge", message, close=True)
 
 

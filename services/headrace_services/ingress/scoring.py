@@ -179,7 +179,7 @@ class ScoringEdge:
 
     def _unauthorized(self, exchange: Exchange, router: Router) -> Reply | None:
         if self._gateway.cut_off_s > KEYS_WITHOUT_NATS_S:
-            message = "The platform's bus does not answer, so credentials cannot be checked."
+            message = "NATS does not answer, so credentials cannot be checked."
             return replies.error(503, "ServiceUnavailable", message)
         if exchange.trusted is router.route:
             return None
@@ -254,7 +254,7 @@ class ScoringEdge:
             connection.end_stream(exchange)
             self._count(exchange, reply.status)
         except StreamBroken as error:
-            log.info("a streamed answer broke off", endpoint=exchange.endpoint, error=str(error))
+            log.info("a streamed answer was cut off", endpoint=exchange.endpoint, error=str(error))
             connection.break_stream(exchange)
 
     def _left_bytes(self, exchange: Exchange, answer: Answer) -> int | None:

@@ -93,4 +93,4 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InvalidInput(f"{name} is {text!r}; a whole number expected", target=name) from None
+        raise InvalidInput(f"{name} is {text!r}; expected a whole number", target=name) from None

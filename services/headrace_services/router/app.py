@@ -257,7 +257,7 @@ async def run(
         router = RouterService(bus, gateway=gateway, bodies=bodies)
         stack.push_async_callback(router.stop, settings.drain_s)
         await router.start()
-        log.info("the router serves", router_id=gateway.ingress_id)
+        log.info("the router is ready", router_id=gateway.ingress_id)
         if on_ready is not None:
             on_ready.set()
         await stop.wait()

@@ -15,8 +15,7 @@ RAISE_LIMIT: Final = (
 )
 
 STARTS_FAIL: Final = (
-    "No instance of the deployment is ready to answer, and none is waited for: "
-    "each ended before it was ready. The deployment's logs say why."
+    "No instance is ready and every start attempt failed. See the deployment's logs."
 )
 
 
@@ -88,12 +87,12 @@ def too_large(limit_bytes: int, size_bytes: int | None = None) -> Refusal:
 def body_too_large(limit_bytes: int, size_bytes: int | None = None) -> str:
     """What a client is told of a request body past its bound; None: it is not known how far."""
     found = f"has {size_bytes} bytes" if size_bytes is not None else "is larger"
-    return f"The request body {found}; at most {limit_bytes} bytes are taken. {RAISE_LIMIT}"
+    return f"The request body {found}; at most {limit_bytes} bytes are allowed. {RAISE_LIMIT}"
 
 
 def answer_too_large(size_bytes: int, limit_bytes: int) -> Refusal:
     return model_error(
-        f"The model's answer has {size_bytes} bytes; at most {limit_bytes} are passed on. "
+        f"The model's answer has {size_bytes} bytes; at most {limit_bytes} are allowed. "
         f"Stream it from a generator, or {RAISE_LIMIT[0].lower()}{RAISE_LIMIT[1:]}",
         "answer_too_large",
     )
@@ -103,7 +102,7 @@ def no_room(what: str) -> Refusal:
     return Refusal(
         status=507,
         code="InsufficientStorage",
-        message=f"There is no room on disk for {what} of this size; it may be sent again later.",
+        message=f"There is not enough disk space for {what} of this size; try again later.",
         reason="no_room",
     )
 
@@ -128,5 +127,5 @@ def failed(answer: Answer, *, kubernetes: bool) -> Refusal:
     if answer.reason == "no_room":
         return no_room("a request body or an answer")
     if answer.reason == "answer_lost":
-        return model_error("The request has run, but its answer was lost with the bus.")
+        return model_error("The request ran, but its answer was lost with the NATS connection.")
     return model_error("The model's process ended before it answered.")

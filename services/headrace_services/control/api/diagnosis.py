@@ -54,14 +54,14 @@ class Diagnosis:
         except DigestMismatch:
             return ()
         except OSError as error:
-            words = f"the blob store takes no bytes: {error.strerror or error}"
+            words = f"the blob store cannot be written: {error.strerror or error}"
             return (Finding(code="StorageNotWritable", message=words),)
-        raise AssertionError("bytes were kept under a digest that is not theirs")
+        raise AssertionError("the blob store returned a wrong digest for what was written")
 
     async def _ingresses(self) -> tuple[Finding, ...]:
         if await self.live_ingresses():
             return ()
-        words = "no ingress is heard: endpoints are kept, but nobody takes their requests"
+        words = "no ingress is running: endpoints exist but cannot be called"
         return (Finding(code="IngressNotRunning", message=words),)
 
 

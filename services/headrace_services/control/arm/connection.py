@@ -56,7 +56,7 @@ def _refusal(error: HttpProcessingError) -> HeadraceError:
     if isinstance(error, LineTooLong):
         return HeadTooLarge()
     why = error.message.partition("\n")[0].rstrip(":")[:_MAX_WORDS]
-    return InvalidInput(f"this is not a request of HTTP/1.1: {why}", target="request")
+    return InvalidInput(f"this is not a valid HTTP/1.1 request: {why}", target="request")
 
 
 @web.middleware

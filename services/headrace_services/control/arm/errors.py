@@ -27,10 +27,10 @@ def _require_plain(request: web.Request) -> None:
     """
     other = request.method == "CONNECT" or "Upgrade" in request.headers
     if other or request.version not in (HttpVersion10, HttpVersion11):
-        raise OtherProtocol("CONNECT, upgrades and all but HTTP/1.1 and 1.0 are not offered")
+        raise OtherProtocol("only HTTP/1.1 and 1.0 are supported, without CONNECT and upgrades")
     codings = [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())]
     if codings and (codings != ["chunked"] or request.version == HttpVersion10):
-        raise OtherProtocol("the one Transfer-Encoding is chunked, in HTTP/1.1")
+        raise OtherProtocol("the only supported Transfer-Encoding is chunked, in HTTP/1.1")
 
 
 async def refuse_expectation(request: web.Request, answer: web.StreamResponse) -> None:
@@ -40,7 +40,7 @@ async def refuse_expectation(request: web.Request, answer: web.StreamResponse) -
     """
     if answer.status == 417 and isinstance(answer, web.Response):
         wanted = request.headers.get("Expect", "")[:64]
-        words = f"Expect is {wanted!r}; the one known is 100-continue"
+        words = f"Expect is {wanted!r}; only 100-continue is supported"
         body = arm.error_body("ExpectationFailed", words, target=request.path)
         answer.body = json.dumps(body).encode()
         # Too late for aiohttp to set these itself.
@@ -90,7 +90,7 @@ async def arm_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         raise  # the client left; there is nobody to answer
     except Exception:  # the edge of one request: the process and its others go on
         log.exception("request failed", method=request.method, path=request.path[:256])
-        words = "control failed on this request; its log has the cause"
+        words = "control failed to handle this request; its log has the cause"
         return web.json_response(
             arm.error_body("InternalServerError", words, target=request.path), status=500
         )

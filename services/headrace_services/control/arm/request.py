@@ -105,7 +105,7 @@ def _decoded(part: str) -> str:
         )
     if len(text) > MAX_SEGMENT_CHARS:
         raise InvalidInput(
-            f"a path segment of {len(text)} characters is over the {MAX_SEGMENT_CHARS} allowed",
+            f"a path segment of {len(text)} characters exceeds the limit of {MAX_SEGMENT_CHARS}",
             target="path",
         )
     return text
@@ -121,7 +121,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
         return {}
     if "json" not in request.content_type:
         raise UnsupportedMediaType(
-            f"a body of type {request.content_type!r} is not read here: send application/json",
+            f"a body of type {request.content_type!r} is not supported here: send application/json",
             target="Content-Type",
         )
     return parse_object(data)
@@ -139,18 +139,16 @@ async def _read_bounded(request: web.Request) -> bytes:
                 raise _too_big(len(data))
     except web.RequestPayloadError:
         raise InvalidInput(
-            "the body is not in its Content-Encoding or Transfer-Encoding", target="body"
+            "the body does not match its Content-Encoding or Transfer-Encoding", target="body"
         ) from None
     except TimeoutError:
-        raise RequestTimeout(
-            f"no more of the body came for {BODY_TIMEOUT_S:g} s", target="body"
-        ) from None
+        raise RequestTimeout(f"the body stalled for {BODY_TIMEOUT_S:g} s", target="body") from None
     return bytes(data)
 
 
 def _too_big(size_bytes: int) -> PayloadTooBig:
     return PayloadTooBig(
-        f"a body of {size_bytes} bytes or more is over the {MAX_BODY_BYTES} allowed here",
+        f"a body of {size_bytes} bytes or more exceeds the limit of {MAX_BODY_BYTES} bytes",
         target="body",
     )
 
@@ -166,7 +164,9 @@ def parse_object(data: bytes) -> dict[str, Any]:
         words = "too deeply nested" if isinstance(error, RecursionError) else str(error)
         raise InvalidInput(f"the body is not valid JSON: {words}", target="body") from None
     if not isinstance(value, dict):
-        raise InvalidInput(f"the body is {_kind(value)} where a JSON object is due", target="body")
+        raise InvalidInput(
+            f"the body is {_kind(value)} where a JSON object is expected", target="body"
+        )
     return value
 
 
@@ -175,7 +175,7 @@ def object_at(body: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = body.get(key, {})
     if isinstance(value, dict):
         return value
-    raise InvalidInput(f"{key!r} is {_kind(value)} where an object is due", target=key)
+    raise InvalidInput(f"{key!r} is {_kind(value)} where an object is expected", target=key)
 
 
 def text_at(body: Mapping[str, Any], key: str, default: str = "") -> str:
@@ -185,7 +185,7 @@ def text_at(body: Mapping[str, Any], key: str, default: str = "") -> str:
         return default
     if isinstance(value, str):
         return value
-    raise InvalidInput(f"{key!r} is {_kind(value)} where text is due", target=key)
+    raise InvalidInput(f"{key!r} is {_kind(value)} where text is expected", target=key)
 
 
 def _kind(value: Any) -> str:

@@ -34,7 +34,7 @@ class MethodNotAllowed(HeadraceError):
 
     def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
         super().__init__(
-            f"{method} is not a method of this resource; it takes {', '.join(allowed)}",
+            f"{method} is not allowed on this resource; allowed are {', '.join(allowed)}",
             target=method,
         )
         self.allowed = allowed
@@ -101,7 +101,7 @@ def _unknown(segments: Sequence[str]) -> HeadraceError:
     shown = "/" + "/".join(segments)
     if segments and segments[0].lower() in ARM_ROOTS:
         return ResourceTypeNotSupported(
-            f"{shown!r} names a resource type or action that this version does not offer",
+            f"{shown!r} names a resource type or action that this version does not support",
             target=shown,
         )
     return NoSuchPath(f"there is nothing at {shown!r}", target=shown)

@@ -70,7 +70,9 @@ class Versions:
                     roots.append(_text(stored.value))
         if damaged:
             keys = [one.key for one in damaged]
-            log.warning("versions are kept that a damaged record may name", records=keys)
+            log.warning(
+                "versions are kept because an unreadable record may refer to them", records=keys
+            )
             return set()
         gone = forgotten({key: _forgettable(one.value) for key, one in anonymous.items()}, roots)
         return gone if dry else {key for key in gone if await self._deleted(anonymous[key])}

@@ -345,7 +345,7 @@ class Assets:
         is_there = self._type.points_anywhere or await self._has_bytes(place)
         if await self._is_condemned(place) or not is_there:
             raise Conflict(
-                f"what lay at {uri!r} is being collected as garbage",
+                f"the upload at {uri!r} is being garbage-collected",
                 hint="upload it again",
                 target=self._type.uri,
             )

@@ -94,7 +94,7 @@ def _datastore(properties: Mapping[str, Any]) -> dict[str, Any]:
     kind = text_at(properties, "datastoreType", "AzureBlob")
     if kind.lower() != "azureblob":
         raise InvalidInput(
-            f"datastoreType {kind[:80]!r} is not offered: a datastore here is a container of this "
+            f"datastoreType {kind[:80]!r} is not supported: a datastore is a container of this "
             "installation's blob store, of type AzureBlob",
             target="properties.datastoreType",
         )
@@ -122,7 +122,7 @@ def _compute(properties: Mapping[str, Any]) -> dict[str, Any]:
     kind = text_at(properties, "computeType")
     if kind.lower() != "amlcompute":
         raise InvalidInput(
-            f"computeType {kind[:80]!r} is not offered: use AmlCompute",
+            f"computeType {kind[:80]!r} is not supported: use AmlCompute",
             target="properties.computeType",
         )
     inner = object_at(properties, "properties")

@@ -56,14 +56,14 @@ class AssetReferences:
         if reference.registry and not curated_here:
             raise InvalidInput(
                 f"{field} names {kind} of registry {reference.registry!r}: only curated "
-                f"environments of registry {REGISTRY!r} are offered",
+                f"environments of registry {REGISTRY!r} are supported",
                 target=target,
             )
         try:
             spec = await self._resolved(kind, reference)
         except NotFound as error:
             raise InvalidInput(
-                f"{field} names what does not exist: {error.message}",
+                f"{field} refers to something that does not exist: {error.message}",
                 hint="register it first",
                 target=target,
             ) from None

@@ -146,7 +146,7 @@ class Catalog:
     def _require_free(self, name: str) -> None:
         if self._is_builtin(name):
             raise Conflict(
-                f"{self._noun.one} {name!r} belongs to the installation: it cannot be changed",
+                f"{self._noun.one} {name!r} is built in and cannot be changed",
                 target=name,
             )
 

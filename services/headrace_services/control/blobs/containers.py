@@ -54,7 +54,7 @@ class ContainerStore:
             raise _taken(path)
         stored = await self._bytes.put(chunks)
         if md5 is not None and stored.md5 != md5:
-            raise BlobRefused("Md5Mismatch", "the blob is not what its Content-MD5 says")
+            raise BlobRefused("Md5Mismatch", "the blob does not match its Content-MD5")
         entry = BlobEntry(
             digest=stored.digest,
             size_bytes=stored.size_bytes,
@@ -135,4 +135,4 @@ def _is_by_content(path: BlobPath) -> bool:
 
 
 def _taken(path: BlobPath) -> BlobRefused:
-    return BlobRefused("BlobAlreadyExists", f"there is a blob {path.blob!r} already", 409)
+    return BlobRefused("BlobAlreadyExists", f"blob {path.blob!r} already exists", 409)

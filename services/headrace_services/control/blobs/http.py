@@ -60,7 +60,7 @@ def blob_path(segments: Sequence[str], workspace: str) -> BlobPath:
     below = list(segments[2:])
     if len(segments) < 3 or segments[1].lower() != workspace.lower():
         asked = "/".join(segments)[:MAX_TOLD_CHARS]
-        raise BlobRefused("ResourceNotFound", f"no blob store is at {asked!r}", 404)
+        raise BlobRefused("ResourceNotFound", f"there is no blob store at {asked!r}", 404)
     if below[0].startswith(_SACRIFICE):
         del below[0]
     if not below or len(below[0]) > 63 or not re.fullmatch(CONTAINER, below[0]):

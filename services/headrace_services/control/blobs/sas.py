@@ -83,7 +83,9 @@ class SasSigner:
         )
         given = query.get("sig", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, terms.signed_by(self._key).encode()):
-            raise SasRefused("the signature does not match this container, its terms or our key")
+            raise SasRefused(
+                "the signature does not match this container, its terms or this installation's key"
+            )
         expires = datetime.strptime(terms.expiry, _TIME).replace(tzinfo=UTC)
         if now >= expires:
             raise SasRefused(f"the signature expired at {terms.expiry}")

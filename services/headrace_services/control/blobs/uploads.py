@@ -45,7 +45,7 @@ class BlockStage:
                 await asyncio.to_thread(file.write, chunk)
                 found.update(chunk)
             if md5 is not None and found.digest() != md5:
-                raise BlobRefused("Md5Mismatch", "the block is not what its Content-MD5 says")
+                raise BlobRefused("Md5Mismatch", "the block does not match its Content-MD5")
             await asyncio.to_thread(_finish, file, part, folder / _hashed(block_id))
         finally:
             await asyncio.to_thread(_abandon, file, part)

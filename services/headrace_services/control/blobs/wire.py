@@ -137,7 +137,7 @@ class BlobWire:
         if wanted not in ("*", entry.etag):
             raise BlobRefused("ConditionNotMet", "the blob has changed since it was read", 412)
         if not await self._repository.is_kept(entry):
-            raise BlobMissing(f"the bytes of {path.blob!r} are gone")
+            raise BlobMissing(f"the content of {path.blob!r} is missing")
         span = range_of(request.headers, entry.size_bytes)
         first, last = span or (0, entry.size_bytes - 1)
         response = web.StreamResponse(status=206 if span else 200, headers=_headers(entry))
@@ -154,7 +154,7 @@ class BlobWire:
     async def _put(self, request: web.Request, path: BlobPath) -> web.StreamResponse:
         kind = request.headers.get("x-ms-blob-type", "BlockBlob")
         if kind != "BlockBlob" or "x-ms-copy-source" in request.headers:
-            raise BlobRefused("UnsupportedHeader", "only uploads of block blobs are offered")
+            raise BlobRefused("UnsupportedHeader", "only block blobs can be uploaded")
         blob = await self._repository.write(
             path,
             _body(request),
@@ -191,7 +191,7 @@ class BlobWire:
 def _require_method(request: web.Request, path: BlobPath) -> None:
     allowed = METHODS_OF_A_BLOB if path.blob else _METHODS_OF_A_CONTAINER
     if request.method not in allowed:
-        words = f"{request.method} is not offered here"
+        words = f"{request.method} is not supported here"
         raise BlobRefused("UnsupportedHttpVerb", words, 405, allowed=allowed)
 
 
@@ -203,10 +203,10 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
                 chunk = await request.content.read(CHUNK_BYTES)
         except TimeoutError:
             raise BlobRefused(
-                "OperationTimedOut", f"nothing came for {CHUNK_TIMEOUT_S:g} s", 408
+                "OperationTimedOut", f"the body stalled for {CHUNK_TIMEOUT_S:g} s", 408
             ) from None
         except (ClientPayloadError, web.RequestPayloadError):
-            words = "the body ended before its length, or is not in its Content-Encoding"
+            words = "the body is shorter than its length, or does not match its Content-Encoding"
             raise BlobRefused("IncompleteBody", words) from None
         if not chunk:
             return

@@ -33,7 +33,7 @@ class FleetMetrics:
         self.registry = registry
         self._instances = registry.gauge(
             "headrace_instances",
-            "Instances that say so, attached ones included.",
+            "Instances by reported state, attached ones included.",
             ("endpoint", "deployment", "state"),
         )
         self._desired = registry.gauge(

@@ -164,11 +164,11 @@ class Reconciler:
         try:
             pause_s = await self._round()
         except LeaseLost:
-            log.warning("the lease is another's now")
+            log.warning("another control process holds the lease now")
         except BusError as error:
-            log.warning("a round was cut off", reason=error.message)
+            log.warning("a reconcile round was interrupted", reason=error.message)
         except Exception:  # one bad record must not end reconciliation for all
-            log.exception("a round failed")
+            log.exception("a reconcile round failed")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._woken.wait()
@@ -230,7 +230,9 @@ class Reconciler:
         """Once for each record; a round is every few seconds."""
         for key, why in snapshot.unreadable.items():
             if self._unreadable.get(key) != why:
-                log.error("a record cannot be read; what it is about stays", key=key, reason=why)
+                log.error(
+                    "a record cannot be read; its resource is left as it is", key=key, reason=why
+                )
         self._unreadable = snapshot.unreadable
 
     async def _stop_unwanted(self, snapshot: Snapshot) -> None:

@@ -166,7 +166,7 @@ def first_failure(goal: Goal, ours: Iterable[Seen]) -> Failure | None:
             return _failed(one, one.error or "the instance reported that it cannot start")
         if not one.alive and one.started:
             if one.exit_code == NEVER_EXIT:
-                return _failed(one, one.error or "the scorer ended: its start can never succeed")
+                return _failed(one, one.error or "the scorer exited: this deployment cannot start")
             if one.restarts >= RESTARTS_ALLOWED:
                 how = "" if one.exit_code is None else f" with exit code {one.exit_code}"
                 times = one.restarts + 1

@@ -93,7 +93,7 @@ class Collector:
                 async with asyncio.timeout(BUSY_S):
                     await stack.enter_async_context(lease.hold(lambda: None))
             except TimeoutError:
-                words = "another collection is running"
+                words = "a garbage collection is already running"
                 raise Conflict(words, hint="try again in a minute") from None
             return await self._run(lease, dry=dry)
 
@@ -144,7 +144,9 @@ class Collector:
         try:
             named = await self.index.digests() - going
         except UnreadableName as error:
-            log.warning("bytes are kept that a damaged name may point at", key=error.target)
+            log.warning(
+                "blobs are kept because an unreadable name may refer to them", key=error.target
+            )
             return 0, 0
         count = size_bytes = 0
         for number, digest in enumerate(kept):
@@ -194,7 +196,7 @@ async def collect_forever(collector: Collector) -> None:
         except Conflict as error:
             log.info("another collects", reason=error.message)
         except Exception:  # the outer edge of a task that nobody waits for
-            log.exception("a collection failed")
+            log.exception("a garbage collection failed")
         pause_s = PERIOD_S
 
 

@@ -84,7 +84,9 @@ class Tombstones:
                 newest = _newest(record.value)
             except (ValueError, RecursionError) as error:
                 # It may be doomed and half gone: nobody may refer to it, and nothing more is taken.
-                log.warning("an upload's mark cannot be read", key=key, reason=str(error))
+                log.warning(
+                    "an upload's garbage-collection mark cannot be read", key=key, reason=str(error)
+                )
                 continue
             if newest is not None:
                 taken += await self._finish(_unit(key), newest, record.revision)

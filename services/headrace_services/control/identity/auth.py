@@ -29,7 +29,7 @@ from headrace_state.roles import Principal, Role, RoleAssignment
 TOKEN_BYTES: Final = 32
 MAX_HEADER_CHARS: Final = 16 * 1024
 _SCHEME: Final = "bearer "
-_NOT_OURS: Final = "the bearer token is not one of ours"
+_NOT_OURS: Final = "the bearer token was not issued by this installation"
 
 
 ADMIN: Final = Principal(name="admin", roles=(RoleAssignment(role=Role.OWNER),))
@@ -66,7 +66,7 @@ class Authenticator:
         if not header:
             raise Unauthorized("no bearer token", hint="send 'Authorization: Bearer <token>'")
         if len(header) > MAX_HEADER_CHARS or not header.lower().startswith(_SCHEME):
-            raise Unauthorized("the Authorization header holds no bearer token")
+            raise Unauthorized("the Authorization header contains no bearer token")
         token = header[len(_SCHEME) :].strip()
         if hmac.compare_digest(token_digest(token), self.admin_digest):
             return ADMIN
@@ -81,7 +81,7 @@ class Authenticator:
             raise Unauthorized(f"the token is for {claims.audience!r}, not for this API")
         found = readable(await self.clients.present(client_key(claims.subject)))
         if found is None:
-            words = "the client of this token was deleted, or cannot be read"
+            words = "the client of this token has been deleted, or its record cannot be read"
             raise Unauthorized(words, target=claims.subject)
         return Principal(name=f"client:{found.value.id}", roles=(assignment(found.value),))
 

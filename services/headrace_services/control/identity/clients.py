@@ -51,7 +51,7 @@ class Clients:
             created_by=call.principal.name,
         )
         if len(await self.repository.list("client.")) >= MAX_CLIENTS:
-            raise Conflict(f"there are {MAX_CLIENTS} clients already", hint="delete some")
+            raise Conflict(f"there are already {MAX_CLIENTS} clients", hint="delete some")
         try:
             stored = await self.repository.claim(client_key(client_id), client)
         except RevisionConflict:
@@ -107,7 +107,7 @@ def checked_id(text: str) -> str:
     """A lower-case GUID. Raises InvalidInput."""
     if _ID.fullmatch(text.lower()):
         return text.lower()
-    raise InvalidInput(f"{text[:64]!r} is no id: use a GUID", target="id")
+    raise InvalidInput(f"{text[:64]!r} is not an id: use a GUID", target="id")
 
 
 def role_of(properties: dict[str, Any], default: str = "") -> str:

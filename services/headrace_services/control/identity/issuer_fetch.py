@@ -49,7 +49,7 @@ class IssuerFetch:
             address = issuer.rstrip("/") + WELL_KNOWN
             document = await self._document(session, address)
             if not isinstance(document, dict) or document.get("issuer") != issuer:
-                raise IssuerUnreachable(address, f"it is not the document of {issuer!r}")
+                raise IssuerUnreachable(address, f"it belongs to another issuer than {issuer!r}")
             location = str(document.get("jwks_uri", ""))
             found = await self._document(session, location)
         try:
@@ -77,7 +77,7 @@ class IssuerFetch:
         except (ValueError, RecursionError) as error:
             if isinstance(error, InvalidInput):
                 raise
-            raise IssuerUnreachable(url, "it does not answer with JSON") from None
+            raise IssuerUnreachable(url, "its answer is not JSON") from None
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or f"no answer within {FETCH_TIMEOUT_S:g} s"
             raise IssuerUnreachable(url, reason) from None
@@ -149,4 +149,6 @@ def _context(issuer: str, ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cadata=ca or None)
     except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: text that is not ASCII
-        raise IssuerUnreachable(issuer, f"caCertificate is no PEM certificate: {error}") from None
+        raise IssuerUnreachable(
+            issuer, f"caCertificate is not a PEM certificate: {error}"
+        ) from None

@@ -55,7 +55,7 @@ class Issuers:
         """Create; the issuer is asked for its keys first, so that a wrong address is told now."""
         record = _record(call)
         if len(await self.repository.list("issuer.")) >= MAX_ISSUERS:
-            raise Conflict(f"there are {MAX_ISSUERS} issuers already", hint="delete some")
+            raise Conflict(f"there are already {MAX_ISSUERS} issuers", hint="delete some")
         keys = await self.fetch.keys(record.issuer, record.algorithms, ca=record.ca)
         try:
             stored = await self.repository.claim(issuer_key(record.id), record)

@@ -146,7 +146,7 @@ class OpenIdProvider:
         if client is None:
             self.throttle.failed(caller, now_s)
             log.warning("a client was refused", client=shown.client_id[:MAX_SHOWN_CHARS])
-            raise OAuthError("invalid_client", "unknown client, or a wrong secret", status=401)
+            raise OAuthError("invalid_client", "unknown client or wrong secret", status=401)
         audience = self._audience(form)
         issued = self.issuer.client_token(
             client.id, name=client.name, audience=audience, now_s=int(now_s)
@@ -211,14 +211,16 @@ def _require_method(request: web.Request, allowed: Sequence[str]) -> None:
 
 def _require_grant(form: Mapping[str, str]) -> None:
     if form.get("client_assertion"):
-        raise OAuthError("invalid_client", "certificates are not taken: use a secret", status=401)
+        raise OAuthError(
+            "invalid_client", "certificates are not supported: use a secret", status=401
+        )
     grant = form.get("grant_type", "")
     if not grant:
         raise OAuthError("invalid_request", "the form has no grant_type")
     if grant != GRANT:
         raise OAuthError(
             "unsupported_grant_type",
-            f"grant_type is {grant[:MAX_SHOWN_CHARS]!r}: this issuer offers {GRANT}",
+            f"grant_type is {grant[:MAX_SHOWN_CHARS]!r}: this issuer supports {GRANT}",
         )
 
 
@@ -238,12 +240,12 @@ async def _read_form(request: web.Request) -> dict[str, str]:
             data.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
         )
     except TimeoutError:
-        raise OAuthError("invalid_request", "the form did not come in time", status=408) from None
+        raise OAuthError("invalid_request", "the form did not arrive in time", status=408) from None
     except (ValueError, web.RequestPayloadError):
         raise OAuthError("invalid_request", "the form cannot be read") from None
     form = dict(pairs)
     if len(form) != len(pairs):
-        raise OAuthError("invalid_request", "a field of the form comes twice")
+        raise OAuthError("invalid_request", "the form repeats a field")
     return form
 
 
@@ -255,7 +257,7 @@ def _shown_secret(request: web.Request, form: Mapping[str, str]) -> Secret:
     scheme, _, encoded = header.partition(" ")
     try:
         if scheme.lower() != "basic" or "client_secret" in form:
-            raise ValueError("one way of authentication, and only Basic in the header")
+            raise ValueError("use one way of authentication, and only Basic in the header")
         text = base64.b64decode(encoded.strip(), validate=True).decode()
         client_id, colon, secret = text.partition(":")
         if not colon:

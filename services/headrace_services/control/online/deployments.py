@@ -269,7 +269,7 @@ def _with_set(endpoint: Spec, name: str, *, keep: bool) -> Spec:
     _require_alive(endpoint, None)
     if len(others) >= MAX_DEPLOYMENTS:
         raise InvalidInput(
-            f"endpoint {endpoint.name!r} has {len(others)} deployments, the most it may have",
+            f"endpoint {endpoint.name!r} already has {len(others)} deployments, the maximum",
             target=endpoint.name,
         )
     return replace(endpoint, deployments=tuple(sorted((*others, name))))

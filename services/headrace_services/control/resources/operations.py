@@ -38,7 +38,7 @@ class OperationInProgress(Conflict):
 
     def __init__(self, resource: str, operation: Operation) -> None:
         super().__init__(
-            f"{resource} has an operation in progress: {operation.verb}, begun at "
+            f"{resource} has an operation in progress: {operation.verb}, started at "
             f"{operation.started_at}",
             hint="wait until it ends, then try again",
             target=resource,
@@ -97,7 +97,7 @@ class Operations:
             status=CANCELED,
             ended_at=timestamp(),
             error_code="OperationCanceled",
-            error=f"overtaken by {by}",
+            error=f"superseded by {by}",
         )
         with suppress(RevisionConflict):  # it ended by itself, which is as good
             await self._repository.update(stored, ended)

@@ -34,8 +34,8 @@ class ChangedMeanwhile(Conflict):
 
     def __init__(self, resource: str) -> None:
         super().__init__(
-            f"{resource} was changed by somebody else since it was read; nothing was stored",
-            hint="read it again and repeat the change: the same command does both",
+            f"{resource} has changed since it was read; nothing was stored",
+            hint="run the same command again: it reads the new version first",
             target=resource,
         )
 

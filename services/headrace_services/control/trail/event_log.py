@@ -69,7 +69,7 @@ class EventLog:
         try:
             await self.events.write(_kind(action, outcome), fields)
         except BusError as failure:
-            log.warning("an event was not kept", reason=failure.message, **data)
+            log.warning("an event could not be stored", reason=failure.message, **data)
 
     async def list_all(self, call: Call) -> Answer:
         """The newest, newest first; `$top` says how many."""

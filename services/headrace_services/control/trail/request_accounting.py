@@ -104,7 +104,9 @@ class Conservation:
             else:
                 await self._state.update(key, value, known.revision)
         except BusError as error:
-            log.info("the books are written later", ingress=ingress_id, reason=str(error))
+            log.info(
+                "request totals could not be stored yet", ingress=ingress_id, reason=str(error)
+            )
             return
         self._kept[ingress_id] = terms
 
