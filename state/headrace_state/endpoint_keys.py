@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from headrace_api.errors import InvalidInput
+from headrace_bus.store.bucket import Bucket, Record
 from headrace_bus.store.secrets import SecretStore
 
 KEY_BYTES: Final = 32
@@ -82,10 +83,14 @@ class EndpointKeys:
     def __init__(self, store: SecretStore) -> None:
         self._store = store
 
+    @property
+    def bucket(self) -> Bucket:
+        """Where they lie, encrypted."""
+        return self._store.bucket
+
     async def read(self, endpoint: str) -> KeyPair | None:
         """None when the endpoint has none yet."""
-        data = await self._store.get(_name(endpoint))
-        return None if data is None else KeyPair(**json.loads(data))
+        return _pair(await self._store.get(keys_key(endpoint)))
 
     async def read_or_create(self, endpoint: str) -> KeyPair:
         """For an endpoint that came to keys by an update."""
@@ -97,8 +102,14 @@ class EndpointKeys:
 
     async def digests(self, endpoint: str) -> tuple[str, ...]:
         """What the route carries; empty when the endpoint has no keys."""
-        pair = await self.read(endpoint)
-        return pair.digests() if pair else ()
+        return _digests(await self.read(endpoint))
+
+    def digests_of(self, record: Record | None) -> tuple[str, ...]:
+        """As `digests`, of the record at `keys_key` as a copy of the bucket has it.
+
+        Raises SecretUnreadable.
+        """
+        return _digests(_pair(None if record is None else self._store.opened(record)))
 
     async def regenerated(self, endpoint: str, kind: str) -> KeyPair:
         """The pair with one key (`primary` or `secondary`) anew; nothing is changed yet."""
@@ -110,12 +121,12 @@ class EndpointKeys:
 
     async def unstage(self, endpoint: str, operation: str) -> None:
         """Forget the keys of an operation that came to nothing."""
-        await self._store.delete(_name(endpoint, operation))
+        await self._store.delete(keys_key(endpoint, operation))
 
     async def adopt(self, endpoint: str, operation: str) -> None:
         """Bring into force what was staged for an operation, once its spec is stored."""
         if operation:
-            await self._store.move(_name(endpoint, operation), _name(endpoint))
+            await self._store.move(keys_key(endpoint, operation), keys_key(endpoint))
 
     async def drop_staged(self, is_due: Callable[[str, str], Awaitable[bool]]) -> int:
         """Forget the keys of writes that were killed before their spec was stored; how many.
@@ -132,12 +143,21 @@ class EndpointKeys:
 
     async def forget(self, endpoint: str) -> None:
         """Remove the keys of an endpoint that is gone, staged ones too."""
-        for name in (_name(endpoint), *await self._store.below(_name(endpoint))):
+        for name in (keys_key(endpoint), *await self._store.below(keys_key(endpoint))):
             await self._store.delete(name)
 
     async def _write(self, endpoint: str, pair: KeyPair, operation: str = "") -> None:
-        await self._store.put(_name(endpoint, operation), json.dumps(asdict(pair)).encode())
+        await self._store.put(keys_key(endpoint, operation), json.dumps(asdict(pair)).encode())
 
 
-def _name(endpoint: str, operation: str = "") -> str:
+def _pair(data: bytes | None) -> KeyPair | None:
+    return None if data is None else KeyPair(**json.loads(data))
+
+
+def _digests(pair: KeyPair | None) -> tuple[str, ...]:
+    return pair.digests() if pair else ()
+
+
+def keys_key(endpoint: str, operation: str = "") -> str:
+    """Key of an endpoint's keys, or of those that come into force with an operation."""
     return f"{_KEYS}.{endpoint}.{operation}" if operation else f"{_KEYS}.{endpoint}"

@@ -42,13 +42,17 @@ class StatusWriter:
         self._fence = fence
         self._on_end = on_end
         self._over: dict[str, Operation] = {}
+        self._gone: set[str] = set()
 
     async def operation(self, spec: Spec) -> Operation | None:
         """The operation that wrote a spec; None when it has been dropped since."""
         if known := self._over.get(spec.operation):
             return known
-        record = await self._state.get(operation_key(spec.operation)) if spec.operation else None
-        if record is None:
+        if not spec.operation or spec.operation in self._gone:
+            return None
+        record = await self._state.get(operation_key(spec.operation))
+        if record is None:  # it was written before the spec, so it will not come any more
+            self._gone.add(spec.operation)
             return None
         operation = Operation.decode(record.value, record.key)
         if operation.status != IN_PROGRESS:
@@ -112,6 +116,7 @@ class StatusWriter:
     def forget(self, live: set[str]) -> None:
         """Drop what is remembered of operations that no spec carries any more."""
         self._over = {name: one for name, one in self._over.items() if name in live}
+        self._gone &= live
 
 
 def is_open(operation: Operation | None) -> bool:

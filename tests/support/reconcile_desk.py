@@ -66,7 +66,7 @@ class Desk:
         await view.listen(bus)
         made = Reconciler(
             bus=bus,
-            stores=self.stores,
+            stores=await open_stores(bus, self.home),
             view=view,
             home=self.home,
             nats_url=self.nats.server.url,
@@ -165,21 +165,26 @@ async def until(condition: Callable[[], Any], bound_s: float = BOUND_S) -> None:
             await asyncio.sleep(0.02)
 
 
+async def open_stores(bus: Bus, home: Home) -> Stores:
+    """The stores as one process has them."""
+    specs, state, hidden, names = [
+        await Bucket.open(bus, name) for name in ("spec", "state", "secrets", "blobs")
+    ]
+    keys = EndpointKeys(SecretStore(hidden, secret_key(home.root / "secret.key")))
+    return Stores(specs=specs, state=state, keys=keys, blobs=BlobIndex(names))
+
+
 @asynccontextmanager
 async def open_desk() -> AsyncIterator[Desk]:
     async with platform_nats() as nats, AsyncExitStack() as stack:
         bus = await nats.bus()
-        specs, state, hidden, names = [
-            await Bucket.open(bus, name) for name in ("spec", "state", "secrets", "blobs")
-        ]
-        index = BlobIndex(names)
-        keys = EndpointKeys(SecretStore(hidden, secret_key(nats.home.root / "secret.key")))
+        stores = await open_stores(bus, nats.home)
         yield Desk(
             nats=nats,
             bus=bus,
-            specs=specs,
-            state=state,
-            stores=Stores(specs=specs, state=state, keys=keys, blobs=index),
+            specs=stores.specs,
+            state=stores.state,
+            stores=stores,
             blobs=FolderBlobs(nats.home.blobs),
             stack=stack,
         )

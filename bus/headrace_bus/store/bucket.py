@@ -8,7 +8,7 @@ never has an old one.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -82,6 +82,7 @@ class Bucket:
         self._spec = _KNOWN.get(name, BucketSpec(name=name))
         self._watchers: set[Watcher] = set()
         self._listening = False
+        self._writes: list[Callable[[str, bytes | None, int], None]] = []
 
     @classmethod
     async def open(
@@ -140,7 +141,7 @@ class Bucket:
         Raises InvalidInput, BusDisconnected.
         """
         found: dict[str, Record] = {}
-        for message in await read_all(self.bus, self.stream, self._below(prefix)):
+        for message in await read_all(self.bus, self.stream, self.below(prefix)):
             if not is_gone(message.headers):
                 key = self.key(message)
                 found[key] = Record(key=key, value=message.data, revision=message.sequence)
@@ -152,7 +153,13 @@ class Bucket:
         Keys that were deleted, or expired, are among them. Many changes of a key while the caller
         is busy are one; a server that comes back is listed at once, and every 30 s anyway.
         """
-        watcher = Watcher(self.bus, self.stream, self._below(prefix))
+        watcher = Watcher(self.bus, self.stream, [self.below(prefix)])
+        async with aclosing(self.follow(watcher)) as changes:
+            async for keys in changes:
+                yield keys
+
+    async def follow(self, watcher: Watcher) -> AsyncGenerator[set[str], None]:
+        """As `watch`, by a watcher of this bucket's stream that the caller has made."""
         self._watchers.add(watcher)
         if not self._listening:
             self._listening = True
@@ -163,6 +170,15 @@ class Bucket:
                     yield {subject[len(self.subject("")) :] for subject in subjects}
         finally:
             self._watchers.discard(watcher)
+
+    def on_write(self, tell: Callable[[str, bytes | None, int], None]) -> None:
+        """Called with key, value (None for a deletion) and revision of each write made here."""
+        self._writes.append(tell)
+
+    def wrote(self, key: str, value: bytes | None, revision: int) -> None:
+        """Say that a write of this process is stored; for leases, which write by themselves."""
+        for tell in self._writes:
+            tell(key, value, revision)
 
     def subject(self, key: str) -> str:
         """Raises InvalidInput for what no key may be; an empty one gives the prefix."""
@@ -177,7 +193,8 @@ class Bucket:
     def key(self, message: Delivery) -> str:
         return message.subject[len(self.subject("")) :]
 
-    def _below(self, prefix: str) -> str:
+    def below(self, prefix: str) -> str:
+        """The pattern of all keys below a prefix of whole tokens."""
         prefix = prefix.removesuffix(".")
         return self.subject(prefix) + (".>" if prefix else ">")
 
@@ -188,11 +205,13 @@ class Bucket:
             raise InvalidInput("a key must not be empty", target="key")
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected), **(extra or {})}
         try:
-            return await jetstream.store(self.bus, self.subject(key), value, headers)
+            revision = await jetstream.store(self.bus, self.subject(key), value, headers)
         except JetStreamRefused as error:
             if error.err_code in jetstream.WRONG_LAST_SEQUENCE:
                 raise RevisionConflict(key, expected) from error
             raise
+        self.wrote(key, None if is_gone(headers) else value, revision)
+        return revision
 
     def _reconnected(self) -> None:
         for watcher in self._watchers:

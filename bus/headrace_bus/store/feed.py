@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Self
 
 from headrace_bus.client.connection import Bus, Message, Subscription
@@ -50,12 +50,15 @@ class Feed:
         cls,
         bus: Bus,
         stream: str,
-        subjects: str,
+        subjects: Sequence[str],
         deliver: Callable[[Delivery], None],
         *,
         headers_only: bool,
     ) -> Self:
-        """Raises JetStreamRefused, BusDisconnected."""
+        """`subjects` are patterns of which none covers another.
+
+        Raises JetStreamRefused, BusDisconnected.
+        """
         feed = cls(bus, stream, deliver)
         # A delivery bears the subject it was stored under, so it needs a subscription of its own;
         # an inbox gives a name that these credentials may listen to, and others may get it too.
@@ -81,13 +84,13 @@ class Feed:
             if self._bus.connected:
                 self._bus.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
 
-    async def _create(self, subjects: str, *, headers_only: bool) -> None:
+    async def _create(self, subjects: Sequence[str], *, headers_only: bool) -> None:
         assert self._subscription is not None
         config = {
             "name": self._name,
             "deliver_policy": "last_per_subject",
             "deliver_subject": self._subscription.subject,
-            "filter_subject": subjects,
+            "filter_subjects": list(subjects),
             "ack_policy": "none",
             "max_deliver": 1,
             "replay_policy": "instant",

@@ -226,7 +226,10 @@ class Lease:
             last = found
         self._took(last, asked)
         # A batch is stored in one piece, the lease's key at its end.
-        return {key: last - len(values) + place for place, key in enumerate(values)}
+        revisions = {key: last - len(values) + place for place, key in enumerate(values)}
+        for key, revision in revisions.items():
+            self._bucket.wrote(key, values[key], revision)
+        return revisions
 
     def _claimed(self, revision: int) -> tuple[bytes, dict[str, str]]:
         claim = {"holder": self.holder, "write": uuid.uuid4().hex, "process": self._process}

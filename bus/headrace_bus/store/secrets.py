@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from headrace_api.errors import InvalidInput
 from headrace_bus.client.private_file import write_private_once
 from headrace_bus.errors import BusError, RevisionConflict
-from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.bucket import Bucket, Record
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -54,7 +54,7 @@ class SecretStore:
     """Names are keys of the bucket; only control may read it."""
 
     def __init__(self, bucket: Bucket, key: bytes) -> None:
-        self._bucket = bucket
+        self.bucket: Final = bucket
         self._cipher = AESGCM(key)
 
     async def put(self, name: str, value: bytes) -> int:
@@ -66,19 +66,23 @@ class SecretStore:
         sealed = self._seal(name, value)
         conflict: RevisionConflict | None = None
         for _ in range(_ATTEMPTS):
-            found = await self._bucket.get(name)
+            found = await self.bucket.get(name)
             try:
                 if found is None:
-                    return await self._bucket.create(name, sealed)
-                return await self._bucket.update(name, sealed, found.revision)
+                    return await self.bucket.create(name, sealed)
+                return await self.bucket.update(name, sealed, found.revision)
             except RevisionConflict as error:
                 conflict = error
         raise conflict or RevisionConflict(name, 0)
 
     async def get(self, name: str) -> bytes | None:
         """Raises SecretUnreadable, InvalidInput, BusDisconnected."""
-        found = await self._bucket.get(name)
-        return None if found is None else self._unseal(name, found.value)
+        found = await self.bucket.get(name)
+        return None if found is None else self.opened(found)
+
+    def opened(self, record: Record) -> bytes:
+        """The secret of a record of this bucket. Raises SecretUnreadable."""
+        return self._unseal(record.key, record.value)
 
     async def move(self, source: str, target: str) -> None:
         """Put the secret `source` in place of `target`; what is not there, or was moved, stays.
@@ -87,31 +91,31 @@ class SecretStore:
         Raises as `put` and `get` do.
         """
         for _ in range(_ATTEMPTS):
-            before = await self._bucket.get(target)
-            found = await self._bucket.get(source)
+            before = await self.bucket.get(target)
+            found = await self.bucket.get(source)
             if found is None:
                 return
             sealed = self._seal(target, self._unseal(source, found.value))
             with contextlib.suppress(RevisionConflict):
                 if before is None:
-                    await self._bucket.create(target, sealed)
+                    await self.bucket.create(target, sealed)
                 else:
-                    await self._bucket.update(target, sealed, before.revision)
-                await self._bucket.delete(source, found.revision)
+                    await self.bucket.update(target, sealed, before.revision)
+                await self.bucket.delete(source, found.revision)
                 return
 
     async def below(self, prefix: str) -> list[str]:
         """Names of the secrets below a prefix of whole tokens."""
-        return sorted(await self._bucket.list(prefix))
+        return sorted(await self.bucket.list(prefix))
 
     async def delete(self, name: str) -> None:
         """Forget it; what is not there is no error. Raises as `put` does."""
         for _ in range(_ATTEMPTS):
-            found = await self._bucket.get(name)
+            found = await self.bucket.get(name)
             if found is None:
                 return
             try:
-                await self._bucket.delete(name, found.revision)
+                await self.bucket.delete(name, found.revision)
             except RevisionConflict:
                 continue
 

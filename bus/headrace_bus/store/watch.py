@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Final
 
@@ -27,7 +28,7 @@ async def read_all(
     """The last message of each subject. Raises JetStreamRefused, BusDisconnected."""
     for _ in range(_ATTEMPTS):
         found: list[Delivery] = []
-        feed = await Feed.open(bus, stream, subjects, found.append, headers_only=headers_only)
+        feed = await Feed.open(bus, stream, [subjects], found.append, headers_only=headers_only)
         try:
             await _catch_up(feed)
             return found
@@ -44,15 +45,44 @@ class Watcher:
     A key that expires makes no message: it is missed by the feed and found by the next resync.
     """
 
-    def __init__(self, bus: Bus, stream: str, subjects: str) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        stream: str,
+        subjects: Sequence[str],
+        *,
+        keep: Callable[[Delivery], None] | None = None,
+        listed: Callable[[AbstractSet[str]], None] | None = None,
+    ) -> None:
+        """`keep` gets each message as it comes, with its data; without it only headers are sent.
+
+        `listed` gets the subjects that there are, each time that all were read anew.
+        """
         self._bus = bus
         self._stream = stream
         self._subjects = subjects
+        self._keep = keep
+        self._listed = listed
+        self._feed: Feed | None = None
+        self._complete = asyncio.Event()
         self._seen: dict[str, int] = {}
         self._present: dict[str, int] = {}
         self._dirty: set[str] = set()
         self._woken = asyncio.Event()
         self._resync = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything there is has been delivered, and each change is as it comes."""
+        feed = self._feed
+        return feed is not None and feed.alive and self._bus.connected and not self._resync
+
+    async def wait_complete(self) -> None:
+        """Returns once `complete`, which a lost server delays until it is back."""
+        while not self.complete:
+            self._complete.clear()
+            self._woken.set()  # whoever follows looks at the feed now
+            await self._complete.wait()
 
     def resync(self) -> None:
         """List all again now, because messages may have been lost."""
@@ -63,7 +93,8 @@ class Watcher:
         """Yields until it is closed; the first set is complete and may be empty."""
         first = True
         while True:
-            feed = await self._connected()
+            feed = self._feed = await self._connected()
+            self._complete.set()
             try:
                 if first or self._dirty:
                     first = False
@@ -72,6 +103,7 @@ class Watcher:
                     async for dirty in changes:
                         yield dirty
             finally:
+                self._feed = None
                 await feed.close()
 
     async def _connected(self) -> Feed:
@@ -91,7 +123,11 @@ class Watcher:
         self._resync = False
         self._present = {}
         feed = await Feed.open(
-            self._bus, self._stream, self._subjects, self._note, headers_only=True
+            self._bus,
+            self._stream,
+            self._subjects,
+            self._note,
+            headers_only=self._keep is None,
         )
         try:
             await _catch_up(feed)
@@ -102,6 +138,8 @@ class Watcher:
         self._dirty.update(gone)
         for subject in gone:
             del self._seen[subject]
+        if self._listed is not None:
+            self._listed(self._present.keys())
         return feed
 
     async def _follow(self, feed: Feed) -> AsyncGenerator[set[str], None]:
@@ -118,6 +156,8 @@ class Watcher:
                 continue
 
     def _note(self, message: Delivery) -> None:
+        if self._keep is not None:
+            self._keep(message)
         self._present[message.subject] = message.sequence
         if self._seen.get(message.subject) != message.sequence:
             self._seen[message.subject] = message.sequence

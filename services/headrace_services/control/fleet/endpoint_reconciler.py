@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
 from headrace_bus.client.connection import Bus
 from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.cache import BucketCache
 from headrace_bus.wire import subjects
 from headrace_bus.wire.route_record import route_key
 from headrace_services.control.fleet.rollout import in_crash_loop
 from headrace_services.control.fleet.route_compiler import compile_route
 from headrace_services.control.fleet.snapshot import Snapshot, Versioned
 from headrace_state.deployment_name import DeploymentName
-from headrace_state.endpoint_keys import EndpointKeys
+from headrace_state.endpoint_keys import EndpointKeys, keys_key
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
     InstancePhase,
@@ -37,13 +38,13 @@ class EndpointReconciler:
 
     bus: Bus
     specs: Bucket
-    state: Bucket
+    routes: BucketCache
+    """Of `state`; routes are among what it holds."""
+    secrets: BucketCache
     status_writer: StatusWriter
     keys: EndpointKeys
     view: FleetView
     token_public_key: str
-    written: dict[str, tuple[bytes, int]] = field(default_factory=dict)
-    """The route that stands in the bucket and its revision, by endpoint."""
 
     async def route(self, snapshot: Snapshot, endpoint: str) -> int:
         """Write the route if it changed and tell ingresses; returns its revision.
@@ -52,27 +53,21 @@ class EndpointReconciler:
         """
         stored = snapshot.endpoints[endpoint]
         serving, failed = await self._serving(snapshot, endpoint)
-        operation = await self.status_writer.operation(stored.spec)
-        if is_open(operation):  # what its writer was killed before it could bring into force
-            await self.keys.adopt(endpoint, stored.spec.operation)
-        digests = await self.keys.digests(endpoint)
         route = compile_route(
             stored.spec,
             serving,
-            digests,
+            await self._key_digests(endpoint, stored.spec),
             self.token_public_key,
             snapshot.access,
             failed,
         ).encode()
-        known = self.written.get(endpoint) or await self._read(endpoint)
-        if known is None or known[0] != route:
-            await self.status_writer.write({route_key(endpoint): route})
-            known = await self._read(endpoint)
-            self.bus.publish(subjects.changed(endpoint), b"")
-        if known is None:
-            return 0
-        self.written[endpoint] = known
-        return known[1]
+        key = route_key(endpoint)
+        known = self.routes.get(key)
+        if known is not None and known.value == route:
+            return known.revision
+        written = await self.status_writer.write({key: route})
+        self.bus.publish(subjects.changed(endpoint), b"")
+        return written[key]
 
     async def step(self, snapshot: Snapshot, endpoint: str, revision: int) -> None:
         """Close what every live ingress has applied; remove an endpoint that is empty.
@@ -96,6 +91,14 @@ class EndpointReconciler:
             await self.status_writer.show(
                 snapshot.statuses, key, _settled(revision=stored.revision)
             )
+
+    async def _key_digests(self, endpoint: str, spec: Spec) -> tuple[str, ...]:
+        """Read anew while the change that may have brought new keys is under way."""
+        if not is_open(await self.status_writer.operation(spec)):
+            return self.keys.digests_of(self.secrets.get(keys_key(endpoint)))
+        # What its writer was killed before it could bring into force.
+        await self.keys.adopt(endpoint, spec.operation)
+        return await self.keys.digests(endpoint)
 
     async def _serving(self, snapshot: Snapshot, endpoint: str) -> tuple[list[Spec], set[str]]:
         """The specs to route by, and the names of those whose instances nobody should wait for.
@@ -132,16 +135,11 @@ class EndpointReconciler:
         await self.keys.forget(endpoint)
         await self.specs.delete(endpoint_key(endpoint), stored.revision)
         del snapshot.endpoints[endpoint]
-        self.written.pop(endpoint, None)
         await self.status_writer.close(
             operation, {endpoint_status_key(endpoint): None, route_key(endpoint): None}
         )
         self.bus.publish(subjects.changed(endpoint), b"")
         log.info("endpoint is gone", endpoint=endpoint)
-
-    async def _read(self, endpoint: str) -> tuple[bytes, int] | None:
-        record = await self.state.get(route_key(endpoint))
-        return None if record is None else (record.value, record.revision)
 
 
 def _settled(*, revision: int) -> Status:

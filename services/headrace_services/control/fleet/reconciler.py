@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import structlog
 
@@ -19,6 +19,7 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.errors import BusError, LeaseLost, RevisionConflict
 from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.cache import BucketCache
 from headrace_bus.store.lease import Lease
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
@@ -54,6 +55,44 @@ class Stores:
     blobs: BlobIndex
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caches:
+    """What a round reads, kept in memory: one in which nothing changed asks JetStream nothing."""
+
+    specs: BucketCache
+    state: BucketCache
+    secrets: BucketCache
+
+    @classmethod
+    def of(cls, stores: Stores) -> Self:
+        """Not yet followed."""
+        return cls(
+            specs=BucketCache(stores.specs, ("endpoint", "deployment", "client", "issuer")),
+            state=BucketCache(
+                stores.state, ("status", "applied", "instance", "jwks", "route", "lease")
+            ),
+            secrets=BucketCache(stores.keys.bucket, ("keys",)),
+        )
+
+    def all(self) -> tuple[BucketCache, ...]:
+        """For what is done to each."""
+        return self.specs, self.state, self.secrets
+
+    async def current(self, state_revision: int) -> None:
+        """Wait until all are up to date, so that nothing is decided by half a view.
+
+        Raises BusDisconnected.
+        """
+        await self.state.current(revision=state_revision)
+        await self.specs.current()
+        await self.secrets.current()
+
+    def relist(self) -> None:
+        """Trust nothing that was read so far."""
+        for cache in self.all():
+            cache.relist()
+
+
 class Reconciler:
     """Makes what runs like what is wanted. Any number may run; one works."""
 
@@ -78,11 +117,14 @@ class Reconciler:
         self._bus = bus
         self._stores = stores
         self._lease = Lease(stores.state, LEASE)
+        self._caches = Caches.of(stores)
+        self._caches.specs.on_change(self.wake)
         self._woken = asyncio.Event()
         self._tasks = Tasks("reconcile")
         self._metrics = metrics
         self._access = access
         self._unreadable: dict[str, str] = {}
+        self._since_revision = 0
         self._view = view
         view.on_change(self.wake)
         self.compute = ProcessCompute(home, on_exit=lambda _: self.wake())
@@ -92,7 +134,8 @@ class Reconciler:
         self._endpoints = EndpointReconciler(
             bus=bus,
             specs=stores.specs,
-            state=stores.state,
+            routes=self._caches.state,
+            secrets=self._caches.secrets,
             status_writer=self._status_writer,
             keys=stores.keys,
             view=view,
@@ -111,7 +154,8 @@ class Reconciler:
     async def start(self) -> None:
         """Begin to work."""
         self._bus.on_reconnect(self.wake)
-        self._tasks.forever(self._watch(), "watch")
+        for cache in self._caches.all():
+            self._tasks.forever(cache.follow(), f"follow {cache.bucket.name}")
         self._tasks.forever(self._work(), "work")
 
     async def stop(self) -> None:
@@ -138,15 +182,13 @@ class Reconciler:
         record = await self._stores.specs.get(key)
         return None if record is None else Spec.decode(record.value, key)
 
-    async def _watch(self) -> None:
-        async for _ in self._stores.specs.watch():
-            self.wake()
-
     async def _work(self) -> None:
         while True:
             lost = asyncio.Event()
             async with self._lease.hold(self._give_up(lost)):
                 log.info("reconciling")
+                self._caches.relist()
+                self._since_revision = self._lease.revision
                 while not lost.is_set() and self._lease.held:
                     await self._turn()
 
@@ -176,7 +218,9 @@ class Reconciler:
 
     async def _round(self) -> float:
         """Look, and take a step for each endpoint and deployment. Returns the longest pause."""
-        snapshot = await look(self._stores.specs, self._stores.state, self.compute, self._access)
+        # What the holder before us wrote is older than our lease, which is in the same stream.
+        await self._caches.current(self._since_revision)
+        snapshot = await look(self._caches.specs, self._caches.state, self.compute, self._access)
         self._tell_unreadable(snapshot)
         waits = [RESYNC_S]
         for endpoint in sorted(snapshot.endpoints.keys() - snapshot.set_aside):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from headrace_api.errors import InvalidInput
-from headrace_bus.store.bucket import Bucket, Record
+from headrace_bus.store.bucket import Record
+from headrace_bus.store.cache import BucketCache
 from headrace_scaler.compute.port import Compute, Running
 from headrace_services.control.identity.access import Access
 from headrace_state.deployment_name import DeploymentName
@@ -84,35 +85,38 @@ class Snapshot:
 
 
 async def look(
-    specs: Bucket, state: Bucket, compute: Compute, fixed_access: Access | None = None
+    specs: BucketCache,
+    state: BucketCache,
+    compute: Compute,
+    fixed_access: Access | None = None,
 ) -> Snapshot:
-    """Specs before records, so that no record is judged by a spec older than itself.
+    """Specs and records as the copies have them now, then what runs.
 
-    `fixed_access` holds what of access is no record. Raises BusDisconnected.
+    `fixed_access` holds what of access is no record.
     """
     snapshot = Snapshot()
-    snapshot.access = await _access(snapshot, specs, state, fixed_access or Access())
-    for key, record, spec in _read(snapshot, await specs.list("endpoint"), Spec):
+    snapshot.access = _access(snapshot, specs, state, fixed_access or Access())
+    for key, record, spec in _read(snapshot, specs.list("endpoint"), Spec):
         name = key.removeprefix("endpoint.")
         snapshot.endpoints[name] = Versioned(spec=spec, revision=record.revision)
-    for key, record, spec in _read(snapshot, await specs.list("deployment"), Spec):
+    for key, record, spec in _read(snapshot, specs.list("deployment"), Spec):
         snapshot.deployments[_name(key)] = Versioned(spec=spec, revision=record.revision)
-    for key, record, status in _read(snapshot, await state.list("status"), Status):
+    for key, record, status in _read(snapshot, state.list("status"), Status):
         snapshot.statuses[key] = Stored(key=key, revision=record.revision, value=status)
-    for key, _, spec in _read(snapshot, await state.list("applied"), Spec):
+    for key, _, spec in _read(snapshot, state.list("applied"), Spec):
         snapshot.applied[_name(key)] = spec
-    for _, _, instance in _read(snapshot, await state.list("instance"), Instance):
+    for _, _, instance in _read(snapshot, state.list("instance"), Instance):
         snapshot.instances[DeploymentName(instance.endpoint, instance.deployment)].append(instance)
     snapshot.running = {one.iid: one for one in await compute.list()}
     snapshot.set_aside = {name for key in snapshot.unreadable if (name := _endpoint(key))}
     return snapshot
 
 
-async def _access(snapshot: Snapshot, specs: Bucket, state: Bucket, fixed: Access) -> Access:
+def _access(snapshot: Snapshot, specs: BucketCache, state: BucketCache, fixed: Access) -> Access:
     """A client or an issuer that cannot be read has no rights."""
-    clients = _read(snapshot, await specs.list("client"), Client)
-    issuers = sorted(_read(snapshot, await specs.list("issuer"), OuterIssuer))
-    keys = _read(snapshot, await state.list("jwks") if issuers else {}, IssuerKeys)
+    clients = _read(snapshot, specs.list("client"), Client)
+    issuers = sorted(_read(snapshot, specs.list("issuer"), OuterIssuer))
+    keys = _read(snapshot, state.list("jwks") if issuers else {}, IssuerKeys)
     return replace(
         fixed,
         clients=tuple(client for _, _, client in clients),
