@@ -321,7 +321,7 @@ def _build_handlers(
         writes=writes,
         endpoints=endpoints,
         references=AssetReferences(
-            ids=ids, assets=assets.assets, has_bytes=stores.blobs.has_bytes, find=specs.find
+            ids=ids, assets=assets.stores, has_bytes=stores.blobs.has_bytes, find=specs.find
         ),
         logs=fleet,
     )

@@ -8,8 +8,13 @@ from functools import partial
 
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.request import Handler
-from headrace_services.control.assets.assets import Assets
+from headrace_services.control.assets.asset_containers import AssetContainers
+from headrace_services.control.assets.asset_resources import AssetResources
+from headrace_services.control.assets.asset_store import AssetStore
+from headrace_services.control.assets.asset_type import AssetType
+from headrace_services.control.assets.asset_versions import AssetVersions
 from headrace_services.control.assets.code_uploads import CodeUploads
+from headrace_services.control.assets.content_rules import ContentRules
 from headrace_services.control.assets.kinds import computes, datastores, schedules
 from headrace_services.control.assets.registry import Catalog
 from headrace_services.control.assets.types import KINDS
@@ -24,17 +29,30 @@ Add = Callable[[str, str, Handler], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KindHandlers:
+    """Those of one kind of asset."""
+
+    versions: AssetVersions
+    containers: AssetContainers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetHandlers:
     """The handlers."""
 
     workspace: Workspace
-    assets: Mapping[str, Assets]
+    assets: Mapping[str, KindHandlers]
     """By kind."""
     code_uploads: CodeUploads
     datastores: Catalog
     computes: Catalog
     schedules: Catalog
     collector: Collector
+
+    @property
+    def stores(self) -> dict[str, AssetStore]:
+        """By kind, for who looks up what a reference means."""
+        return {kind: one.versions.store for kind, one in self.assets.items()}
 
 
 def furnish(
@@ -48,15 +66,33 @@ def furnish(
     stores = Catalog(datastores(partial(account_name, ids)), specs, ids)
     return AssetHandlers(
         workspace=Workspace(ids=ids, signer=signer, words=specs, datastores=stores),
-        assets={
-            kind.kind: Assets(kind, specs, ids, blobs.has_bytes, collector.condemned.holds)
-            for kind in KINDS
-        },
+        assets={kind.kind: _of_kind(kind, ids, specs, blobs, collector) for kind in KINDS},
         collector=collector,
         code_uploads=CodeUploads(ids=ids, signer=signer),
         datastores=stores,
         computes=Catalog(computes(), specs, ids),
         schedules=Catalog(schedules(), specs, ids),
+    )
+
+
+def _of_kind(
+    kind: AssetType,
+    ids: ArmIds,
+    specs: Repository[Spec],
+    blobs: ContainerStore,
+    collector: Collector,
+) -> KindHandlers:
+    store = AssetStore(type=kind, specs=specs)
+    resources = AssetResources(store=store, ids=ids)
+    rules = ContentRules(
+        type=kind,
+        find=specs.find,
+        has_bytes=blobs.has_bytes,
+        is_condemned=collector.condemned.holds,
+    )
+    return KindHandlers(
+        versions=AssetVersions(store=store, rules=rules, resources=resources),
+        containers=AssetContainers(store=store, resources=resources),
     )
 
 
@@ -86,13 +122,13 @@ def _add_catalog(add: Add, base: str, catalog: Catalog) -> None:
     add("DELETE", one, catalog.delete)
 
 
-def _add_assets(add: Add, base: str, assets: Assets) -> None:
+def _add_assets(add: Add, base: str, assets: KindHandlers) -> None:
     version = f"{base}/{{name}}/versions/{{version}}"
-    add("GET", base, assets.list_containers)
-    add("GET", f"{base}/{{name}}", assets.get_container)
-    add("PUT", f"{base}/{{name}}", assets.put_container)
-    add("DELETE", f"{base}/{{name}}", assets.delete_container)
-    add("GET", f"{base}/{{name}}/versions", assets.list_versions)
-    add("GET", version, assets.get_version)
-    add("PUT", version, assets.put_version)
-    add("DELETE", version, assets.delete_version)
+    add("GET", base, assets.containers.list_all)
+    add("GET", f"{base}/{{name}}", assets.containers.get)
+    add("PUT", f"{base}/{{name}}", assets.containers.put)
+    add("DELETE", f"{base}/{{name}}", assets.containers.delete)
+    add("GET", f"{base}/{{name}}/versions", assets.versions.list_all)
+    add("GET", version, assets.versions.get)
+    add("PUT", version, assets.versions.put)
+    add("DELETE", version, assets.versions.delete)

@@ -10,7 +10,7 @@ from headrace_api.errors import InvalidInput, NotFound
 from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.references import AssetReference, parse_asset
 from headrace_services.control.arm.ids import ArmIds
-from headrace_services.control.assets.assets import Assets
+from headrace_services.control.assets.asset_store import AssetStore
 from headrace_services.control.assets.curated import REGISTRY, VERSION
 from headrace_state.blob_location import BlobLocation, located
 from headrace_state.records import Spec
@@ -21,7 +21,8 @@ class AssetReferences:
     """Finds models, environments and code by any form of reference."""
 
     ids: ArmIds
-    assets: Mapping[str, Assets]
+    assets: Mapping[str, AssetStore]
+    """By kind."""
     has_bytes: Callable[[BlobLocation], Awaitable[bool]]
     find: Callable[[str], Awaitable[Spec | None]]
     """A spec by its key."""

@@ -10,7 +10,7 @@ from headrace_api.data import validate_data_arm
 from headrace_api.environment import validate_environment_arm
 from headrace_api.model import validate_model_arm
 from headrace_services.control.assets import curated
-from headrace_services.control.assets.assets import AssetType
+from headrace_services.control.assets.asset_type import AssetType
 
 MODELS: Final = AssetType(
     kind="models",
