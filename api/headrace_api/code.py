@@ -16,11 +16,11 @@ from headrace_api.resource import Resource, Text, base_of, keyed
 
 
 def check_script_path(script: str) -> str:
-    """ValueError when the script is not a relative path inside the code folder."""
+    """The path without `./` and doubled slashes; ValueError when it leaves the code folder."""
     parts = PurePosixPath(script)
-    if not script or parts.is_absolute() or ".." in parts.parts or "\\" in script:
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts or "\\" in script:
         raise ValueError("a path inside the code folder is allowed, with '/' and without '..'")
-    return script
+    return str(parts)
 
 
 class CodeConfiguration(Resource):

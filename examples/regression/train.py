@@ -1,4 +1,4 @@
-"""Batcher two models on the diabetes data that ship with scikit-learn; writes models/*/model.pkl.
+"""Trains two models on the diabetes data that ship with scikit-learn; writes models/*/model.pkl.
 
 python train.py    in an environment made from conda.yml
 """

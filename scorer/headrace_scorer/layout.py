@@ -32,19 +32,22 @@ class Folders:
     """Where the worker finds code and model, in the folder of the instance."""
 
     app_root: Path
+    """The folder of the scoring script, which is also the working directory."""
+    entry_script: str
+    """The script's name in it."""
     model_dir: Path | None
 
 
 def lay_out(launch: Launch, folder: Path, code: Path | None, model: Path | None) -> Folders:
     """Copy code, link the model, with the path tails of the original; blocking."""
-    app_root = folder / APP
+    uploaded = folder / APP
     model_dir = None
     if code is None:
-        app_root.mkdir(parents=True, exist_ok=True)
+        uploaded.mkdir(parents=True, exist_ok=True)
     else:
         # A copy of its own: scripts write beside themselves, and the assets are shared.
-        shutil.rmtree(app_root, ignore_errors=True)
-        shutil.copytree(code, app_root, copy_function=shutil.copyfile)
+        shutil.rmtree(uploaded, ignore_errors=True)
+        shutil.copytree(code, uploaded, copy_function=shutil.copyfile)
     if model is not None:
         name, version = launch.model_name or "model", launch.model_version or "1"
         for part in (name, version):
@@ -53,7 +56,13 @@ def lay_out(launch: Launch, folder: Path, code: Path | None, model: Path | None)
         model_dir = folder / MODELS / name / version
         model_dir.parent.mkdir(parents=True, exist_ok=True)
         _link(model_dir, model)
-    return Folders(app_root=app_root, model_dir=model_dir)
+    script = uploaded / launch.scoring_script
+    app_root = script.parent if launch.scoring_script else uploaded
+    return Folders(
+        app_root=app_root,
+        entry_script=script.name if launch.scoring_script else "",
+        model_dir=model_dir,
+    )
 
 
 def worker_environment(
@@ -65,7 +74,7 @@ def worker_environment(
     found["VIRTUAL_ENV"] = str(interpreter.parent.parent)
     found.update(launch.environment_variables)
     found["AML_APP_ROOT"] = str(folders.app_root)
-    found["AZUREML_ENTRY_SCRIPT"] = launch.scoring_script
+    found["AZUREML_ENTRY_SCRIPT"] = folders.entry_script
     if folders.model_dir is not None:
         found["AZUREML_MODEL_DIR"] = str(folders.model_dir)
     return found

@@ -23,7 +23,7 @@ class HedgedSimulation(DispatchSimulation):
         """When each copy was sent."""
         self.won = 0
         self.refused = 0
-        """HedgedCopies that were due and had no room in the budget."""
+        """Copies that were due and had no room in the budget."""
         self.busy_s = 0.0
         """Slot time that runs took, losers until their cancel included."""
         self._hedges = {name: Hedge() for name in self._ingresses}

@@ -16,7 +16,7 @@ class Seen:
     error: str
     """Class of the exception."""
     says: str
-    """ServiceProcess of its words."""
+    """Part of its words."""
     asked: str = ""
     """Method and path of the last request; empty when the client asks nobody."""
     stranger: str = ""

@@ -42,7 +42,7 @@ def run(data, request_headers):
         time.sleep(0.005)
     if what == "print":
         print("two", "words"); print("no end", end=""); sys.stderr.write("to stderr\\n")
-        logging.info("hidden"); logging.warning("shown")
+        logging.debug("hidden"); logging.warning("shown")
     if what == "stream":
         return (("x" * asked.get("size", 1)) for _ in range(asked["n"]))
     if what == "broken stream":

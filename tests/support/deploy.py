@@ -37,7 +37,7 @@ class Workbench:
     def deployment_file(
         self, endpoint: str, name: str, code: str, script: str = "score.py", **more: Any
     ) -> Path:
-        """HedgedCopies the code beside the file, so that a test may change it."""
+        """Copies the code beside the file, so that a test may change it."""
         source = self.folder / f"{endpoint}-{name}-code"
         shutil.copytree(FIXTURES / code, source, dirs_exist_ok=True)
         spec = {

@@ -186,7 +186,7 @@ class Scenario:
         return int(self._metric(f"headrace_instances{{{labels}}}"))
 
     def _mirrored(self) -> tuple[int, int]:
-        """HedgedCopies sent to shadows, and copies dropped because the shadow was behind."""
+        """Copies sent to shadows, and copies dropped because the shadow was behind."""
         sent, dropped = "headrace_mirror_sent_total", "headrace_mirror_dropped_total"
         return int(self._metric(sent)), int(self._metric(dropped))
 

@@ -1,4 +1,4 @@
-"""Batcher the demo's two models in the environment their deployments will run in."""
+"""Trains the demo's two models in the environment their deployments will run in."""
 
 from __future__ import annotations
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import uuid
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from .frames import Call, Pairs, Reply
 
 SERVER_VERSION: Final = "headrace/0.1.0"
+FINAL_STATUS: Final = range(200, 600)
 ID_CHARS: Final = 100
 JSON: Final = ("content-type", "application/json")
 FAILED: Final = ("x-ms-run-function-failed", "True")
@@ -21,6 +22,11 @@ UNKNOWN_PATH: Final = (
     "If you entered the URL manually please check your spelling and try again."
 )
 WRONG_METHOD: Final = "The method is not allowed for the requested URL."
+_PLAIN: Final = frozenset((dict, list, str, int, float, bool, type(None)))
+
+
+class Unsendable(ValueError):
+    """What `run` answered with is no answer that HTTP knows."""
 
 
 class Made(NamedTuple):
@@ -29,8 +35,8 @@ class Made(NamedTuple):
     status: int
     headers: Pairs
     body: bytes
-    parts: Iterable[Any] | None = None
-    """Pieces of a streamed body, when there are any."""
+    parts: Any = None
+    """Pieces of a streamed body, as an iterable of either kind; None for a whole body."""
 
 
 def error(status: int, message: str, failed: bool = False) -> Made:
@@ -39,8 +45,30 @@ def error(status: int, message: str, failed: bool = False) -> Made:
     return Made(status, [JSON, FAILED if failed else NOT_FAILED], body)
 
 
+def whole(value: Any) -> Made:
+    """An answer that leaves in one piece. Raises TypeError or ValueError when it cannot."""
+    made = of_value(value)
+    if made.parts is not None:
+        raise TypeError("run() answered with a stream where only whole answers are possible")
+    return made
+
+
+def stream_of(value: Any) -> Made | None:
+    """The answer for a generator or a streamed response; None for a value that is sent whole.
+
+    Raises Unsendable for a response that no client could read.
+    """
+    if type(value) in _PLAIN:
+        return None
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return Made(200, [], b"", value)
+    if is_response(value) and getattr(value, "is_streamed", False):
+        return of_value(value)
+    return None
+
+
 def of_value(value: Any) -> Made:
-    """Raises TypeError or ValueError when the value is not JSON."""
+    """Raises TypeError or ValueError when the value is not JSON, or its status no final one."""
     if is_response(value):
         return _of_response(value)
     text = json.dumps({} if value is None else value)
@@ -56,6 +84,8 @@ def is_response(value: Any) -> bool:
 
 def _of_response(response: Any) -> Made:
     status = int(response.status_code)
+    if status not in FINAL_STATUS:
+        raise Unsendable("%d is not a status of an answer: use 200 to 599" % status)
     headers = [(str(k).lower(), _flat(v)) for k, v in response.headers.items()]
     if status >= 500:
         headers = [pair for pair in headers if pair[0] != FAILED[0]] + [FAILED]

@@ -96,16 +96,24 @@ def decode_call(payload: bytes) -> Call:
 
 
 def encode_reply(kind: int, number: int, reply: Reply) -> bytes:
-    """Raises BrokenFrame when a text holds a NUL character."""
-    text = _join([reply.reason, *chain.from_iterable(reply.headers)])
+    """Raises BrokenFrame for text that holds a NUL or no UTF-8, or an impossible status."""
+    try:
+        text = _join([reply.reason, *chain.from_iterable(reply.headers)])
+        head = _ANSWER.pack(reply.status, reply.exec_us, len(text))
+    except (UnicodeError, struct.error) as error:
+        raise BrokenFrame(str(error)) from error
     size = _ANSWER.size + len(text) + len(reply.body)
-    head = _ANSWER.pack(reply.status, reply.exec_us, len(text))
     return b"".join((HEAD.pack(size, kind, number), head, text, reply.body))
 
 
 def large_reply(number: int, reply: Reply) -> Iterator[bytes]:
-    """The frames of an answer that is too large for one. Raises BrokenFrame."""
-    yield encode_reply(LARGE, number, reply._replace(body=b""))
+    """The frames of an answer that is too large for one. Raises BrokenFrame, before the first."""
+    return chain(
+        [encode_reply(LARGE, number, reply._replace(body=b""))], _large_rest(number, reply)
+    )
+
+
+def _large_rest(number: int, reply: Reply) -> Iterator[bytes]:
     view = memoryview(reply.body)
     for at in range(0, len(view), CHUNK_BYTES):
         part = view[at : at + CHUNK_BYTES]

@@ -34,7 +34,7 @@ def main(data_fd: int, control_fd: int) -> None:
     faulthandler.enable(file=2)  # a segfault leaves its stack on the console
     control = Control(control_socket)
     control.start()
-    service = _load(control, app_root)
+    service, loop = _load(control, app_root)
     console.log.info("Scoring timeout is set to %d", int(service.timeout_s * 1e3))
     console.log.info("Worker with pid %d ready for serving traffic", os.getpid())
     batch = service.script.batch
@@ -43,7 +43,7 @@ def main(data_fd: int, control_fd: int) -> None:
     ready = {"async": many, "python": sys.version.split()[0]}
     control.send(frames.READY, json.dumps(ready).encode())
     if service.script.asynchronous:
-        _serve_async(service, control, data)
+        _serve_async(service, control, data, loop)
     elif batch is not None:
         BatchLoop(service, batch, data, control).run()
     else:
@@ -51,34 +51,41 @@ def main(data_fd: int, control_fd: int) -> None:
     lifetime.end_now()
 
 
-def _serve_async(service: Service, control: Control, data: socket.socket) -> None:
+def _serve_async(service: Service, control: Control, data: socket.socket, loop: Any) -> None:
+    """Serve on the loop that init saw, whichever is the current one now."""
     import asyncio
 
+    from . import event_loop
     from .serve_async import AsyncLoop
 
     async def serve() -> None:
         await AsyncLoop(service, control).run(data)
 
-    asyncio.get_event_loop().run_until_complete(serve())
+    if loop.is_closed():
+        loop = event_loop.new()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(serve())
 
 
-def _load(control: Control, app_root: str) -> Service:
+def _load(control: Control, app_root: str) -> tuple[Service, Any]:
     """Load the script and call its init; a failure is reported and ends the process."""
     phase = "import"
     try:
         aml_http.install()
         loaded = script.load(app_root, os.environ.get("AZUREML_ENTRY_SCRIPT", ""))
         phase = "init"
-        _init(loaded)
+        loop = _init(loaded)
         timeout_ms = int(os.environ.get("SCORING_TIMEOUT_MS") or DEFAULT_TIMEOUT_MS)
         swagger = Swagger(app_root, loaded.run, loaded.decorated)
-        return Service(loaded, swagger, timeout_ms)
+        return Service(loaded, swagger, timeout_ms), loop
     except BaseException as error:
+        lifetime.leave_if_forked(error)
         _give_up(control, error, phase)
         raise
 
 
-def _init(loaded: script.Script) -> None:
+def _init(loaded: script.Script) -> Any:
+    """Call init; returns the event loop of an `async def run`."""
     loop = None
     if loaded.asynchronous:
         import asyncio
@@ -91,7 +98,9 @@ def _init(loaded: script.Script) -> None:
     made = loaded.init()
     if inspect.isawaitable(made):
         _complete(made, loop)
+    lifetime.leave_if_forked(None)
     console.log.info("User's init has completed successfully")
+    return loop
 
 
 def _complete(made: Any, loop: Any) -> None:

@@ -16,6 +16,7 @@ from .console import log
 
 LISTING_LINES: Final = 200  # of the model folder, shown when init fails
 _OWN_FOLDER: Final = os.path.dirname(os.path.abspath(__file__))
+_ENTRY_FOLDER: Final = os.path.join(_OWN_FOLDER, "entry")  # where child processes find the script
 
 
 class ScriptError(Exception):
@@ -78,7 +79,7 @@ def load(app_root: str, entry: str) -> Script:
     path = os.path.join(app_root, entry)
     if not os.path.isfile(path):
         raise ScriptError("import", "scoring script %r is not in the code folder" % entry)
-    sys.path.append(app_root)
+    sys.path += [_ENTRY_FOLDER, app_root]
     spec = importlib.util.spec_from_file_location("entry_module", path)
     if spec is None or spec.loader is None:
         raise ScriptError("import", "scoring script %r is not a Python file" % entry)

@@ -94,54 +94,55 @@ class AsyncLoop(asyncio.Protocol):
                 value = self._service.script.run(**running.arguments)
                 if inspect.isawaitable(value):
                     value = await _bounded(value, self._service.timeout_s)
-                if inspect.isasyncgen(value) or inspect.isgenerator(value):
-                    await self._stream(number, running, value)
+                made = answers.stream_of(value)
+                if made is not None:
+                    await self._stream(number, running, made)
                     return
                 reply = self._service.finish(running, value)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001  (the user's code)
+            except BaseException as error:  # (the user's code; a cancellation may be its own)
+                if isinstance(error, asyncio.CancelledError) and self._control.cancelled(number):
+                    raise
                 reply = self._service.failed(running, error)
         if reply is not None:
             await self._answer(number, reply)
 
     async def _answer(self, number: int, reply: frames.Reply) -> None:
         if len(reply.body) <= frames.WHOLE_BYTES:
-            self._send(frames.ANSWER, number, reply)
+            self._leave(self._service.frame(number, reply))
             return
-        for part in frames.large_reply(number, reply):
+        for part in self._service.large(number, reply):
             await self._write(part)
 
-    async def _stream(self, number: int, running: Running, parts: Any) -> None:
+    async def _stream(self, number: int, running: Running, made: answers.Made) -> None:
         size, reason, opened = 0, "", False
+        parts = made.parts
         try:
             async for value in _pieces(parts):
                 if not opened:
-                    self._open(number, running, value)
+                    self._open(number, running, made, value)
                     opened = True
                 data = answers.piece(value)
                 size += len(data)
                 await self._chunks(number, data)
-        except asyncio.CancelledError:
-            await _close(parts)
-            raise
         except BaseException as error:  # the user's generator may raise anything
             await _close(parts)
-            if not opened:
+            ours = isinstance(error, asyncio.CancelledError) and self._control.cancelled(number)
+            if ours or not opened:
                 raise
             self._service.failed(running, error)
             reason = "run_failed"
         if not opened:
-            self._open(number, running, b"")
-        self._service.streamed(running, 200, size)
-        end = frames.Reply(200, running.exec_us(), reason, [], b"")
+            self._open(number, running, made, b"")
+        self._service.streamed(running, made.status, size)
+        end = frames.Reply(made.status, running.exec_us(), reason, [], b"")
         self._send(frames.END, number, end)
 
-    def _open(self, number: int, running: Running, first: Any) -> None:
+    def _open(self, number: int, running: Running, made: answers.Made, first: Any) -> None:
+        head = made._replace(headers=made.headers or answers.stream_head(first))
+        frame = frames.encode_reply(frames.STREAM, number, self._service.head(running, head))
         self._credit[number] = asyncio.Event()
         self._control.open_stream(number)
-        made = answers.Made(200, answers.stream_head(first), b"")
-        self._send(frames.STREAM, number, self._service.head(running, made))
+        self._leave(frame)
 
     async def _chunks(self, number: int, data: bytes) -> None:
         event = self._credit[number]
@@ -155,11 +156,13 @@ class AsyncLoop(asyncio.Protocol):
             await self._write(frames.encode(frames.CHUNK, number, piece))
 
     def _send(self, kind: int, number: int, reply: frames.Reply) -> None:
+        self._leave(frames.encode_reply(kind, number, reply))
+
+    def _leave(self, frame: bytes) -> None:
         """The first answer of a turn of the loop leaves at once, the others behind it in one write.
 
         Each write wakes the scorer.
         """
-        frame = frames.encode_reply(kind, number, reply)
         if self._in_turn:
             self._out.append(frame)
             return
@@ -206,19 +209,21 @@ async def _bounded(value: Any, timeout_s: float) -> Any:
 
 
 async def _pieces(parts: Any) -> Any:
-    if inspect.isgenerator(parts):
-        for value in parts:
+    """The pieces of an iterable of either kind."""
+    if hasattr(parts, "__aiter__"):
+        async for value in parts:
             yield value
-            await asyncio.sleep(0)  # a plain generator must not starve the other requests
         return
-    async for value in parts:
+    for value in parts:
         yield value
+        await asyncio.sleep(0)  # a plain iterator must not starve the other requests
 
 
 async def _close(parts: Any) -> None:
-    if inspect.isasyncgen(parts):
+    """End a generator; other iterables have nothing to end."""
+    if hasattr(parts, "aclose"):
         await parts.aclose()
-    else:
+    elif hasattr(parts, "close"):
         parts.close()
 
 

@@ -135,7 +135,9 @@ class BatchLoop:
 
     def _hold(self, kind: int, number: int, reply: frames.Reply) -> None:
         if len(reply.body) > frames.WHOLE_BYTES:
-            self._out.send(frames.large_reply(number, reply))
+            self._out.send(self._service.large(number, reply))
+        elif kind == frames.ANSWER:
+            self._out.hold(self._service.frame(number, reply))
         else:
             self._out.hold(frames.encode_reply(kind, number, reply))
         self._control.forget(number)

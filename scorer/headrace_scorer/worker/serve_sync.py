@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import socket
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,7 +13,6 @@ from .outbox import Outbox
 from .service import Alarm, Running, Service
 
 READ_BYTES: Final = 256 * 1024
-_PLAIN: Final = frozenset((dict, list, str, int, float, bool, type(None)))
 
 
 class SyncLoop:
@@ -62,7 +60,7 @@ class SyncLoop:
             try:
                 self._alarm(self._service.timeout_s)
                 value = self._service.script.run(**running.arguments)
-                made = self._stream_of(value)
+                made = answers.stream_of(value)
                 if made is not None:
                     self._stream(number, running, made)
                     return
@@ -73,15 +71,6 @@ class SyncLoop:
                 reply = self._service.failed(running, error)
         if reply is not None:
             self._answer(number, reply)
-
-    def _stream_of(self, value: Any) -> answers.Made | None:
-        if type(value) in _PLAIN:
-            return None
-        if inspect.isgenerator(value):
-            return answers.Made(200, [], b"", value)
-        if answers.is_response(value) and getattr(value, "is_streamed", False):
-            return answers.of_value(value)
-        return None
 
     def _stream(self, number: int, running: Running, made: answers.Made) -> None:
         """The first piece is made before the status leaves, so an early error is a plain 500."""
@@ -124,10 +113,9 @@ class SyncLoop:
 
     def _answer(self, number: int, reply: frames.Reply) -> None:
         if len(reply.body) > frames.WHOLE_BYTES:
-            self._out.send(frames.large_reply(number, reply))
-            return
-        frame = frames.encode_reply(frames.ANSWER, number, reply)
-        self._out.hold_briefly(frame, reply.exec_us)
+            self._out.send(self._service.large(number, reply))
+        else:
+            self._out.hold_briefly(self._service.frame(number, reply), reply.exec_us)
 
     def _send(self, kind: int, number: int, reply: frames.Reply) -> None:
         self._out.flush()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
-from . import answers, inputs, shared_file
+from . import answers, frames, inputs, lifetime, shared_file
 from .console import AccessLog, log
 from .frames import Call, Pairs, Reply
 from .script import Script, user_traceback
@@ -75,13 +76,17 @@ class Service:
         """The answer for what `run` returned."""
         exec_us = running.exec_us()
         try:
-            made = answers.of_value(value)
+            lifetime.leave_if_forked(None)
+            made = answers.whole(value)
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             return self.broken(running, error)
         return self._done(running, made, exec_us)
 
     def failed(self, running: Running, error: BaseException) -> Reply:
         """The answer for what `run` raised."""
+        lifetime.leave_if_forked(error)
+        if isinstance(error, (answers.Unsendable, frames.BrokenFrame)):
+            return self.broken(running, error)
         if _is_timeout(error) and self._late(running):
             made = answers.error(500, "Scoring timeout after %d ms" % self._timeout_ms, True)
         else:
@@ -94,7 +99,29 @@ class Service:
         log.error("Encountered Exception: %s", user_traceback(error))
         return self._done(running, answers.error(500, answers.INTERNAL), -1)
 
+    def frame(self, number: int, reply: Reply) -> bytes:
+        """A whole answer as it leaves; one that cannot be encoded leaves as a broken answer."""
+        try:
+            return frames.encode_reply(frames.ANSWER, number, reply)
+        except frames.BrokenFrame as error:
+            return self._unsendable(number, error)
+
+    def large(self, number: int, reply: Reply) -> Iterable[bytes]:
+        """The frames of an answer over WHOLE_BYTES."""
+        try:
+            return frames.large_reply(number, reply)
+        except frames.BrokenFrame as error:
+            return [self._unsendable(number, error)]
+
+    @staticmethod
+    def _unsendable(number: int, error: Exception) -> bytes:
+        log.error("Encountered Exception: the answer cannot be sent: %s", error)
+        broken = answers.reply(answers.error(500, answers.INTERNAL), [], -1)
+        return frames.encode_reply(frames.ANSWER, number, broken)
+
     def head(self, running: Running, made: answers.Made) -> Reply:
+        """Status and headers of a streamed answer."""
+        lifetime.leave_if_forked(None)
         return answers.reply(made, running.ids, -1)
 
     def streamed(self, running: Running, status: int, size: int) -> None:
@@ -127,34 +154,30 @@ class Service:
 class Alarm:
     """Raises TimeoutError in the main thread: seconds from now when called; 0 takes it off.
 
-    The system's timer is left to ring when an alarm is taken off, and only then looks at what it
-    is for: two system calls less for each `run`.
+    The system's timer is set anew for each `run`, as the script may have used it, and left to ring
+    when an alarm is taken off. Where a script has a handler of its own in place of this one, the
+    timer stays its own, and the scorer ends a `run` that takes too long.
     """
 
     def __init__(self) -> None:
         self._due = 0.0
-        self._rings = 0.0
-        signal.signal(signal.SIGALRM, self._ring)
+        self._handler = self._ring
+        signal.signal(signal.SIGALRM, self._handler)
 
     def __call__(self, seconds: float) -> None:
         if seconds <= 0:
             self._due = 0.0
             return
         self._due = time.monotonic() + seconds
-        if not self._rings or self._rings > self._due:
-            self._set(seconds)
-
-    def _set(self, seconds: float) -> None:
-        self._rings = self._due
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        if signal.getsignal(signal.SIGALRM) is self._handler:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _ring(self, signum: int, frame: Any) -> None:
-        self._rings = 0.0
         if not self._due:
             return
         left = self._due - time.monotonic()
         if left > 0:
-            self._set(max(left, ALARM_LEAST_S))
+            signal.setitimer(signal.ITIMER_REAL, max(left, ALARM_LEAST_S))
             return
         raise TimeoutError("run() did not finish in time")
 
