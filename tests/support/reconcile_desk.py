@@ -18,7 +18,8 @@ from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
-from headrace_services.control.fleet.reconciler import Reconciler, Stores
+from headrace_services.control.fleet.reconciler import Reconciler
+from headrace_services.control.fleet.stores import Stores
 from headrace_state.endpoint_keys import EndpointKeys
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (

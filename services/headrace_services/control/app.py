@@ -47,7 +47,7 @@ from headrace_services.control.blobs.uploads import BlockStage
 from headrace_services.control.blobs.wire import BlobWire
 from headrace_services.control.fleet.metrics import FleetMetrics, package_version
 from headrace_services.control.fleet.reconciler import Reconciler
-from headrace_services.control.fleet.reconciler import Stores as FleetStores
+from headrace_services.control.fleet.stores import Stores as FleetStores
 from headrace_services.control.gc.collector import Collector, collect_forever
 from headrace_services.control.gc.sweeper import sweep_forever
 from headrace_services.control.identity.access import Access, scoring_audiences

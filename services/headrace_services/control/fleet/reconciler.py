@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import structlog
 
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
 from headrace_bus.errors import BusError, LeaseLost, RevisionConflict
-from headrace_bus.store.blob_index import BlobIndex
-from headrace_bus.store.bucket import Bucket
-from headrace_bus.store.cache import BucketCache
 from headrace_bus.store.lease import Lease
 from headrace_bus.wire.subjects import InstanceAddress
 from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
 from headrace_scaler.compute.process import ProcessCompute
-from headrace_services.control.fleet.deployment_reconciler import DeploymentReconciler, unwanted
+from headrace_services.control.fleet.deployment_progress import DeploymentProgress
+from headrace_services.control.fleet.deployment_reconciler import DeploymentReconciler
 from headrace_services.control.fleet.endpoint_reconciler import EndpointReconciler
+from headrace_services.control.fleet.instance_steps import InstanceSteps
 from headrace_services.control.fleet.metrics import FleetMetrics
 from headrace_services.control.fleet.snapshot import Snapshot, look
+from headrace_services.control.fleet.stores import Caches, Stores
 from headrace_services.control.identity.access import Access
 from headrace_state.deployment_name import DeploymentName
-from headrace_state.endpoint_keys import EndpointKeys
 from headrace_state.fleet_view import FleetView
 from headrace_state.launch_builder import LaunchBuilder
 from headrace_state.records import Spec
@@ -43,54 +41,6 @@ LEASE: Final = "reconcile"
 RESYNC_S: Final = 3.0
 SETTLE_S: Final = 0.005  # events that come together are one round
 RETRY_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    """What the reconciler reads and writes."""
-
-    specs: Bucket
-    state: Bucket
-    keys: EndpointKeys
-    blobs: BlobIndex
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caches:
-    """What a round reads, kept in memory: one in which nothing changed asks JetStream nothing."""
-
-    specs: BucketCache
-    state: BucketCache
-    secrets: BucketCache
-
-    @classmethod
-    def of(cls, stores: Stores) -> Self:
-        """Not yet followed."""
-        return cls(
-            specs=BucketCache(stores.specs, ("endpoint", "deployment", "client", "issuer")),
-            state=BucketCache(
-                stores.state, ("status", "applied", "instance", "jwks", "route", "lease")
-            ),
-            secrets=BucketCache(stores.keys.bucket, ("keys",)),
-        )
-
-    def all(self) -> tuple[BucketCache, ...]:
-        """For what is done to each."""
-        return self.specs, self.state, self.secrets
-
-    async def current(self, state_revision: int) -> None:
-        """Wait until all are up to date, so that nothing is decided by half a view.
-
-        Raises BusDisconnected.
-        """
-        await self.state.current(revision=state_revision)
-        await self.specs.current()
-        await self.secrets.current()
-
-    def relist(self) -> None:
-        """Trust nothing that was read so far."""
-        for cache in self.all():
-            cache.relist()
 
 
 class Reconciler:
@@ -142,14 +92,7 @@ class Reconciler:
             token_public_key=token_public_key,
         )
         self.builder = LaunchBuilder(find=self._find, blobs=stores.blobs, nats_url=nats_url)
-        self._deployments = DeploymentReconciler(
-            specs=stores.specs,
-            status_writer=self._status_writer,
-            compute=self.compute,
-            view=view,
-            builder=self.builder,
-            mint=mint,
-        )
+        self._deployments = self._deployment_reconciler(mint)
 
     async def start(self) -> None:
         """Begin to work."""
@@ -177,6 +120,25 @@ class Reconciler:
     ) -> str:
         """See Compute.logs."""
         return await self.compute.logs(endpoint, deployment, container=container, tail=tail)
+
+    def _deployment_reconciler(
+        self, mint: Callable[[InstanceAddress], str]
+    ) -> DeploymentReconciler:
+        return DeploymentReconciler(
+            specs=self._stores.specs,
+            status_writer=self._status_writer,
+            compute=self.compute,
+            instances=InstanceSteps(
+                status_writer=self._status_writer,
+                compute=self.compute,
+                view=self._view,
+                builder=self.builder,
+                mint=mint,
+            ),
+            progress=DeploymentProgress(
+                status_writer=self._status_writer, compute=self.compute, view=self._view
+            ),
+        )
 
     async def _find(self, key: str) -> Spec | None:
         record = await self._stores.specs.get(key)
@@ -281,7 +243,7 @@ class Reconciler:
 
     async def _stop_unwanted(self, snapshot: Snapshot) -> None:
         """What no record wants: left by a crash between two writes, or by a restored state."""
-        for iid in unwanted(snapshot):
+        for iid in snapshot.unwanted():
             if snapshot.running[iid].alive:
                 log.warning("stopping an instance that no record wants", iid=iid)
                 await self.compute.stop(iid)

@@ -76,6 +76,15 @@ class Snapshot:
         stored = self.statuses.get(key)
         return None if stored is None else stored.value
 
+    def unwanted(self) -> list[str]:
+        """Ids that the provider lists and no record wants, as far as all can be read."""
+        own = self.own
+        return [
+            iid
+            for iid, one in self.running.items()
+            if iid not in own and one.endpoint not in self.set_aside
+        ]
+
     def is_leaving(self, name: DeploymentName) -> bool:
         """Whether a deployment is to go, alone or with its endpoint."""
         endpoint = self.endpoints.get(name.endpoint)

@@ -1,0 +1,155 @@
+"""The instances of a deployment: what is seen of each, and the steps of a plan carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from headrace_api.errors import HeadraceError, InvalidInput, NotFound
+from headrace_bus.errors import UnreadableName
+from headrace_bus.wire.launch import Launch
+from headrace_bus.wire.subjects import InstanceAddress
+from headrace_scaler.compute.port import Compute
+from headrace_services.control.fleet import rollout
+from headrace_services.control.fleet.rollout import Failure, Plan, Seen
+from headrace_services.control.fleet.snapshot import Snapshot
+from headrace_state.deployment_name import DeploymentName
+from headrace_state.fleet_view import FleetView
+from headrace_state.instance_id import new_iid
+from headrace_state.launch_builder import LaunchBuilder
+from headrace_state.records import (
+    Instance,
+    InstancePhase,
+    Spec,
+    UnreadableRecord,
+    instance_key,
+)
+from headrace_state.status_writer import StatusWriter
+from headrace_telemetry.clock import monotonic, timestamp
+
+log = structlog.get_logger(__name__)
+
+_CODES: Final[dict[type[HeadraceError], str]] = {NotFound: "ResourceNotFound"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """What new instances are made from."""
+
+    spec: Spec
+    revision: int
+    """Of the deployment's spec, which after a failed update is not this one."""
+    digest: str
+
+
+@dataclass(slots=True, kw_only=True)
+class InstanceSteps:
+    """Remembers times only; all else is read anew each round."""
+
+    status_writer: StatusWriter
+    compute: Compute
+    view: FleetView
+    builder: LaunchBuilder
+    mint: Callable[[InstanceAddress], str]
+    """The credentials of an instance."""
+    known_s: dict[str, float] = field(default_factory=dict)
+    ended_s: dict[str, float] = field(default_factory=dict)
+
+    def seen(self, snapshot: Snapshot, name: DeploymentName) -> list[Seen]:
+        """Each instance that is written down, as records, provider and heartbeats show it."""
+        return [self._seen(snapshot, one) for one in snapshot.instances[name]]
+
+    async def take(
+        self, snapshot: Snapshot, name: DeploymentName, plan: Plan, template: Template | None
+    ) -> Failure | None:
+        """Take the steps; a failure when the template's assets do not let an instance start.
+
+        Without a template nothing is started. Raises LeaseLost, BusDisconnected.
+        """
+        by_iid = {one.iid: one for one in snapshot.instances[name]}
+        try:
+            for step in plan.steps:
+                match step:
+                    case rollout.Start() if template:
+                        await self._start(name, step, template)
+                    case rollout.Launch() if template:
+                        instance = by_iid[step.iid]
+                        await self._run(instance, await self.builder.build(instance, template.spec))
+                    case rollout.Drain():
+                        await self._drain(by_iid[step.iid])
+                    case rollout.Kill():
+                        await self.compute.kill(step.iid)
+                    case rollout.Remove():
+                        await self._remove(by_iid[step.iid])
+        except (NotFound, InvalidInput, UnreadableRecord, UnreadableName) as error:
+            log.warning("instance cannot be launched", reason=error.message, **name._asdict())
+            code = _CODES.get(type(error), error.code)
+            return Failure(code=code, error=error.message, iid="")
+        return None
+
+    def _seen(self, snapshot: Snapshot, instance: Instance) -> Seen:
+        now_s = monotonic()
+        iid = instance.iid
+        known_s = self.known_s.setdefault(iid, now_s)
+        running = snapshot.running.get(iid)
+        heard = self.view.instance(iid)
+        alive = running is not None and running.alive
+        ended_s = now_s
+        if running is not None and not running.alive:
+            ended_s = self.ended_s.setdefault(iid, now_s)
+        return Seen(
+            iid=iid,
+            template=instance.template,
+            draining=instance.phase is not InstancePhase.RUNNING,
+            started=running is not None,
+            alive=alive,
+            exit_code=running.exit_code if running else None,
+            state=heard.beat.state if heard else None,
+            was_ready=heard.was_ready if heard else False,
+            age_s=now_s - known_s,
+            in_state_s=now_s - heard.since_s if heard else 0.0,
+            silent_s=self.view.silent_s(iid, known_s),
+            ended_s=now_s - ended_s,
+            restarts=instance.restarts,
+            error_code=heard.beat.error_code if heard else "",
+            error=heard.beat.error if heard else "",
+        )
+
+    async def _start(self, name: DeploymentName, step: rollout.Start, template: Template) -> None:
+        instance = Instance(
+            iid=new_iid(),
+            endpoint=name.endpoint,
+            deployment=name.deployment,
+            revision=template.revision,
+            template=template.digest,
+            created_at=timestamp(),
+            restarts=step.restarts,
+        )
+        launch = await self.builder.build(instance, template.spec)
+        await self.status_writer.write({_key(instance): instance.encode()})
+        await self._run(instance, launch)
+
+    async def _run(self, instance: Instance, launch: Launch) -> None:
+        address = InstanceAddress(instance.endpoint, instance.deployment, instance.iid)
+        self.known_s[instance.iid] = monotonic()
+        await self.compute.start(launch, self.mint(address))
+
+    async def _drain(self, instance: Instance) -> None:
+        if instance.phase is InstancePhase.RUNNING:
+            drained = replace(instance, phase=InstancePhase.DRAINING)
+            await self.status_writer.write({_key(instance): drained.encode()})
+        await self.compute.stop(instance.iid)
+
+    async def _remove(self, instance: Instance) -> None:
+        await self.compute.forget(instance.iid)
+        await self.status_writer.write({_key(instance): None})
+        self.view.forget(instance.iid)
+        self.known_s.pop(instance.iid, None)
+        self.ended_s.pop(instance.iid, None)
+
+
+def _key(instance: Instance) -> str:
+    return instance_key(instance.endpoint, instance.deployment, instance.iid)
