@@ -19,7 +19,7 @@ from headrace_scaler.compute import processes
 from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
 from headrace_services.control.fleet.reconciler import Reconciler
-from headrace_services.control.fleet.stores import Stores
+from headrace_services.control.fleet.stores import FleetStores
 from headrace_state.endpoint_keys import EndpointKeys
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
@@ -53,7 +53,7 @@ class Desk:
     bus: Bus
     specs: Bucket
     state: Bucket
-    stores: Stores
+    stores: FleetStores
     blobs: FolderBlobs
     stack: AsyncExitStack
 
@@ -166,13 +166,13 @@ async def until(condition: Callable[[], Any], bound_s: float = BOUND_S) -> None:
             await asyncio.sleep(0.02)
 
 
-async def open_stores(bus: Bus, home: Home) -> Stores:
+async def open_stores(bus: Bus, home: Home) -> FleetStores:
     """The stores as one process has them."""
     specs, state, hidden, names = [
         await Bucket.open(bus, name) for name in ("spec", "state", "secrets", "blobs")
     ]
     keys = EndpointKeys(SecretStore(hidden, secret_key(home.root / "secret.key")))
-    return Stores(specs=specs, state=state, keys=keys, blobs=BlobIndex(names))
+    return FleetStores(specs=specs, state=state, keys=keys, blobs=BlobIndex(names))
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import Final
 from headrace_api.errors import InvalidInput
 from headrace_api.home import Home
 
+ROLE: Final = "control"  # its name on the bus, and of its credentials
 DEFAULT_INGRESS_URL: Final = "https://localhost:8443"
 CONTROL_URL_VARIABLE: Final = "HEADRACE_CONTROL_URL"
 INGRESS_URL_VARIABLE: Final = "HEADRACE_INGRESS_URL"

@@ -26,7 +26,7 @@ from headrace_services.control.fleet.endpoint_reconciler import EndpointReconcil
 from headrace_services.control.fleet.instance_steps import InstanceSteps
 from headrace_services.control.fleet.metrics import FleetMetrics
 from headrace_services.control.fleet.snapshot import Snapshot, look
-from headrace_services.control.fleet.stores import Caches, Stores
+from headrace_services.control.fleet.stores import Caches, FleetStores
 from headrace_services.control.identity.access import Access
 from headrace_state.deployment_name import DeploymentName
 from headrace_state.fleet_view import FleetView
@@ -50,7 +50,7 @@ class Reconciler:
         self,
         *,
         bus: Bus,
-        stores: Stores,
+        stores: FleetStores,
         view: FleetView,
         home: Home,
         nats_url: str,

@@ -12,7 +12,7 @@ from headrace_state.endpoint_keys import EndpointKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
+class FleetStores:
     """What the reconciler reads and writes."""
 
     specs: Bucket
@@ -30,7 +30,7 @@ class Caches:
     secrets: BucketCache
 
     @classmethod
-    def of(cls, stores: Stores) -> Self:
+    def of(cls, stores: FleetStores) -> Self:
         """Not yet followed."""
         return cls(
             specs=BucketCache(stores.specs, ("endpoint", "deployment", "client", "issuer")),
