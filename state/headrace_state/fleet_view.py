@@ -54,6 +54,7 @@ class FleetView:
         self._now = now
         self._instances: dict[str, ObservedInstance] = {}
         self._ingresses: dict[str, ObservedIngress] = {}
+        self._kept: Container[str] = ()
         self._listening_s = now()
         self._next_ingress_beat = asyncio.Event()
         self._on_change: list[Callable[[], None]] = []
@@ -117,15 +118,9 @@ class FleetView:
         """Drop what an instance said."""
         self._instances.pop(iid, None)
 
-    def prune(self, own: Container[str]) -> None:
-        """Drop instances that are none of `own`, and ingresses, after FORGOTTEN_S of silence."""
-        since_s = self._now() - FORGOTTEN_S
-        self._instances = {
-            iid: one for iid, one in self._instances.items() if iid in own or one.heard_s >= since_s
-        }
-        self._ingresses = {
-            name: one for name, one in self._ingresses.items() if one.heard_s >= since_s
-        }
+    def keep(self, own: Container[str]) -> None:
+        """Ids of the instances that are remembered however long they are silent."""
+        self._kept = own
 
     def live_ingresses(self) -> dict[str, ObservedIngress]:
         """Those that spoke within INGRESS_LIVE_S, by id."""
@@ -194,6 +189,8 @@ class FleetView:
             if len(old.beat.phases) != len(beat.phases):
                 self._tell_change()
             return
+        if old is None:
+            self._forget_silent()
         one = ObservedInstance(
             address=address, beat=beat, heard_s=now_s, since_s=now_s, was_ready=ready or was_ready
         )
@@ -210,6 +207,8 @@ class FleetView:
             _log_malformed(message, error)
             return
         old = self._ingresses.get(beat.ingress_id)
+        if old is None:
+            self._forget_silent()
         self._ingresses[beat.ingress_id] = ObservedIngress(beat=beat, heard_s=self._now())
         for tell in self._on_ingress:
             tell(beat)
@@ -217,6 +216,18 @@ class FleetView:
         self._next_ingress_beat = asyncio.Event()
         if old is None or (old.beat.applied, old.beat.live) != (beat.applied, beat.live):
             self._tell_change()
+
+    def _forget_silent(self) -> None:
+        """Whenever somebody new speaks, so that what is remembered is bounded by who lives."""
+        since_s = self._now() - FORGOTTEN_S
+        self._instances = {
+            iid: one
+            for iid, one in self._instances.items()
+            if iid in self._kept or one.heard_s >= since_s
+        }
+        self._ingresses = {
+            name: one for name, one in self._ingresses.items() if one.heard_s >= since_s
+        }
 
     def _tell_change(self) -> None:
         for tell in self._on_change:

@@ -8,10 +8,11 @@ import pytest
 
 from headrace_api.errors import InvalidInput
 from headrace_api.online_deployment import MAX_INSTANCES
-from headrace_services.control.fleet.snapshot import Snapshot, Versioned
+from headrace_services.control.fleet.snapshot import Snapshot
 from headrace_state.deployment_name import DeploymentName
 from headrace_state.desired_count import desired_count, differs_in_count_only
 from headrace_state.records import Spec
+from headrace_state.repository import Stored
 
 
 def spec(**arm: Any) -> Spec:
@@ -41,9 +42,10 @@ def test_what_is_no_count_is_refused_by_the_deployments_name(capacity: object) -
 
 
 def test_a_spec_without_a_count_hides_no_other_deployment_from_the_metrics() -> None:
-    snapshot = Snapshot(endpoints={"iris": Versioned(spec=spec(), revision=1)})
+    snapshot = Snapshot(endpoints={"iris": Stored(key="endpoint.iris", value=spec(), revision=1)})
     for name, capacity in (("blue", 3), ("bad", "many")):
-        one = Versioned(spec=spec(sku={"capacity": capacity}), revision=1)
+        value = spec(sku={"capacity": capacity})
+        one = Stored(key=f"deployment.iris.{name}", value=value, revision=1)
         snapshot.deployments[DeploymentName("iris", name)] = one
 
     assert snapshot.wanted() == {("iris", "blue"): 3}

@@ -140,9 +140,10 @@ async def test_every_live_ingress_has_to_have_applied_a_route_and_see_the_instan
 
 
 async def test_the_silent_are_forgotten_after_a_while_but_never_our_own(fleet: Fleet) -> None:
+    fleet.view.keep({"i1"})
     await fleet.say(READY, replace(READY, iid="a1"), INGRESS)
     fleet.now_s += FORGOTTEN_S + 0.1
-    fleet.view.prune({"i1"})
+    await fleet.say(replace(READY, iid="a2"))
 
     assert fleet.view.instance("i1") is not None
     assert fleet.view.instance("a1") is None

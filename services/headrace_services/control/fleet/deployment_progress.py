@@ -11,7 +11,7 @@ import structlog
 from headrace_api.errors import NotFound
 from headrace_scaler.compute.port import Compute
 from headrace_services.control.fleet.rollout import Failure, Goal, Plan
-from headrace_services.control.fleet.snapshot import Snapshot, Versioned
+from headrace_services.control.fleet.snapshot import Snapshot
 from headrace_state.deployment_name import DeploymentName
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
@@ -22,6 +22,7 @@ from headrace_state.records import (
     applied_key,
     deployment_status_key,
 )
+from headrace_state.repository import Stored
 from headrace_state.status_writer import FAILED, StatusWriter
 from headrace_telemetry.clock import monotonic
 
@@ -43,7 +44,7 @@ class DeploymentRound:
 
     snapshot: Snapshot
     name: DeploymentName
-    stored: Versioned
+    stored: Stored[Spec]
     operation: Operation | None
     goal: Goal
     plan: Plan
@@ -79,7 +80,7 @@ class DeploymentProgress:
         else:
             await self.status_writer.progress(now.operation, tuple(phases.items()))
             before = now.snapshot.status(now.status_key)
-            status = _working(before, now.stored.spec, now.plan, phases)
+            status = _working(before, now.stored.value, now.plan, phases)
             await self.status_writer.show(now.snapshot.statuses, now.status_key, status)
 
     async def fail(self, now: DeploymentRound, failure: Failure) -> None:
@@ -123,7 +124,7 @@ class DeploymentProgress:
         )
         await self.status_writer.close(
             replace(now.operation, steps=tuple(phases.items())),
-            {now.status_key: status.encode(), applied_key(*now.name): now.stored.spec.encode()},
+            {now.status_key: status.encode(), applied_key(*now.name): now.stored.value.encode()},
         )
         self.done_s.pop(now.operation.id, None)
         log.info("deployment is ready", revision=now.stored.revision, **now.name._asdict())

@@ -51,9 +51,9 @@ class DeploymentReconciler:
         Raises LeaseLost, BusDisconnected.
         """
         stored = snapshot.deployments[name]
-        operation = await self.status_writer.operation(stored.spec)
+        operation = await self.status_writer.operation(stored.value)
         leaving = snapshot.is_leaving(name)
-        target = None if leaving else _target(snapshot, name, stored.spec, operation)
+        target = None if leaving else _target(snapshot, name, stored.value, operation)
         goal = _goal(name, target, rolling=is_open(operation) and not leaving)
         plan = rollout.plan(goal, self.instances.seen(snapshot, name))
         template = None

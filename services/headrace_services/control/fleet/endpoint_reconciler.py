@@ -13,7 +13,7 @@ from headrace_bus.wire import subjects
 from headrace_bus.wire.route_record import route_key
 from headrace_services.control.fleet.rollout import in_crash_loop
 from headrace_services.control.fleet.route_compiler import compile_route
-from headrace_services.control.fleet.snapshot import Snapshot, Versioned
+from headrace_services.control.fleet.snapshot import Snapshot
 from headrace_state.deployment_name import DeploymentName
 from headrace_state.endpoint_keys import EndpointKeys, keys_key
 from headrace_state.fleet_view import FleetView
@@ -27,6 +27,7 @@ from headrace_state.records import (
     endpoint_key,
     endpoint_status_key,
 )
+from headrace_state.repository import Stored
 from headrace_state.status_writer import StatusWriter, has_failed, is_open
 
 log = structlog.get_logger(__name__)
@@ -54,9 +55,9 @@ class EndpointReconciler:
         stored = snapshot.endpoints[endpoint]
         serving, failed = await self._serving(snapshot, endpoint)
         route = compile_route(
-            stored.spec,
+            stored.value,
             serving,
-            await self._key_digests(endpoint, stored.spec),
+            await self._key_digests(endpoint, stored.value),
             self.token_public_key,
             snapshot.access,
             failed,
@@ -75,8 +76,8 @@ class EndpointReconciler:
         Raises LeaseLost, BusDisconnected.
         """
         stored = snapshot.endpoints[endpoint]
-        operation = await self.status_writer.operation(stored.spec)
-        if stored.spec.deleting:
+        operation = await self.status_writer.operation(stored.value)
+        if stored.value.deleting:
             if not snapshot.deployments_of(endpoint):
                 await self._remove(snapshot, endpoint, stored, operation)
             return
@@ -108,10 +109,10 @@ class EndpointReconciler:
         """
         found: list[Spec] = []
         failed: set[str] = set()
-        if snapshot.endpoints[endpoint].spec.deleting:
+        if snapshot.endpoints[endpoint].value.deleting:
             return found, failed
         for name, stored in snapshot.deployments_of(endpoint).items():
-            spec = stored.spec
+            spec = stored.value
             status = snapshot.status(deployment_status_key(*name))
             if has_failed(status, await self.status_writer.operation(spec)) and not spec.deleting:
                 if name not in snapshot.applied:
@@ -130,7 +131,7 @@ class EndpointReconciler:
         ]
 
     async def _remove(
-        self, snapshot: Snapshot, endpoint: str, stored: Versioned, operation: Operation | None
+        self, snapshot: Snapshot, endpoint: str, stored: Stored[Spec], operation: Operation | None
     ) -> None:
         await self.keys.forget(endpoint)
         await self.specs.delete(endpoint_key(endpoint), stored.revision)

@@ -191,12 +191,12 @@ class Reconciler:
         for name in self._ownerless(snapshot):
             await self._guarded(self._deployment(snapshot, name, 0), **name._asdict())
         await self._stop_unwanted(snapshot)
-        self._view.prune(snapshot.own)
+        self._view.keep(snapshot.own)
         if self._metrics is not None:
             self._metrics.wanted(snapshot.wanted())
-        live = {one.spec.operation for one in snapshot.endpoints.values()}
+        live = {one.value.operation for one in snapshot.endpoints.values()}
         self._status_writer.forget(
-            live | {one.spec.operation for one in snapshot.deployments.values()}
+            live | {one.value.operation for one in snapshot.deployments.values()}
         )
         return min(waits)
 

@@ -28,20 +28,12 @@ from headrace_state.repository import Stored
 R = TypeVar("R", Spec, Status, Instance, Client, OuterIssuer, IssuerKeys)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Versioned:
-    """A spec with the revision it was read at."""
-
-    spec: Spec
-    revision: int
-
-
 @dataclass(slots=True, kw_only=True)
 class Snapshot:
     """Read once a round; what a round writes is kept up to date here too."""
 
-    endpoints: dict[str, Versioned] = field(default_factory=dict)
-    deployments: dict[DeploymentName, Versioned] = field(default_factory=dict)
+    endpoints: dict[str, Stored[Spec]] = field(default_factory=dict)
+    deployments: dict[DeploymentName, Stored[Spec]] = field(default_factory=dict)
     statuses: dict[str, Stored[Status]] = field(default_factory=dict)
     applied: dict[DeploymentName, Spec] = field(default_factory=dict)
     instances: dict[DeploymentName, list[Instance]] = field(
@@ -54,7 +46,7 @@ class Snapshot:
     set_aside: set[str] = field(default_factory=set)
     """Endpoints that such a record is about: all there is of them stays as it is."""
 
-    def deployments_of(self, endpoint: str) -> dict[DeploymentName, Versioned]:
+    def deployments_of(self, endpoint: str) -> dict[DeploymentName, Stored[Spec]]:
         return {name: one for name, one in self.deployments.items() if name.endpoint == endpoint}
 
     @property
@@ -68,7 +60,7 @@ class Snapshot:
         for name, one in self.deployments.items():
             if not self.is_leaving(name):
                 with suppress(InvalidInput):  # its own step tells of it
-                    counts[name.endpoint, name.deployment] = desired_count(one.spec)
+                    counts[name.endpoint, name.deployment] = desired_count(one.value)
         return counts
 
     def status(self, key: str) -> Status | None:
@@ -88,9 +80,9 @@ class Snapshot:
     def is_leaving(self, name: DeploymentName) -> bool:
         """Whether a deployment is to go, alone or with its endpoint."""
         endpoint = self.endpoints.get(name.endpoint)
-        gone = endpoint is None or endpoint.spec.deleting
+        gone = endpoint is None or endpoint.value.deleting
         own = self.deployments.get(name)
-        return gone or own is None or own.spec.deleting
+        return gone or own is None or own.value.deleting
 
 
 async def look(
@@ -107,9 +99,9 @@ async def look(
     snapshot.access = _access(snapshot, specs, state, fixed_access or Access())
     for key, record, spec in _read(snapshot, specs.list("endpoint"), Spec):
         name = key.removeprefix("endpoint.")
-        snapshot.endpoints[name] = Versioned(spec=spec, revision=record.revision)
+        snapshot.endpoints[name] = Stored(key=key, value=spec, revision=record.revision)
     for key, record, spec in _read(snapshot, specs.list("deployment"), Spec):
-        snapshot.deployments[_name(key)] = Versioned(spec=spec, revision=record.revision)
+        snapshot.deployments[_name(key)] = Stored(key=key, value=spec, revision=record.revision)
     for key, record, status in _read(snapshot, state.list("status"), Status):
         snapshot.statuses[key] = Stored(key=key, revision=record.revision, value=status)
     for key, _, spec in _read(snapshot, state.list("applied"), Spec):
