@@ -259,7 +259,25 @@ def validate_deployment_arm(
     check_endpoint_name(name, kind="deployment")
     deployment = OnlineDeployment.from_arm(arm, endpoint=endpoint, name=name)
     _check_wire_references(deployment)
+    check_servable(deployment)
     return deployment
+
+
+def check_servable(deployment: OnlineDeployment) -> None:
+    """Raises InvalidInput for what could be stored and never start."""
+    if deployment.code_configuration is None:
+        raise InvalidInput(
+            "code_configuration is required: models without code (MLflow, Triton) are not "
+            "supported yet",
+            target="codeConfiguration",
+            hint="add code_configuration with code and scoring_script",
+        )
+    for name, value in deployment.environment_variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise InvalidInput(
+                f"environment variable {name!r}: a name without '=' is allowed, and no NUL",
+                target="environmentVariables",
+            )
 
 
 def _check_wire_references(deployment: OnlineDeployment) -> None:

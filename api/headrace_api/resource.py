@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, TypeVar
 
@@ -70,16 +70,43 @@ def with_overrides(source: YamlFile, overrides: Mapping[str, object]) -> YamlFil
                 raise InvalidResource(source, [Fault(key=tuple(parents), text="is not a block")])
             at[parent] = at = dict(inner or {})
         at[last] = value
-    return YamlFile(path=source.path, values=values, lines=source.lines)
+    return changed(source, values)
+
+
+def changed(source: YamlFile, values: dict[str, Any]) -> YamlFile:
+    """The file with other values; what did not come from the file has no line in it."""
+    lines = {
+        key: line for key, line in source.lines.items() if _same_at(key, source.values, values)
+    }
+    return YamlFile(path=source.path, values=values, lines=lines)
+
+
+def _same_at(key: KeyPath, one: Any, other: Any) -> bool:
+    for part in key:
+        try:
+            one, other = one[part], other[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return bool(one == other)
 
 
 class FileResource(Resource):
     """A resource that has a YAML file of its own."""
 
     @classmethod
-    def from_yaml(cls, path: Path, overrides: Mapping[str, object] | None = None) -> Self:
-        """Read a file; overrides are values by dotted path. Raises InvalidInput."""
+    def from_yaml(
+        cls,
+        path: Path,
+        overrides: Mapping[str, object] | None = None,
+        edit: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> Self:
+        """Read a file; overrides are values by dotted path, `edit` changes what results.
+
+        Raises InvalidInput, and what `edit` raises.
+        """
         source = with_overrides(read_yaml(path), overrides or {})
+        if edit is not None:
+            source = changed(source, edit(source.values))
         return read_resource(cls, source, base=path.absolute().parent)
 
     @classmethod
@@ -89,7 +116,7 @@ class FileResource(Resource):
 
     def to_yaml(self) -> dict[str, Any]:
         """The YAML's shape, without what is empty."""
-        values: dict[str, Any] = _without_empty(self.model_dump(mode="json", exclude_none=True))
+        values: dict[str, Any] = _without_empty(self, self.model_dump(mode="json"))
         return values
 
 
@@ -171,13 +198,19 @@ def _resources(annotation: Any) -> Any:
         yield from _resources(inner)
 
 
-def _without_empty(values: Any) -> Any:
-    if isinstance(values, dict):
-        inner = {key: _without_empty(value) for key, value in values.items()}
+def _without_empty(model: object, dumped: Any) -> Any:
+    """The dump without fields that say nothing; maps of the user's own keep each of their entries.
+
+    An empty value there has a meaning: `CUDA_VISIBLE_DEVICES: ""` hides all GPUs.
+    """
+    if isinstance(model, Resource):
+        inner = {key: _without_empty(getattr(model, key), value) for key, value in dumped.items()}
         return {key: value for key, value in inner.items() if value not in ({}, [], None, "")}
-    if isinstance(values, list):
-        return [_without_empty(value) for value in values]
-    return int(values) if isinstance(values, float) and values.is_integer() else values
+    if isinstance(model, list):
+        return [_without_empty(*pair) for pair in zip(model, dumped, strict=True)]
+    if isinstance(model, dict):
+        return {key: _without_empty(model.get(key), value) for key, value in dumped.items()}
+    return int(dumped) if isinstance(dumped, float) and dumped.is_integer() else dumped
 
 
 def _text_of_number(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ _SHOWN_CHARS: Final = 80
 _SECRET_KEYS: Final = frozenset({"environment_variables", "keys"})
 
 KeyPath = tuple[str | int, ...]
+_INT: Final = "tag:yaml.org,2002:int"
+_NOT_DECIMAL: Final = re.compile(r"[-+]?0[0-9_]+$|.*:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +200,8 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node, key: KeyPath) -> Any:
         try:
+            if node.tag == _INT and _NOT_DECIMAL.match(node.value):
+                return node.value  # 010 is 8 to YAML and 010 to whoever wrote it
             value = self._scalars.construct_object(node)
             if isinstance(value, str):
                 value.encode()  # "\ud800" is half a character, and no text that can be sent

@@ -21,7 +21,7 @@ def create(call: Call) -> Any:
 
     values = assets.given(call, _FIELDS)
     if call.text("file"):
-        data = Data.from_yaml(Path(call.text("file")), values | edit.overrides(call))
+        data = edit.from_file(Data, call, values)
     else:
         data = Data.from_values(edit.edited(values, call), base=Path.cwd())
     if not data.name or not data.path:

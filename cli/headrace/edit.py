@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import date
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headrace.call import Call
 from headrace.errors import BadUsage
 from headrace.options import GROUP_SEPARATOR
 
+if TYPE_CHECKING:
+    from headrace_api.resource import FileResource
+
+F = TypeVar("F", bound="FileResource")
+
+_TEXT_MAPS: Final = frozenset({"tags", "properties", "environment_variables"})
+_TEXT_FIELDS: Final = frozenset(
+    {"description", "display_name", "image", "instance_type", "name", "path", "stage", "version"}
+)
 _PART: Final = re.compile(r"([^.\[\]]+)|\[(\d{1,6})\]")
 
 
@@ -24,7 +36,8 @@ def edited(values: dict[str, Any], call: Call) -> dict[str, Any]:
         path, equals, value = text.partition("=")
         if not equals:
             raise BadUsage(f"--set {text!r}: use path.to.key=value")
-        _set(result, path, _value(value, as_text=call.flag("force_string")))
+        as_text = call.flag("force_string") or _is_text(path)
+        _set(result, path, _value(value, as_text=as_text))
     for text in call.many("add"):
         _add(result, text.split(GROUP_SEPARATOR), as_text=call.flag("force_string"))
     for text in call.many("remove"):
@@ -44,15 +57,14 @@ def _text_of(value: object) -> str:
     raise BadUsage(f"a value of type {type(value).__name__} cannot be sent: use text")
 
 
-def overrides(call: Call) -> dict[str, object]:
-    """`--set` as values by dotted path, for a file that is not read yet. Raises BadUsage."""
-    found: dict[str, object] = {}
-    for text in call.many("set"):
-        path, equals, value = text.partition("=")
-        if not equals or "[" in path:
-            raise BadUsage(f"--set {text!r}: use path.to.key=value")
-        found[path] = _value(value, as_text=call.flag("force_string"))
-    return found
+def from_file(kind: type[F], call: Call, given: Mapping[str, object]) -> F:
+    """The resource of --file, with the values of options and the generic options applied.
+
+    Raises BadUsage, InvalidInput.
+    """
+    asked = any(call.many(option) for option in ("set", "add", "remove"))
+    change = partial(edited, call=call) if asked else None
+    return kind.from_yaml(Path(call.text("file")), given, edit=change)
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
@@ -64,6 +76,12 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
             raise BadUsage(f"{option} {pair!r}: use name=value, as in blue=90")
         found[key] = value
     return found
+
+
+def _is_text(path: str) -> bool:
+    """Whether the place holds text, so that `tags.sha=7e12345` stays as it was typed."""
+    parts = _parts(path)
+    return (len(parts) > 1 and parts[-2] in _TEXT_MAPS) or parts[-1] in _TEXT_FIELDS
 
 
 def _value(text: str, *, as_text: bool) -> Any:

@@ -27,7 +27,7 @@ def create(call: Call) -> Any:
 
     values = assets.given(call, _FIELDS)
     if call.text("file"):
-        environment = Environment.from_yaml(Path(call.text("file")), values | edit.overrides(call))
+        environment = edit.from_file(Environment, call, values)
     else:
         environment = Environment.from_values(edit.edited(values, call), base=Path.cwd())
     if not environment.name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
@@ -57,7 +58,8 @@ class VerbCommand(click.Command):
     """A verb of the table."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread(args))
+        known = [name for one in self.get_params(ctx) for name in one.opts if name[:2] == "--"]
+        return super().parse_args(ctx, spread(completed(args, known, ctx)))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own = [p for p in self.get_params(ctx) if not isinstance(p, _GlobalOption)]
@@ -65,6 +67,23 @@ class VerbCommand(click.Command):
         for title, parameters in (("Options", own), ("Global options", shared)):
             with formatter.section(title):
                 formatter.write_dl([row for p in parameters if (row := p.get_help_record(ctx))])
+
+
+def completed(args: list[str], known: Sequence[str], ctx: click.Context | None = None) -> list[str]:
+    """Options by any beginning that only one has, as az takes them: `--endpoint x`.
+
+    Raises click.UsageError where several begin so.
+    """
+    found = []
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if name.startswith("--") and len(name) > 2 and name not in known:
+            near = sorted({one for one in known if one.startswith(name)})
+            if len(near) > 1:
+                raise click.UsageError(f"Option {name} could be {', '.join(near)}.", ctx)
+            arg = f"{near[0]}{equals}{value}" if near else arg
+        found.append(arg)
+    return found
 
 
 def spread(args: list[str]) -> list[str]:
@@ -207,7 +226,8 @@ def _click_option(option: options.Option) -> click.Option:
 def _type(name: str) -> click.ParamType[Any]:
     if name in options.CHOICES:
         return click.Choice(options.CHOICES[name])
-    return click.IntRange(min=1) if name in options.INTEGERS else click.STRING
+    least = options.LEAST.get(name, 1)
+    return click.IntRange(min=least) if name in options.INTEGERS else click.STRING
 
 
 def _run(verb: Verb, given: dict[str, Any], settings: Settings) -> None:

@@ -23,7 +23,7 @@ def create(call: Call) -> Any:
 
     values = assets.given(call, _FIELDS)
     if call.text("file"):
-        model = Model.from_yaml(Path(call.text("file")), values | edit.overrides(call))
+        model = edit.from_file(Model, call, values)
     else:
         model = Model.from_values(edit.edited(values, call), base=Path.cwd())
     if not model.name or not model.path:

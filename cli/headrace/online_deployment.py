@@ -149,14 +149,15 @@ def _state(arm: Mapping[str, Any]) -> str:
 
 
 def _from_file(call: Call) -> OnlineDeployment:
-    from headrace_api.online_deployment import OnlineDeployment
+    from headrace_api.online_deployment import OnlineDeployment, check_servable
 
     path = Path(call.text("file"))
     given: dict[str, object] = {
         "name": call.text("name") or None,
         "endpoint_name": call.text("endpoint_name") or None,
     }
-    deployment = OnlineDeployment.from_yaml(path, given | edit.overrides(call))
+    deployment = edit.from_file(OnlineDeployment, call, given)
+    check_servable(deployment)
     call.say(f"  ✓ validated {path.name}")
     return deployment
 
@@ -179,7 +180,8 @@ def _code_id(call: Call, deployment: OnlineDeployment) -> str:
     if not call.flag("skip_script_validation"):
         from headrace.script_check import check_script
 
-        check_script(folder / str(code.scoring_script))
+        if problem := check_script(folder / str(code.scoring_script)):
+            call.warn(problem)
     from headrace.upload import upload_code
 
     done = upload_code(call.client, folder)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ENDPOINTS: Final = "onlineEndpoints"
 MODEL_STATUS_HEADER: Final = "ms-azureml-model-error-statuscode"
+OWN_REFUSAL: Final = "FailedDependency"
 INVOKE_TIMEOUT_S: Final = 600.0  # longer than any deadline the ingress keeps
 _CONTENT_TYPES: Final = {
     ".json": "application/json",
@@ -176,7 +177,7 @@ def _from_options(call: Call) -> OnlineEndpoint:
 
     given = {"name": call.text("name") or None, "auth_mode": call.text("auth_mode") or None}
     if call.text("file"):
-        return OnlineEndpoint.from_yaml(Path(call.text("file")), given | edit.overrides(call))
+        return edit.from_file(OnlineEndpoint, call, given)
     if not given["name"]:
         raise BadUsage("nothing to create: use --file or --name")
     return OnlineEndpoint.from_values(
@@ -300,6 +301,20 @@ def _score(call: Call, uri: str, headers: Mapping[str, str], body: bytes) -> Ans
         return answer
     error = api_error(answer)
     if status := answer.headers.get(MODEL_STATUS_HEADER):
-        error.hint = f"the model answered {status}; its log has the traceback"
-        error.more = "headrace online-deployment get-logs -e <endpoint> -n <deployment>"
+        # An answer of the platform's own has its code, and no model has been asked.
+        if error.label != OWN_REFUSAL:
+            error.hint = f"the model answered {status}; its log has the traceback"
+        error.more = "\n  ".join(_log_commands(call, answer))
     raise error
+
+
+def _log_commands(call: Call, answer: Answer) -> list[str]:
+    """The commands that print the logs of the deployments that may have been asked."""
+    endpoint = call.text("name")
+    named = call.text("deployment_name") or answer.headers.get("azureml-model-deployment", "")
+    names = [named]
+    if not named:
+        arm = call.client.find(path_of(endpoint)) or {}
+        traffic = arm.get("properties", {}).get("traffic") or {}
+        names = [name for name, percent in traffic.items() if percent]
+    return [f"headrace online-deployment get-logs -e {endpoint} -n {name}" for name in names]

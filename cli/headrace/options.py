@@ -61,6 +61,7 @@ CHOICES: Final = {
     "--for": ("deployed", "deleted"),
 }
 INTEGERS: Final = frozenset({"--lines", "--max-instances", "--max-results", "--min-instances"})
+LEAST: Final = {"--min-instances": 0}
 GENERIC: Final = {
     "": (),
     "--set": ("--set",),

@@ -46,7 +46,10 @@ DEPLOYMENTS = st.fixed_dictionaries(
         "instance_count": st.integers(1, 50),
         "model": st.just("azureml:m:1"),
         "environment": st.just("azureml:e:2"),
-        "environment_variables": st.dictionaries(NAMES, st.text(max_size=5), max_size=2),
+        "code_configuration": st.just({"code": "azureml:c:3", "scoring_script": "score.py"}),
+        "environment_variables": st.dictionaries(
+            NAMES, st.text(max_size=5).filter(lambda text: "\0" not in text), max_size=2
+        ),
         "app_insights_enabled": st.booleans(),
         "request_settings": st.fixed_dictionaries(
             {
@@ -69,7 +72,15 @@ def test_a_deployment_survives_the_wire(values: dict[str, Any]) -> None:
     deployment = OnlineDeployment.from_values(values)
     body = deployment.to_arm(WORKSPACE)
     again = validate_deployment_arm(body, endpoint=deployment.endpoint_name, name=deployment.name)
-    ids = {"model": body["properties"]["model"], "environment": body["properties"]["environmentId"]}
+    code = deployment.code_configuration
+    assert code is not None
+    ids = {
+        "model": body["properties"]["model"],
+        "environment": body["properties"]["environmentId"],
+        "code_configuration": code.model_copy(
+            update={"code": body["properties"]["codeConfiguration"]["codeId"]}
+        ),
+    }
     assert again == deployment.model_copy(update=ids)
     assert again.to_arm(WORKSPACE) == body
 
@@ -193,7 +204,9 @@ def test_conda_files_are_read_from_a_path_or_a_block(tmp_path: Path) -> None:
 
 def test_a_wire_body_without_queue_wait_has_the_default() -> None:
     """The SDK loses sub-second durations between get and update."""
-    body = {"properties": {"requestSettings": {"requestTimeout": "PT3S"}}, "sku": {"capacity": 2}}
+    code = {"codeId": "azureml:c:1", "scoringScript": "score.py"}
+    settings = {"requestSettings": {"requestTimeout": "PT3S"}, "codeConfiguration": code}
+    body = {"properties": settings, "sku": {"capacity": 2}}
     deployment = validate_deployment_arm(body, endpoint="iris", name="Blue")
     assert deployment.request_settings.max_queue_wait_ms == 500
     assert (deployment.name, deployment.instance_count) == ("blue", 2)

@@ -143,8 +143,8 @@ async def test_of_two_who_change_the_same_one_is_told_and_nothing_is_lost(
         proxy.release()
         told = await first
 
-    assert "changed by somebody else" in told
-    assert "repeat the change" in told
+    assert "has changed since it was read" in told
+    assert "run the same command again" in told
     shown = json.dumps(await headrace(control, *command, change.format("first")))
     assert '"first"' in shown
     assert '"second"' in shown

@@ -118,7 +118,7 @@ def test_what_is_not_offered_yet_says_so_and_exits_2() -> None:
     [
         (("online-endpont",), "online-endpoint"),
         (("online-endpoint", "shw"), "Did you mean show"),
-        (("online-endpoint", "show", "--nam", "x"), "--name"),
+        (("online-endpoint", "show", "--nmae", "x"), "--name"),
         (("online-endpoint", "show"), "missing option"),
         (("online-deployment", "get-logs", "-n", "a", "-e", "b", "--lines", "0"), "--lines"),
         (("online-endpoint", "list", "-o", "xml"), "xml"),

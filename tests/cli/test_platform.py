@@ -217,15 +217,15 @@ def test_environments_are_registered(platform: Platform, tmp_path: Path) -> None
     assert platform.json("environment", "list")[0]["latest_version"] == "2"
 
 
-def test_a_deployment_needs_its_endpoint_and_a_script_with_run(
+def test_a_deployment_needs_its_endpoint_and_a_script_that_parses(
     platform: Platform, endpoint: str, tmp_path: Path
 ) -> None:
     file = deployment_file(tmp_path, endpoint)
     words = ("online-deployment", "create", "-f", str(file))
     assert "does not exist" in platform.run(*words, "-e", "nobody", code=3).stderr
-    (tmp_path / "src" / "score.py").write_text("def init(): ...\n")
+    (tmp_path / "src" / "score.py").write_text("def init(: ...\n")
     done = platform.run(*words, code=1)
-    assert "score.py has no run()   [ScriptValidation]" in done.stderr
+    assert "score.py is not valid Python: line 1: " in done.stderr
     assert (
         "--all-traffic waits for"
         in platform.run(*words, "--all-traffic", "--no-wait", code=2).stderr
