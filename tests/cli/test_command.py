@@ -1,4 +1,4 @@
-"""The command itself: help, usage errors, what is not offered, exit codes, start-up budget."""
+"""The command itself: help, usage errors, what is not supported, exit codes, start-up budget."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ _SHARE: Final = Miss(
 )
 _TEMPLATE: Final = "/providers/Microsoft.Resources/deployments/{name}"
 _GROUP: Final = "/subscriptions/00000000-0000-0000-0000-000000000001/resourcegroups/local"
-_INSTANCE: Final = "of compute instances, which are not offered"
+_INSTANCE: Final = "of compute instances, which are not supported"
 
 MISSES: Final = {
     "workspaces.begin_delete": Miss(
@@ -82,7 +82,7 @@ MISSES: Final = {
         reason="machines and clusters of Azure are not attached; of computes, AmlCompute is kept",
         seen=Seen(
             error="HttpResponseError",
-            says="computeType 'Kubernetes' is not offered",
+            says="computeType 'Kubernetes' is not supported",
             asked="PUT {W}/computes/x",
         ),
     ),

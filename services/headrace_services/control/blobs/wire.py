@@ -103,7 +103,7 @@ class BlobWire:
             case ("DELETE", ""):
                 await self._repository.delete(path)
                 return web.Response(status=202)
-        raise BlobRefused("UnsupportedQueryParameter", f"{action} is not offered")
+        raise BlobRefused("UnsupportedQueryParameter", f"{action} is not supported")
 
     async def _known(self, path: BlobPath) -> BlobEntry:
         entry = await self._repository.find(path)
