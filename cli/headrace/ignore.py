@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from pathspec import GitIgnoreSpec
 
 from headrace.errors import CommandError
 
@@ -15,16 +17,16 @@ IGNORE_FILES: Final = (".amlignore", ".gitignore")
 ALWAYS: Final = frozenset({"__pycache__", ".git", ".ipynb_checkpoints"})
 MAX_FILES: Final = 50_000
 MAX_PATTERNS: Final = 2_000
-_NOTHING: Final = re.compile(r"(?!)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One line of an ignore file."""
-
-    pattern: re.Pattern[str]
-    negated: bool
-    folders_only: bool
+_CLASSES: Final = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "blank": " \t",
+    "digit": "0-9",
+    "lower": "a-z",
+    "space": r" \t\n\r\f\v",
+    "upper": "A-Z",
+    "xdigit": "0-9a-fA-F",
+}
 
 
 def files_of(root: Path) -> list[Path]:
@@ -47,22 +49,35 @@ def files_of(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def is_ignored(relative: str, rules: list[Rule], *, is_folder: bool) -> bool:
-    """Whether the last rule that matches says so."""
-    ignored = False
-    for rule in rules:
-        if (is_folder or not rule.folders_only) and rule.pattern.fullmatch(relative):
-            ignored = not rule.negated
-    return ignored
+def is_ignored(relative: str, rules: GitIgnoreSpec, *, is_folder: bool) -> bool:
+    """Whether git would leave it out; `relative` has '/' between its parts."""
+    return rules.match_file(f"{relative}/" if is_folder else relative)
 
 
-def parse_rules(text: str) -> list[Rule]:
-    """Rules of an ignore file's text."""
-    lines = [line.rstrip() for line in text.splitlines()[:MAX_PATTERNS]]
-    return [_rule(line) for line in lines if line and not line.startswith("#")]
+def parse_rules(text: str) -> GitIgnoreSpec:
+    """Rules of an ignore file's text; a line that is no pattern matches nothing, as in git."""
+    lines = map(_plain, text.splitlines()[:MAX_PATTERNS])
+    return GitIgnoreSpec.from_lines([line for line in lines if _is_pattern(line)])
 
 
-def _walk(root: Path, folder: Path, rules: list[Rule]) -> Iterator[Path]:
+def _plain(line: str) -> str:
+    """The line without what the library does not know, or would try in every division."""
+    for name, letters in _CLASSES.items():
+        line = line.replace(f"[:{name}:]", letters)
+    return re.sub(r"\*{3,}", "**", re.sub(r"(\*\*/){2,}", "**/", line))
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error, FutureWarning):
+        return False
+    return True
+
+
+def _walk(root: Path, folder: Path, rules: GitIgnoreSpec) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         listed = list(entries)
     for entry in listed:
@@ -78,43 +93,9 @@ def _walk(root: Path, folder: Path, rules: list[Rule]) -> Iterator[Path]:
             yield path
 
 
-def _rules(root: Path) -> list[Rule]:
+def _rules(root: Path) -> GitIgnoreSpec:
     for name in IGNORE_FILES:
         path = root / name
         if path.is_file():
             return parse_rules(path.read_text(encoding="utf-8", errors="replace"))
-    return []
-
-
-def _rule(line: str) -> Rule:
-    negated = line.startswith("!")
-    pattern = line.removeprefix("!")
-    folders_only = pattern.endswith("/")
-    pattern = pattern.rstrip("/")
-    anchored = "/" in pattern
-    expression = _expression(pattern.lstrip("/"))
-    prefix = "" if anchored else "(?:.*/)?"
-    try:
-        compiled = re.compile(prefix + expression)
-    except re.error:  # a class such as [z-a] matches nothing, as in git
-        compiled = _NOTHING
-    return Rule(pattern=compiled, negated=negated, folders_only=folders_only)
-
-
-def _expression(pattern: str) -> str:
-    """git's wildcards: `**` crosses folders, `*` and `?` do not."""
-    # Doubled wildcards say no more than one, and would be tried in every division among them.
-    pattern = re.sub(r"\*{2,}", "**", re.sub(r"(\*\*/){2,}", "**/", pattern))
-    out, at = "", 0
-    while at < len(pattern):
-        if pattern.startswith("**/", at):
-            out, at = out + "(?:.*/)?", at + 3
-        elif pattern.startswith("**", at):
-            out, at = out + ".*", at + 2
-        elif (end := pattern.find("]", at + 2)) > 0 and pattern[at] == "[":
-            inner = re.sub(r"([\\\[&~|])", r"\\\1", re.sub("-+", "-", pattern[at + 1 : end]))
-            out, at = f"{out}[{'^' + inner[1:] if inner[0] == '!' else inner}]", end + 1
-        else:
-            single = {"*": "[^/]*", "?": "[^/]"}
-            out, at = out + single.get(pattern[at], re.escape(pattern[at])), at + 1
-    return out
+    return parse_rules("")

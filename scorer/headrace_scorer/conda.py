@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from packaging.version import Version
+
 from headrace_api.errors import InvalidInput
 from headrace_api.yaml_file import parse_yaml
 from headrace_scorer.errors import LaunchRefused
@@ -53,8 +55,13 @@ NAMES: Final = {
     "conda": "",
 }
 _SPEC: Final = re.compile(
-    r"(?:[\w.-]+(?:/[\w.-]+)?::)?(?P<name>[A-Za-z0-9][\w.-]*)(?P<extras>\[[\w.,-]+\])?"
-    r"\s*(?P<version>[^\s=<>!~][^\s]*|[=<>!~].*)?"
+    r"(?:[\w.-]+(?:/[\w.-]+)?::)?(?P<name>[A-Za-z0-9][\w.-]*)"
+    r"(?:\[version=(?P<quote>[\"']?)(?P<bracketed>[^\"'\]]*)(?P=quote)\]|(?P<extras>\[[\w.,-]+\]))?"
+    r"\s*(?P<version>[^\s=<>!~][^\n]*|[=<>!~].*)?"
+)
+_CLAUSE: Final = re.compile(
+    r"(?P<operator>==|=|>=|<=|>|<|!=|~=)?(?:\*|(?P<number>[0-9][\w.!+]*?)(?P<star>\.?\*)?)"
+    r"(?P<build>=[\w.*]+)?"
 )
 
 
@@ -99,34 +106,71 @@ def read_requirements(text: str) -> Requirements:
 
 
 def read_spec(entry: str) -> tuple[str, str]:
-    """Return the conda name, and its requirement: '' without one, for `python` the version."""
+    """Return the conda name, and its requirement: '' without one, for `python` the clauses.
+
+    Takes the forms of conda's match specs: `name=1.2`, `name >=1,<2`, `name 1.2 build`,
+    `channel::name`, `name[version='>=1']`. Raises LaunchRefused.
+    """
     entry = entry.strip()
     found = _SPEC.fullmatch(entry)
     if found is None:
         raise LaunchRefused(f"conda dependency {entry!r} cannot be read", target="dependencies")
-    name, version = found["name"].lower(), (found["version"] or "").strip()
+    name = found["name"].lower()
+    version = versions(found["bracketed"] or found["version"] or "", entry)
     if name == "python":
-        return name, version.split(" ")[0]
+        return name, version
     target = NAMES.get(name, found["name"])
     if not target:
         return name, ""
-    return name, target + (found["extras"] or "") + _version(version)
+    return name, target + (found["extras"] or "") + _for_pip(version)
 
 
-def _version(text: str) -> str:
-    """Conda's version in PyPI's words: `=1.2` is `==1.2.*`, a third field is a build, left out."""
-    text = re.sub(r"\s*,\s*", ",", text)
+def versions(text: str, entry: str) -> str:
+    """Conda's version text as PEP 440 clauses: `,` is "and", `|` "or"; empty takes any.
+
+    `=1.2` and a bare `1.2` stand for the series, `==1.2` for itself; what follows a version is a
+    build and left out. Raises LaunchRefused.
+    """
+    text = re.sub(r"\s*([,|])\s*", r"\1", text.strip())
     text = re.sub(r"([=<>!~])\s+", r"\1", text)
-    fields = text.split()
-    if not fields or fields[0] == "*":
+    word, _, build = text.partition(" ")
+    if not word:
         return ""
-    version = fields[0]
-    if version.startswith("==") or version[0] in "<>!~":
-        return version
-    number, _, build = version.lstrip("=").partition("=")
-    if build or len(fields) > 1:
-        return f"=={number}"
-    return f"=={number}" if number.endswith("*") else f"=={number}.*"
+    choices = [
+        ",".join(filter(None, (_clause(one, entry, whole=bool(build)) for one in part.split(","))))
+        for part in word.split("|")
+    ]
+    return "" if "" in choices else "|".join(choices)
+
+
+def _clause(text: str, entry: str, *, whole: bool) -> str:
+    """One clause; `whole`: a build comes behind it, so that no series is meant."""
+    found = _CLAUSE.fullmatch(text)
+    if found is None:
+        raise LaunchRefused(
+            f"conda dependency {entry!r}: {text!r} is not a version",
+            hint="use name=1.2, name==1.2.3 or name>=1.2,<2",
+            target="dependencies",
+        )
+    operator, number, star = found["operator"] or "=", found["number"] or "", bool(found["star"])
+    if not number:
+        return ""
+    if operator in ("=", "==") and not star:
+        series = operator == "=" and not whole and not found["build"]
+        return f"=={number}.*" if series else f"=={number}"
+    if operator in ("=", "==", "!="):
+        return f"{operator[-1] if operator == '=' else operator[0]}={number}.*"
+    return f"{operator}{number}"
+
+
+def _for_pip(clauses: str) -> str:
+    """PEP 508 knows no "or": the highest choice stands for all."""
+    return max(clauses.split("|"), key=_first_number)
+
+
+def _first_number(clauses: str) -> Version:
+    found = re.search(r"\d[\w.]*", clauses)
+    return Version(found[0].rstrip(".")) if found else Version("0")
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -81,6 +81,9 @@ def plan(spec: EnvironmentSpec) -> tuple[Plan, str]:
                 hint="install that Python, or change the version in the conda file",
             )
     assert interpreter is not None
+    if not interpreters.matches(interpreter.version, requirements.python):
+        stands_in = f"Python {interpreter.text} stands in for {requirements.python}"
+        warning = "; ".join(filter(None, [warning, stands_in]))
     parts = [RECIPE, str(interpreter.path), interpreter.text, requirements.packages]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     planned = Plan(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from packaging.specifiers import SpecifierSet
+
 PROBE_TIMEOUT_S: Final = 10.0
 _NAME: Final = re.compile(r"python3(\.\d+)?")
 _QUERY: Final = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
@@ -37,34 +39,29 @@ def own() -> Interpreter:
 
 
 def matches(version: Version, wanted: str) -> bool:
-    """Whether a version satisfies conda's `3.9`, `=3.9`, `3.9.*`, `>=3.9,<3.12` or `3.10.4`."""
-    clauses = [part.strip() for part in wanted.split(",") if part.strip()]
-    return all(_clause(version, clause) for clause in clauses)
-
-
-def _clause(version: Version, clause: str) -> bool:
-    found = re.fullmatch(r"(==|=|>=|<=|>|<|!=|~=)?\s*(\d+(?:\.\d+)*)(\.\*)?", clause)
-    if found is None:
-        return False
-    operator, numbers = found[1] or "=", tuple(map(int, found[2].split(".")))
-    head = version[: len(numbers)]
-    prefix = head == numbers
-    return {
-        "=": prefix,
-        "==": prefix,
-        "!=": not prefix,
-        ">=": head >= numbers,
-        "<=": head <= numbers,
-        ">": head > numbers,
-        "<": head < numbers,
-        "~=": head >= numbers and version[: len(numbers) - 1] == numbers[:-1],
-    }[operator]
+    """Whether a version satisfies PEP 440 clauses, with `|` between choices; empty takes any."""
+    return not wanted or any(
+        SpecifierSet(choice).contains(".".join(map(str, version))) for choice in wanted.split("|")
+    )
 
 
 def choose(wanted: str, found: Iterable[Interpreter]) -> Interpreter | None:
-    """The newest that matches, of those the worker can run on."""
-    fit = [one for one in found if one.version >= MINIMUM and matches(one.version, wanted)]
-    return max(fit, key=lambda one: one.version, default=None)
+    """The newest that matches, of those the worker can run on.
+
+    Of an exact version that is not here, another of its series stands in: their packages are the
+    same (`series` tells the two apart).
+    """
+    usable = [one for one in found if one.version >= MINIMUM]
+    for clauses in (wanted, series(wanted)):
+        fit = [one for one in usable if matches(one.version, clauses)]
+        if fit:
+            return max(fit, key=lambda one: one.version)
+    return None
+
+
+def series(wanted: str) -> str:
+    """The clauses with exact versions widened to their series: `==3.8.5` to `==3.8.*`."""
+    return re.sub(r"==(\d+\.\d+)(\.\d+)*(\.\*)?(?![\w.])", r"==\1.*", wanted)
 
 
 def find() -> list[Interpreter]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from typing import Any
 
@@ -224,3 +226,13 @@ async def test_a_client_that_makes_no_sense_is_refused(
     assert (await control.put(path, {"properties": properties})).status == 400
     assert (await control.put("/clients/me", {"properties": {"role": "reader"}})).status == 400
     assert (await control.get("/clients")).json["value"] == []
+
+
+async def test_a_stranger_s_broken_token_is_401_whatever_is_in_it(control: ControlClient) -> None:
+    def part(text: str) -> str:
+        return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+    own = part(json.dumps({"iss": f"{control.base}/{TENANT}/v2.0"}))
+    for header in ("[" * 5_700, '{"alg":' + "[" * 1_200, "[]", "{}"):
+        token = f"{part(header)}.{own}.AA"
+        assert (await as_bearer(control, token, "GET", "/models")).status == 401
