@@ -39,6 +39,7 @@ _INDEX: Final = re.compile(
 )
 # The client's own examples live in azureuser's home.
 _SOMEONES_HOME: Final = re.compile(r"(?<![\w.}])/(?:home|Users)/(?!azureuser/)[a-z]\w*/")
+_CITED: Final = re.compile(r"(?<![\w/*<-])[\w/.-]*\w\.md\b")
 _TEXT_SUFFIXES: Final = frozenset(
     {"", ".py", ".md", ".toml", ".lock", ".yml", ".yaml", ".json", ".sh", ".txt", ".cfg", ".conf"}
 )
@@ -172,6 +173,15 @@ def check_text(path: str, text: str, private: tuple[str, ...]) -> Iterator[Findi
             yield Finding(path, number, f"folder {folder!r} exists on this machine only")
 
 
+def check_citations(path: str, text: str, pages: frozenset[str]) -> Iterator[Finding]:
+    """Whoever reads a citation must have the page: `pages` are those of the repository, by name."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in _CITED.finditer(line):
+            if match.group().rpartition("/")[2] not in pages:
+                what = f"{match.group()} is cited and not in the repository"
+                yield Finding(path, number, what)
+
+
 def check_locks(project: str, runtime: str, dev: str) -> Iterator[Finding]:
     """Every requirement of pyproject.toml is pinned to a version it allows, alike in both locks."""
     table = tomllib.loads(project)
@@ -226,6 +236,7 @@ def tracked(root: Path) -> list[Path]:
 def check_tree(root: Path) -> Iterator[Finding]:
     """Everything above, over one checkout."""
     private = private_folders(root)
+    pages = frozenset(path.name for path in tracked(root) if path.suffix == ".md")
     for path in tracked(root):
         name = path.relative_to(root).as_posix()
         if path.suffix not in _TEXT_SUFFIXES or "/fixtures/" in name:
@@ -234,6 +245,8 @@ def check_tree(root: Path) -> Iterator[Finding]:
         if path.suffix == ".py":
             yield from check_python(name, text)
         yield from check_text(name, text, private)
+        if path.suffix in (".py", ".md") and not name.startswith("docs/reference/"):
+            yield from check_citations(name, text, pages)
     yield from check_circles(product_modules(root))
     locks = ("pyproject.toml", "requirements.lock", "requirements-dev.lock")
     yield from check_locks(*((root / name).read_text() for name in locks))

@@ -153,7 +153,7 @@ class DataCollector(Resource):
 
 
 class HeadraceOptions(Resource):
-    """Our options inside Azure's YAML: text values of `properties` (design 11)."""
+    """Our options inside Azure's YAML: text values of `properties`."""
 
     idempotent: bool = True
     hedge: bool = False

@@ -11,7 +11,7 @@ ENVIRONMENT_VARIABLE = "HEADRACE_HOME"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folders and files below one data directory (design 11). Nothing is created here."""
+    """The folders and files below one data directory. Nothing is created here."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""`headrace audit`: the conservation of requests, term by term (design 3.3)."""
+"""`headrace audit`: the conservation of requests, term by term."""
 
 from __future__ import annotations
 

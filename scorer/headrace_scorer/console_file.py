@@ -18,7 +18,7 @@ _DROPPED: Final = b"(%d lines dropped: more than the rate limit, or no room on t
 
 
 class ConsoleFile:
-    """Appends lines; drops them past the rate, or without room, and says how many (design 7)."""
+    """Appends lines; drops them past the rate, or without room, and says how many."""
 
     def __init__(self, path: Path, *, max_bytes: int = FILE_MAX_BYTES) -> None:
         self._path = path

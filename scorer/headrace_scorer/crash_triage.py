@@ -1,4 +1,4 @@
-"""What becomes of the requests of a dead worker (design 3.1, Loss). Pure.
+"""What becomes of the requests of a dead worker. Pure.
 
 A death makes everything that ran in the worker suspect. A suspect gets one more attempt, alone in a
 worker; dying alone makes it poison. What had not started is innocent.

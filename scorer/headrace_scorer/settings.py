@@ -25,7 +25,7 @@ class Settings:
     drain_s: float = 30.0
     """Bound of the drain after SIGTERM."""
     lonely_s: float = 600.0
-    """Seconds without NATS after which the scorer ends itself (design 5)."""
+    """Seconds without NATS after which the scorer ends itself."""
     hung_grace_s: float = 5.0
     """What a worker gets past SCORING_TIMEOUT_MS to answer by itself before it is killed."""
     backoff_s: tuple[float, float] = (1.0, 30.0)

@@ -1,4 +1,4 @@
-"""What control keeps in NATS: specs in `spec`, everything observed in `state` (design 4).
+"""What control keeps in NATS: specs in `spec`, everything observed in `state`.
 
     spec    endpoint.<ep>                   Spec, with the names of its deployments
             deployment.<ep>.<dep>           Spec
@@ -174,7 +174,7 @@ class Operation(_Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance(_Record):
-    """One instance control wants; written before it is started (design 5)."""
+    """One instance control wants; written before it is started."""
 
     _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"phase": InstancePhase}
 

@@ -1,4 +1,4 @@
-"""What a caller sees while parts of the platform die (design 9). Client retries are off."""
+"""What a caller sees while parts of the platform die. Client retries are off."""
 
 from __future__ import annotations
 

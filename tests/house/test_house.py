@@ -55,6 +55,15 @@ def test_a_class_may_have_250_lines_and_25_methods() -> None:
     ]
 
 
+def test_a_page_that_is_cited_is_in_the_repository() -> None:
+    pages = frozenset({"README.md", "azure_rest.md"})
+    good = "see README.md, azure_rest.md 3.3 and docs/reference/azure_rest.md"
+    assert list(house.check_citations("x.py", good, pages)) == []
+    assert whats(house.check_citations("x.py", "as absent" + ".md 4 has it", pages)) == [
+        "absent" + ".md is cited and not in the repository"
+    ]
+
+
 def test_a_circle_is_found_even_when_it_is_lazy_or_for_types() -> None:
     lazy = "def f():\n    from p import b\n"
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import A\n"

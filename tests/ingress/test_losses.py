@@ -1,4 +1,4 @@
-"""What callers see when an instance, the bus or the ingress itself goes (design 9)."""
+"""What callers see when an instance, the bus or the ingress itself goes."""
 
 from __future__ import annotations
 

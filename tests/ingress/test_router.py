@@ -1,4 +1,4 @@
-"""Callers on the bus itself get the same answers from the router (design 3.1)."""
+"""Callers on the bus itself get the same answers from the router."""
 
 from __future__ import annotations
 

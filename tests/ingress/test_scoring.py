@@ -1,4 +1,4 @@
-"""What a caller of a scoring endpoint sees (azure_behaviour.md 2 and 3, design 3.1)."""
+"""What a caller of a scoring endpoint sees (azure_behaviour.md 2 and 3)."""
 
 from __future__ import annotations
 

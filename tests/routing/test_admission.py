@@ -34,7 +34,7 @@ INGRESSES = ("one", "two", "three")
 
 
 class AdmissionMachine(RuleBasedStateMachine):
-    """Any order of requests, finishes, wants and time keeps the law of design 3.1."""
+    """No slot is idle while an ingress waits for it, in any order of requests, wants and time."""
 
     def __init__(self) -> None:
         super().__init__()

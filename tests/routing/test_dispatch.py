@@ -241,7 +241,7 @@ def hurried(name: str, deadline: float) -> QueueEntry:
 
 
 def test_who_cannot_be_done_in_time_lets_those_behind_go_first_and_is_told_so() -> None:
-    """serving_semantics.md 4.6: no work is begun whose caller will be gone at its end."""
+    """No work is begun whose caller will be gone at its end."""
     dispatch = dispatch_with(one=1)
     running = entry("runs")
     dispatch.submit(running, 0.0)

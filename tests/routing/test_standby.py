@@ -59,7 +59,7 @@ def test_who_stands_by_does_so_only_where_every_slot_is_taken() -> None:
 
 
 def test_who_has_no_time_for_the_run_before_its_own_stands_by_nowhere() -> None:
-    """It would be begun all the same, for a caller who is gone at its end (design 3.1)."""
+    """It would be begun all the same, for a caller who is gone at its end."""
     dispatch = dispatch_of("a")
     running, standing = submitted(dispatch, "1", "2")
     near, far, late = hurried("near", 0.34), hurried("far", 0.5), hurried("late", 0.34)

@@ -1,4 +1,4 @@
-"""What each role may do on the bus: least rights, in the terms of design 4.
+"""What each role may do on the bus: least rights, by the subjects of `wire.subjects`.
 
 An instance answers by a fixed right to the edges' inboxes. `allow_responses` would be narrower, but
 answers that stream for minutes need long memories: after 100,000 requests the server had grown by

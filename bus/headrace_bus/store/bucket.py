@@ -90,7 +90,7 @@ class Bucket:
     ) -> Self:
         """Create the bucket unless it exists, and bring its configuration up to date.
 
-        `spec`, `state`, `secrets` and `blobs` are made as design 4 has them; `history` is for
+        `spec`, `state`, `secrets` and `blobs` are the platform's own; `history` is for
         others. Raises BusDisconnected, JetStreamRefused.
         """
         bucket = cls(bus, name)

@@ -1,4 +1,4 @@
-"""The stream EVENTS: CloudEvents of what was done, bounded in age and size (design 4)."""
+"""The stream EVENTS: CloudEvents of what was done, bounded in age and size."""
 
 from __future__ import annotations
 

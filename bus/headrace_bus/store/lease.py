@@ -1,4 +1,4 @@
-"""Leases: one writer at a time, and a stale one writes nothing (design 4).
+"""Leases: one writer at a time, and a stale one writes nothing.
 
 A lease is a key of `state` that the server deletes after its ttl. Its holder renews it by
 compare-and-set; every write it makes is one atomic batch that renews the lease too, so the batch of

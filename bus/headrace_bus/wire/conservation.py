@@ -1,4 +1,4 @@
-"""What became of accepted requests: the terms of conservation (design 3.3), and their sum.
+"""What became of accepted requests: the terms of conservation, and their sum.
 
 accepted = completed + failed + expired + cancelled + dead-lettered + lost + in flight
 """

@@ -5,7 +5,7 @@
 
 Neither body nor head (`wire.head`) is re-encoded: what the ingress sent is what the worker reads.
 Answers of one request share its reply subject; a streamed answer is numbered chunks of at most
-CHUNK_BYTES under a credit window (design 3.1).
+CHUNK_BYTES under a credit window.
 """
 
 from __future__ import annotations

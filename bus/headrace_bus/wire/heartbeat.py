@@ -1,4 +1,4 @@
-"""What instances and ingresses say of themselves every HEARTBEAT_INTERVAL_S (design 4).
+"""What instances and ingresses say of themselves every HEARTBEAT_INTERVAL_S.
 
 `wire.liveness_bounds` says how long each may be silent; a state is never guessed from a silence.
 """

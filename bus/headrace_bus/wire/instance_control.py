@@ -1,4 +1,4 @@
-"""What an ingress tells an instance beside requests, on `control.<ep>.<dep>.<iid>` (design 3.1).
+"""What an ingress tells an instance beside requests, on `control.<ep>.<dep>.<iid>`.
 
 Want     n requests wait here with no slot; 0 takes that back and returns what is held
 Cancel   the caller hung up or ran out of time

@@ -1,4 +1,4 @@
-"""Every subject on the bus, as a function (design 4). No other module writes a subject.
+"""Every subject on the bus, as a function. No other module writes a subject.
 
 Endpoint, deployment and instance names are already lower-case single tokens
 (`headrace_api.names.check_endpoint_name`).

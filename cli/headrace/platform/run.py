@@ -20,7 +20,7 @@ PORT: Final = click.IntRange(0, 65535)
 
 
 def _service(name: str, **port: int) -> Callable[[F], click.Command]:
-    """A subcommand with the flags of design 11."""
+    """A subcommand with the flags that every service takes."""
 
     def build(function: F) -> click.Command:
         made = click.command(name)(function)

@@ -28,7 +28,7 @@ SHOWN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusFile:
-    """One platform. The first fields are design 11's, for `headrace status -o json`."""
+    """One platform; its first fields are what `headrace status -o json` prints."""
 
     state: str
     """starting, running, degraded, stopping or down."""
@@ -106,7 +106,7 @@ class StatusFile:
         }
 
     def lines(self) -> list[str]:
-        """The summary of ux.md 1.3."""
+        """What the terminal shows of a running platform."""
         rows = [
             ("Control", self.control_url, "SDK, az rest, CLI"),
             ("Scoring", self.http_url, f"loopback only; TLS on {self.ingress_url}"),

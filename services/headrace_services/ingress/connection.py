@@ -449,7 +449,7 @@ def _is_chunked(exchange: Exchange) -> bool:
 
 
 def _name(raw: bytes) -> str:
-    """A header's name in lower case; empty for one no caller may send (design 8)."""
+    """A header's name in lower case; empty for one no caller may send."""
     name = raw.lower().decode("latin-1")
     if name.startswith(HIDDEN) or name == "status":
         return ""

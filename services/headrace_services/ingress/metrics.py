@@ -8,7 +8,7 @@ _ONLINE = "online"
 
 
 class EdgeMetrics:
-    """The families of the ingress, by the names of ux.md 4.1."""
+    """The families of the ingress."""
 
     def __init__(self, registry: Registry) -> None:
         self._requests = registry.counter(

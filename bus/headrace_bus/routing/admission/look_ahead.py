@@ -21,7 +21,7 @@ def look_ahead(
 ) -> int:
     """Return how many more than `min(workers, max_concurrent)` requests may be at the instance.
 
-    As many as its workers finish in `ahead_s` by the measured service time (design 3.1); none
+    As many as its workers finish in `ahead_s` by the measured service time; none
     while that is unknown (None). For an async `run` pass max_concurrent as `workers`.
     """
     if service_time_s is None:

@@ -7,7 +7,7 @@ from typing import Final
 
 CLIENT_ID_CHARS: Final = 40  # azure_behaviour.md 3.3
 HIDDEN: Final = ("nats-", "hr-")
-"""Header names, in lower case, that no caller may send and no model may answer (design 8)."""
+"""Header names, in lower case, that no caller may send and no model may answer."""
 
 _NOT_ID: Final = re.compile(r"[^-_0-9A-Za-z]")
 

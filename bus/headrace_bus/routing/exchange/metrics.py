@@ -1,4 +1,4 @@
-"""What a gateway counts, by the names of ux.md 4.1; channels keep their children and bump them."""
+"""What a gateway counts; channels keep their children and bump them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whose answer can still come in time, where callers wait for less than the deployment allows.
 
 In an overload the head of the queue is always about to expire: to start it is to work for nobody,
-while those behind it could still be served (serving_semantics.md 4.6). So who has less left than a
+while those behind it could still be served . So who has less left than a
 run takes is passed over, and of the others goes first who has time enough as runs spread. Where
 none has, the one with most time left goes: what a long queue begins with little margin is lost by
 each run that is a little longer. Pure.

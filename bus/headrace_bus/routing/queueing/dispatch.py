@@ -1,4 +1,4 @@
-"""Which instance gets which request, and when: late binding at the ingress, pure (design 3.1).
+"""Which instance gets which request, and when: late binding at the ingress, pure.
 
     submit -> an instance with a free slot | the queue
     answered, refused, granted, beat -> next() binds from the head of the queue while there is room

@@ -1,4 +1,4 @@
-"""When a request gets a second copy: after the running p95, within a budget, pure (design 3.1).
+"""When a request gets a second copy: after the running p95, within a budget, pure.
 
 Each ingress has a budget of its own. Each copy of one is paid for by twenty of its requests in the
 WINDOW_S before it, so over all ingresses together the copies of any time are at most EXTRA_SHARE

@@ -1,4 +1,4 @@
-"""How many requests a deployment may have waiting and running, over all ingresses (design 3.1)."""
+"""How many requests a deployment may have waiting and running, over all ingresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an instance is alive, as far as an ingress can tell (design 3.1, Loss)."""
+"""Whether an instance is alive, as far as an ingress can tell."""
 
 from __future__ import annotations
 

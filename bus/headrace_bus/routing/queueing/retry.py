@@ -1,4 +1,4 @@
-"""Whether a request that was lost with its instance gets another attempt (design 3.1, Loss)."""
+"""Whether a request that was lost with its instance gets another attempt."""
 
 from __future__ import annotations
 

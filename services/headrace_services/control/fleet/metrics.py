@@ -27,7 +27,7 @@ def package_version() -> str:
 
 
 class FleetMetrics:
-    """Families of control, by the names of ux.md 4.1."""
+    """Families of control."""
 
     def __init__(self, registry: Registry, version: str) -> None:
         self.registry = registry

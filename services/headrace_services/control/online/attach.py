@@ -1,4 +1,4 @@
-"""Attached instances: what a scorer needs that somebody starts by hand (design 2).
+"""Attached instances: what a scorer needs that somebody starts by hand.
 
 The record goes over the API to the holder of a token, never on the bus: it carries the deployment's
 environment variables, and credentials come with it. Nothing is written down here, so no rollout
