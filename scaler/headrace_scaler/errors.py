@@ -5,6 +5,7 @@ HeadraceError
     +-- InstanceExists      an instance id is started once only (also Conflict)
     +-- InstanceUnknown     no instance bears this id (also NotFound)
     +-- LaunchFailed        the operating system refused to start the process
+    +-- UnreadableInstance  its folder does not say what it is
 """
 
 from __future__ import annotations
@@ -45,4 +46,12 @@ class LaunchFailed(ComputeError):
 
     def __init__(self, iid: str, reason: str) -> None:
         super().__init__(f"instance {iid!r} could not be started: {reason}", target=iid)
+        self.iid = iid
+
+
+class UnreadableInstance(ComputeError):
+    """The folder of an instance does not say what it is."""
+
+    def __init__(self, iid: str, reason: str) -> None:
+        super().__init__(f"the record of instance {iid!r} cannot be read: {reason}", target=iid)
         self.iid = iid

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from headrace_bus.routing.bodies.shared_file import reach
-from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.heartbeat import BATCHES, PULLS, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.launch import Probe
 
 
@@ -83,6 +83,5 @@ def heartbeat(
         cpu=vitals.cpu,
         memory_bytes=vitals.memory_bytes,
         reach=reach(),  # of our workers too: they are processes of ours
-        pulls=True,
-        trains=True,
+        features=frozenset({PULLS, BATCHES}),
     )

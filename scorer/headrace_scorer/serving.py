@@ -160,7 +160,9 @@ class Serving:
 
     def _admit(self, request: Request, reply: str) -> None:
         now = monotonic()
-        verdict = self.admission.admit(request.request_id, request.ingress_id, request.flags, now)
+        verdict = self.admission.admit(
+            request.request_id, request.ingress_id, request.flags, request.backlog, now
+        )
         if isinstance(verdict, Admitted):
             idle = self.admission.in_flight <= self._starts_at_once
             if self._ahead.arrived(more=bool(request.flags & MORE), idle=idle):

@@ -20,7 +20,7 @@ from itertools import count
 from math import inf, log
 from typing import Final, NamedTuple
 
-from headrace_bus.routing.admission.admission import WANT_SHIFT, Admission, Admitted, Grant
+from headrace_bus.routing.admission.admission import Admission, Admitted, Grant
 from headrace_bus.routing.queueing.dispatch import Dispatch, WantChange
 from headrace_bus.routing.queueing.queue_entry import QueueEntry
 from headrace_bus.routing.queueing.standby import STANDBY_S
@@ -229,13 +229,13 @@ class DispatchSimulation:
         known = entry.instance
         assert known is not None, "a request is sent after it was bound"
         behind = ingress.dispatch.more_waiting(known, now) if known.wanted else NOTHING_WAITS
-        flags = pack_backlog(behind) << WANT_SHIFT
-        flags |= RequestFlag.STANDBY if entry.standby else 0
+        backlog = pack_backlog(behind)
+        flags = int(RequestFlag.STANDBY) if entry.standby else 0
         instance = self._instances[known.iid]
 
         def event(now: float) -> None:
             admission = instance.admission
-            verdict = admission.admit(entry.request_id, ingress.name, flags, now)
+            verdict = admission.admit(entry.request_id, ingress.name, flags, backlog, now)
             self._grants(instance, admission.grants(now), now)
             if isinstance(verdict, Admitted):
                 self._admitted(instance, ingress, entry, now)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any
 
+from headrace_api.record import load
 from headrace_bus.routing.queueing.dispatch import Dispatch, Heard, Overdue, WantChange
 from headrace_bus.routing.queueing.queue_entry import Instance, QueueEntry
-from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.heartbeat import InstanceHeartbeat
 from headrace_bus.wire.instance_control import Backlog
 
 OnDecision = Callable[[str], None]
@@ -110,7 +110,7 @@ class JournaledDispatch(Dispatch):
 
     def beat(self, heartbeat: InstanceHeartbeat, now: float) -> Heard:
         made = super().beat(heartbeat, now)
-        self._line("beat", [asdict(heartbeat), now], [_ids(made.lost), _ids(made.again)])
+        self._line("beat", [heartbeat.plain(), now], [_ids(made.lost), _ids(made.again)])
         return made
 
     def suspect(self, iid: str) -> None:
@@ -196,8 +196,8 @@ class _Replayed:
             case "more_waiting", [iid, now]:
                 return list(dispatch.more_waiting(dispatch.instances[iid], now))
             case "beat", [fields, now]:
-                beat = fields | {"state": InstanceState(fields["state"])}
-                return [_ids(one) for one in dispatch.beat(InstanceHeartbeat(**beat), now)]
+                beat = load(InstanceHeartbeat, fields)
+                return [_ids(one) for one in dispatch.beat(beat, now)]
             case "wants", [now]:
                 return _changes(dispatch.wants(now))
             case "recalls", []:

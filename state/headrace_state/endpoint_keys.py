@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from headrace_api.errors import InvalidInput
+from headrace_api.record import load_json
 from headrace_bus.store.bucket import Bucket, Record
 from headrace_bus.store.secrets import SecretStore
 
@@ -151,7 +152,7 @@ class EndpointKeys:
 
 
 def _pair(data: bytes | None) -> KeyPair | None:
-    return None if data is None else KeyPair(**json.loads(data))
+    return None if data is None else load_json(KeyPair, data)
 
 
 def _digests(pair: KeyPair | None) -> tuple[str, ...]:

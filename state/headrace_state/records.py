@@ -25,14 +25,14 @@ A spec holds ARM JSON as the caller wrote it, completed with defaults; typed rea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from headrace_api.errors import HeadraceError
 from headrace_api.names import token
-from headrace_state.record_shape import require_body, require_fields
+from headrace_api.record import load_json
+from headrace_state.record_shape import require_body, require_times
 from headrace_state.roles import Role
 
 
@@ -55,17 +55,6 @@ class InstancePhase(StrEnum):
     DRAINING = "draining"
 
 
-def _pairs(steps: Iterable[Any]) -> tuple[tuple[str, float], ...]:
-    return tuple((str(name), float(seconds)) for name, seconds in steps)
-
-
-def _names(given: object) -> tuple[Any, ...]:
-    """Raises TypeError: a word is a sequence of letters too."""
-    if not isinstance(given, list):
-        raise TypeError("names are no list")
-    return tuple(given)
-
-
 class UnreadableRecord(HeadraceError):
     """What lies under a key is not what control writes there: damaged, or of another version."""
 
@@ -79,10 +68,7 @@ class UnreadableRecord(HeadraceError):
 
 
 class _Record:
-    """JSON in and out for the dataclasses below."""
-
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
-    """What JSON does not know: enumerations and tuples, by field."""
+    """JSON in and out for the dataclasses below; `headrace_api.record` is the rule."""
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()  # type: ignore[call-overload]
@@ -91,14 +77,10 @@ class _Record:
     def decode(cls, data: bytes, key: str = "") -> Self:
         """`key` is where it lies, for the message. Raises UnreadableRecord."""
         try:
-            fields: dict[str, Any] = json.loads(data)
-            for name, read in cls._READ.items():
-                if name in fields:
-                    fields[name] = read(fields[name])
-            record = cls(**fields)
-            require_fields(record)
+            record = load_json(cls, data)
+            require_times(record)
             record._require_kind(key)
-        except (ValueError, TypeError, RecursionError) as error:
+        except ValueError as error:
             raise UnreadableRecord(cls.__name__, key, str(error)) from error
         return record
 
@@ -109,8 +91,6 @@ class _Record:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec(_Record):
     """Desired state of one resource."""
-
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"deployments": _names}
 
     name: str
     """As the caller wrote it; keys carry it in lower case."""
@@ -133,10 +113,6 @@ class Spec(_Record):
 class Status(_Record):
     """Observed state of one endpoint or deployment."""
 
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {
-        "provisioning_state": ProvisioningState
-    }
-
     provisioning_state: ProvisioningState
     applied_revision: int = 0
     """Revision of the spec that the instances serve; 0 when none does."""
@@ -154,8 +130,6 @@ class Status(_Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(_Record):
     """One long-running operation (azure_rest.md 2.1); kept a day after its end."""
-
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"steps": _pairs}
 
     id: str
     resource: str
@@ -175,8 +149,6 @@ class Operation(_Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance(_Record):
     """One instance control wants; written before it is started."""
-
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"phase": InstancePhase}
 
     iid: str
     endpoint: str
@@ -211,8 +183,6 @@ class Client(_Record):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OuterIssuer(_Record):
     """An OIDC issuer whose tokens are good here, and the role of who brings one."""
-
-    _READ: ClassVar[Mapping[str, Callable[[Any], object]]] = {"algorithms": _names}
 
     id: str
     issuer: str

@@ -37,6 +37,7 @@ REQUESTS = st.builds(
     remaining_ms=COUNT,
     timeout_ms=COUNT,
     flags=st.integers(0, 15),
+    backlog=COUNT,
     head=REQUEST_HEADS,
     traceparent=TEXT,
     ingress_id=TEXT,

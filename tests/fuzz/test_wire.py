@@ -47,6 +47,7 @@ REQUEST = Request(
     15_000,
     10_000,
     0,
+    0,
     request_head("POST", "/score", "a=b", HEADERS),
     "",
     "in-1",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import aiohttp
+import pytest
 
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.head import split_request
@@ -274,3 +276,16 @@ async def test_metrics_count_what_callers_saw(world: World) -> None:
 async def _post(world: World, address: str, body: object) -> bytes:
     async with world.http.post(address, data=json.dumps(body), headers=AUTH) as got:
         return await got.read()
+
+
+@pytest.mark.parametrize("name", ["ingress", "router", "control", "heartbeat", "score", "inst"])
+async def test_an_endpoint_may_have_the_name_of_a_part_of_the_bus(world: World, name: str) -> None:
+    listening = await world.ingress()
+    await world.route(replace(make_route(), endpoint=name))
+    await world.spare(name, "blue", "one")
+    seen = f"{name}.blue"
+    await world.until(lambda: all(each.get(seen) == 1 for each in world.live.values()))
+
+    address = url(listening, f"/endpoints/{name}/score")
+    async with world.http.post(address, data=b"1", headers=AUTH) as got:
+        assert (got.status, await got.read()) == (200, b"1")

@@ -8,7 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headrace_bus.routing.admission.admission import (
     GRANT_HOLD_S,
-    WANT_SHIFT,
     Admission,
     Admitted,
     Busy,
@@ -58,9 +57,9 @@ class AdmissionMachine(RuleBasedStateMachine):
         name = str(self.number)
         room = patient or self.admission.in_flight < self.admission.slots
         entitled = self.held(ingress) > 0 or (self.admission.free > 0 and room)
-        flags = pack_backlog(Backlog(behind, 0, slot)) << WANT_SHIFT
-        flags |= int(RequestFlag.STANDBY) if patient else 0
-        verdict = self.admission.admit(name, ingress, flags, self.now)
+        backlog = pack_backlog(Backlog(behind, 0, slot))
+        flags = int(RequestFlag.STANDBY) if patient else 0
+        verdict = self.admission.admit(name, ingress, flags, backlog, self.now)
         self.admission.grants(self.now)
 
         assert isinstance(verdict, Admitted if entitled else Busy)
@@ -118,32 +117,30 @@ TestAdmission = AdmissionMachine.TestCase
 
 def test_a_freed_slot_goes_to_the_ingress_that_waited_first() -> None:
     admission = Admission(1)
-    admission.admit("a", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
     admission.want("two", 2, "inbox.two", 0.0)
     admission.want("three", 1, "inbox.three", 0.0)
 
     (first,) = admission.finish("a", 1.0)
     assert (first.ingress_id, first.reply, first.free) == ("two", "inbox.two", 1)
-    assert isinstance(admission.admit("b", "one", 0, 1.0), Busy)
-    assert isinstance(admission.admit("c", "two", 1 << 8, 1.0), Admitted)
+    assert isinstance(admission.admit("b", "one", 0, 0, 1.0), Busy)
+    assert isinstance(admission.admit("c", "two", 1 << 8, 0, 1.0), Admitted)
     (second,) = admission.finish("c", 2.0)
     assert second.ingress_id == "three"
 
 
 def test_a_freed_slot_goes_to_the_ingress_whose_request_has_waited_longest() -> None:
     admission = Admission(1)
-    admission.admit("a", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
     admission.want("two", 2, "inbox.two", 1.0, waited_ms=100)
     admission.want("three", 2, "inbox.three", 1.1, waited_ms=500)  # told later, has waited longer
 
     (first,) = admission.finish("a", 2.0)
-    left = (
-        pack_backlog(Backlog(1, 100, slot=False)) << WANT_SHIFT
-    )  # what waits behind it came after two's
-    assert isinstance(admission.admit("b", "three", left, 2.0), Admitted)
+    left = pack_backlog(Backlog(1, 100, slot=False))  # what waits behind it came after two's
+    assert isinstance(admission.admit("b", "three", 0, left, 2.0), Admitted)
     (second,) = admission.finish("b", 2.5)
     assert isinstance(
-        admission.admit("c", "two", pack_backlog(Backlog(1, 100, slot=False)) << WANT_SHIFT, 2.5),
+        admission.admit("c", "two", 0, left, 2.5),
         Admitted,
     )
     (third,) = admission.finish("c", 3.0)
@@ -162,20 +159,20 @@ def test_a_backlog_fits_one_word_that_nobody_takes_for_nothing(
 def test_nobody_stands_by_before_who_has_waited_longer_and_needs_a_slot() -> None:
     """Who stands by has the slot as soon as it is free: it would never be free for the other."""
     admission = Admission(1, standby=1)
-    admission.admit("a", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
     assert admission.want("two", 1, "inbox.two", 0.0, 500, slot=True) == []
     assert admission.want("three", 1, "inbox.three", 0.0, 400) == []
-    assert isinstance(admission.admit("b", "one", RequestFlag.STANDBY, 0.0), Busy)
+    assert isinstance(admission.admit("b", "one", RequestFlag.STANDBY, 0, 0.0), Busy)
 
     first, beside = admission.finish("a", 1.0)
     assert (first.ingress_id, first.free) == ("two", 2), "the slot and the place beside it"
     assert (beside.ingress_id, beside.free) == ("three", 1)
-    assert isinstance(admission.admit("c", "two", 0, 1.0), Admitted)
+    assert isinstance(admission.admit("c", "two", 0, 0, 1.0), Admitted)
 
 
 def test_who_has_waited_longest_stands_by_before_a_younger_one_that_needs_a_slot() -> None:
     admission = Admission(1, standby=1)
-    admission.admit("a", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
     admission.want("two", 1, "inbox.two", 0.0, 500, slot=True)
 
     (granted,) = admission.want("three", 1, "inbox.three", 0.0, 900)
@@ -184,7 +181,7 @@ def test_who_has_waited_longest_stands_by_before_a_younger_one_that_needs_a_slot
 
 def test_who_asks_for_a_slot_gives_back_the_place_beside_one() -> None:
     admission = Admission(1, standby=1)
-    admission.admit("a", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
     assert len(admission.want("two", 1, "inbox.two", 0.0)) == 1
     assert admission.want("two", 1, "inbox.two", 0.0, slot=True) == []
 
@@ -194,7 +191,7 @@ def test_who_asks_for_a_slot_gives_back_the_place_beside_one() -> None:
 
 def test_the_answer_itself_tells_its_ingress_of_the_slot() -> None:
     admission = Admission(1)
-    admission.admit("a", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
     admission.want("one", 1, "inbox", 0.0)
 
     assert admission.finish("a", 1.0) == []
@@ -216,14 +213,14 @@ def test_a_grant_nobody_uses_goes_to_the_next_after_its_hold() -> None:
 def test_who_stood_by_for_too_long_shuts_no_slot() -> None:
     """Were it one, nothing would run any more, and so nothing end and open it."""
     admission = Admission(1, standby=1)
-    admission.admit("a", "one", 0, 0.0)
-    admission.admit("b", "one", RequestFlag.STANDBY, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
+    admission.admit("b", "one", RequestFlag.STANDBY, 0, 0.0)
     admission.finish("a", 0.01)  # lost with the only worker
     admission.set_slots(0, 0.01, standby=0)
     admission.give_back("b", 0.04, overdue=True)
     admission.set_slots(1, 0.5, standby=0)
 
-    assert isinstance(admission.admit("c", "one", 0, 0.5), Admitted)
+    assert isinstance(admission.admit("c", "one", 0, 0, 0.5), Admitted)
 
 
 def test_wanting_nothing_gives_the_held_slot_back_at_once() -> None:
@@ -236,14 +233,14 @@ def test_wanting_nothing_gives_the_held_slot_back_at_once() -> None:
 
 def test_a_draining_instance_takes_nothing_and_a_resent_request_is_not_run_twice() -> None:
     admission = Admission(2)
-    admission.admit("a", "one", 0, 0.0)
-    admission.admit("b", "one", 0, 0.0)
+    admission.admit("a", "one", 0, 0, 0.0)
+    admission.admit("b", "one", 0, 0, 0.0)
     admission.finish("b", 0.0)
 
-    assert admission.admit("a", "one", RequestFlag.RESENT, 0.0) == Duplicate(finished=False)
-    assert admission.admit("b", "one", RequestFlag.RESENT, 0.0) == Duplicate(finished=True)
+    assert admission.admit("a", "one", RequestFlag.RESENT, 0, 0.0) == Duplicate(finished=False)
+    assert admission.admit("b", "one", RequestFlag.RESENT, 0, 0.0) == Duplicate(finished=True)
     admission.drain()
-    assert isinstance(admission.admit("c", "one", 0, 0.0), Draining)
+    assert isinstance(admission.admit("c", "one", 0, 0, 0.0), Draining)
 
 
 @given(

@@ -33,7 +33,7 @@ from headrace_bus.wire.envelope import (
     encode_answer,
 )
 from headrace_bus.wire.head import request_head
-from headrace_bus.wire.heartbeat import InstanceHeartbeat
+from headrace_bus.wire.heartbeat import BATCHES, InstanceHeartbeat
 from headrace_bus.wire.instance_control import Cancel, Want, decode_control
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import InstanceAddress, instance, instance_control
@@ -234,8 +234,9 @@ async def test_what_was_abandoned_while_its_instance_was_away_is_not_sent_again(
         assert (channel.dispatch.pending, call.sent_in) == (0, ())
 
 
-def slots(count: int, *, iid: str = "one", trains: bool = True) -> InstanceHeartbeat:
-    return replace(beat(iid, slots=count, epoch=EPOCH), trains=trains)
+def slots(count: int, *, iid: str = "one", batches: bool = True) -> InstanceHeartbeat:
+    features = frozenset({BATCHES} if batches else ())
+    return replace(beat(iid, slots=count, epoch=EPOCH), features=features)
 
 
 async def test_requests_of_one_turn_share_a_message_and_each_gets_its_own_answer(
@@ -289,7 +290,7 @@ async def test_an_instance_of_an_older_version_gets_one_request_a_message(
     nats_server: NatsServer,
 ) -> None:
     async with edge_on(nats_server) as edge:
-        edge.channel.beat(slots(4, trains=False), monotonic())
+        edge.channel.beat(slots(4, batches=False), monotonic())
         messages = await edge.ask_at_once(b"a", b"b")
         assert [decode_request(one.data).body for one in messages] == [b"a", b"b"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import inf
 
 import msgpack
@@ -374,9 +374,9 @@ def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingress
     kept, behind = entry("kept"), entry("behind", arrived=1.0)
     dispatch.submit(kept, 0.0)
     dispatch.submit(behind, 1.0)
-    admission.admit("others 0", "others", 0, 0.0)  # while this ingress was cut off
+    admission.admit("others 0", "others", 0, 0, 0.0)  # while this ingress was cut off
     admission.want("others", 9, "inbox.others", 2.0)
-    assert isinstance(admission.admit("kept", "in", RequestFlag.RESENT, 2.0), Busy)
+    assert isinstance(admission.admit("kept", "in", RequestFlag.RESENT, 0, 2.0), Busy)
     dispatch.kept(kept)
     assert dispatch.restless
 
@@ -392,7 +392,7 @@ def test_what_is_kept_for_its_instance_has_its_turn_among_those_of_other_ingress
     assert dispatch.room_again(3.0) == [kept]
     assert dispatch.room_again(3.0) == []
     assert dispatch.next(3.0) is None, "that was the only slot"
-    assert isinstance(admission.admit("kept", "in", RequestFlag.RESENT, 3.0), Admitted)
+    assert isinstance(admission.admit("kept", "in", RequestFlag.RESENT, 0, 3.0), Admitted)
 
 
 def test_without_a_queue_what_is_kept_still_asks_and_then_wants_nothing() -> None:
@@ -416,7 +416,7 @@ def test_without_a_queue_what_is_kept_still_asks_and_then_wants_nothing() -> Non
 def test_a_heartbeat_without_sensible_counts_is_refused(said: dict[str, object]) -> None:
     """Dispatch adds them up and divides by them, for every request of the deployment."""
     with pytest.raises(MalformedEnvelope):
-        InstanceHeartbeat.decode(msgpack.packb(asdict(beat("one")) | said))
+        InstanceHeartbeat.decode(msgpack.packb(beat("one").plain() | said))
 
 
 def test_the_limit_counts_what_the_others_last_said_and_forgets_the_silent() -> None:

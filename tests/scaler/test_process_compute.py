@@ -286,3 +286,44 @@ async def test_a_start_the_system_refuses_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(LaunchFailed):
         await compute.start(launch("a1"), "secret")
     assert await compute.list() == ()
+
+
+@pytest.mark.parametrize("damage", ["more", "torn", "type"])
+async def test_an_instance_whose_record_cannot_be_read_is_no_orphan(
+    bench: Bench, damage: str
+) -> None:
+    """It is listed with who it is, stopped when asked, and its logs go with its deployment."""
+    compute = bench.open()
+    found = await bench.started(compute, "a1")
+    path = bench.home.instances / "a1" / "record.json"
+    fields = json.loads(path.read_text())
+    texts = {
+        "more": json.dumps(fields | {"container": "abc", "placement": {"host": "h"}}),
+        "torn": path.read_text()[:20],
+        "type": json.dumps(fields | {"revision": "three"}),
+    }
+    await compute.close()
+    path.write_text(texts[damage])
+
+    again = bench.open()
+    seen = await bench.find(again, "a1")
+    assert (seen.alive, seen.pid, seen.endpoint, seen.revision) == (True, found.pid, "iris", 3)
+    await again.stop("a1")
+    await until(lambda: not processes.identify(found.pid))
+    assert not (await bench.find(again, "a1")).alive
+    await again.forget("a1")
+    await again.erase("iris", "blue")
+    assert not path.exists()
+
+
+async def test_a_folder_that_says_nothing_is_no_instance_and_stops_no_list(bench: Bench) -> None:
+    compute = bench.open()
+    await bench.started(compute, "a1")
+    nameless = bench.home.instances / "b2"
+    nameless.mkdir()
+    (nameless / "record.json").write_text("{")
+
+    assert [one.iid for one in await compute.list()] == ["a1"]
+    with pytest.raises(InstanceUnknown):
+        await compute.stop("b2")
+    (nameless / "record.json").unlink()

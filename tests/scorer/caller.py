@@ -157,6 +157,7 @@ class Caller:
             remaining_ms=60_000,
             timeout_ms=5_000,
             flags=0,
+            backlog=0,
             head=request_head("POST", "/score", "", [("content-type", "application/json")]),
             traceparent="",
             ingress_id=self.id,

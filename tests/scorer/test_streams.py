@@ -29,7 +29,7 @@ REPLY = "_INBOX.reader"
 
 def watched(bus: Bus) -> tuple[Streams, Execution, list[Execution]]:
     """The streams of an instance, a request, and whose reader has gone."""
-    request = Request("one", 0, 0, 0, 0, b"", "", "in-one", b"")
+    request = Request("one", 0, 0, 0, 0, 0, b"", "", "in-one", b"")
     unread: list[Execution] = []
     execution = Execution(number=1, request=request, reply=REPLY, deadline_s=0.0)
     return Streams(bus, 7, unread.append), execution, unread

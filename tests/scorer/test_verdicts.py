@@ -18,7 +18,7 @@ from headrace_scorer.execution import Execution
 
 
 def execution(number: int, *, deaths: int = 0, chunks: int = 0, sent_s: float = 100.0) -> Execution:
-    request = Request(str(number), 0, 0, 0, 0, b"POST\0/score\0", "", "i", b"")
+    request = Request(str(number), 0, 0, 0, 0, 0, b"POST\0/score\0", "", "i", b"")
     return Execution(
         number=number,
         request=request,

@@ -27,7 +27,12 @@ from headrace_bus.wire.envelope import (
     encode_answer,
 )
 from headrace_bus.wire.head import answer_head
-from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceHeartbeat, InstanceState
+from headrace_bus.wire.heartbeat import (
+    HEARTBEAT_INTERVAL_S,
+    PULLS,
+    InstanceHeartbeat,
+    InstanceState,
+)
 from headrace_bus.wire.instance_control import Cancel, Credit, Want, decode_control
 from headrace_bus.wire.subjects import InstanceAddress, heartbeat, instance, instance_control
 from headrace_telemetry.clock import monotonic, unix_ms
@@ -80,7 +85,7 @@ class EchoInstance:
             state=self.state,
             slots=self.admission.slots,
             in_flight=self.admission.in_flight,
-            pulls=self.pulls,
+            features=frozenset({PULLS} if self.pulls else ()),
             links=self.bus.links,
         )
         self.bus.publish(heartbeat(self.address), beat.encode())
@@ -98,7 +103,7 @@ class EchoInstance:
         request = decode_request(message.data)
         admission = self.admission
         verdict = admission.admit(
-            request.request_id, request.ingress_id, request.flags, monotonic()
+            request.request_id, request.ingress_id, request.flags, request.backlog, monotonic()
         )
         if admission.wanted:
             self._grant(admission.grants(monotonic()))

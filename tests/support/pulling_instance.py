@@ -48,7 +48,7 @@ class PullingInstance(EchoInstance):
             super()._request(message)
             return
         verdict = self.admission.admit(
-            request.request_id, request.ingress_id, request.flags, monotonic()
+            request.request_id, request.ingress_id, request.flags, request.backlog, monotonic()
         )
         self._requests[request.request_id] = request, message.reply
         if isinstance(verdict, Duplicate):

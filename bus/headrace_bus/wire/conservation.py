@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
+from headrace_api.record import Unreadable, load
 from headrace_bus.errors import MalformedEnvelope
 
 
@@ -39,12 +40,14 @@ class Terms:
     @classmethod
     def decode(cls, found: Mapping[str, object]) -> Self:
         """Raises MalformedEnvelope; names of a newer version are left out."""
-        known = {field.name for field in fields(cls)}
-        counts = {name: value for name, value in found.items() if name in known}
-        for name, value in counts.items():
-            if type(value) is not int or value < 0:
+        try:
+            terms = load(cls, found)
+        except Unreadable as error:
+            raise MalformedEnvelope("terms of conservation", str(error)) from error
+        for name, value in asdict(terms).items():
+            if value < 0:
                 raise MalformedEnvelope("terms of conservation", f"{name} is {value!r}")
-        return cls(**counts)  # type: ignore[arg-type]  # each was found to be an int
+        return terms
 
     @classmethod
     def sum(cls, some: Iterable[Self]) -> Self:

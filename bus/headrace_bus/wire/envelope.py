@@ -19,7 +19,7 @@ import msgpack
 from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.wire.head import Headers, is_request_head, split_answer, split_request
 
-VERSION: Final = 2
+VERSION: Final = 3
 CHUNK_BYTES: Final = 256 * 1024
 PIECE_BYTES: Final = CHUNK_BYTES  # of a large body that is pulled; the last may be shorter
 CHUNK_WINDOW: Final = 8  # chunks a scorer may send before it has credit for more
@@ -34,9 +34,7 @@ _ANSWER_TYPES: Final = (int, str, int, int, int, int, str, int, bytes, bytes)
 class RequestFlag(IntFlag):
     """What the ingress asks of the instance besides the answer."""
 
-    NONE = 0
     MIRROR = 1  # a copy: run it, answer with the status and no body, so that its slot is known free
-    GRANTED = 2  # uses a slot the instance granted to this ingress
     RETRY = 4  # the second attempt of a request lost with its instance
     RESENT = 8  # sent again under the same id after a reconnect; drop it if it is here already
     MORE = 16  # others wait at the ingress for a slot
@@ -60,7 +58,7 @@ class AnswerKind(IntEnum):
     PIECE = 11  # number `seq` of that answer
 
 
-RequestFields = tuple[str, int, int, int, int, bytes, str, str, bytes]
+RequestFields = tuple[str, int, int, int, int, int, bytes, str, str, bytes]
 AnswerFields = tuple[int, str, int, int, int, int, str, int, bytes, bytes]
 
 
@@ -75,7 +73,9 @@ class Request(NamedTuple):
     timeout_ms: int
     """How long `run` may take, from dispatch (request_timeout_ms)."""
     flags: int
-    """RequestFlag; bits 8 and up: how many more wait at the ingress (routing.admission)."""
+    """RequestFlag."""
+    backlog: int
+    """What the request leaves waiting at its ingress (`instance_control.pack_backlog`)."""
     head: bytes
     """`wire.head.request_head`: chosen client headers, names in lower case."""
     traceparent: str
@@ -136,7 +136,7 @@ def pack_answer(*fields: *AnswerFields) -> bytes:
 
 def decode_request(data: bytes) -> Request:
     """Raises MalformedEnvelope on anything `encode_request` cannot have made."""
-    fields = _fields(data, _REQUEST)
+    fields = _fields(data, _REQUEST, len(Request._fields))
     try:
         request = Request._make(fields)
         if not is_request_head(request.head):
@@ -148,14 +148,17 @@ def decode_request(data: bytes) -> Request:
 
 def decode_answer(data: bytes) -> Answer:
     """Raises MalformedEnvelope on anything `encode_answer` cannot have made."""
-    fields = _fields(data, _ANSWER)
+    fields = _fields(data, _ANSWER, len(Answer._fields))
     if tuple(map(type, fields)) != _ANSWER_TYPES:
         raise MalformedEnvelope("answer header", "not the fields of an answer")
     return Answer._make(fields)
 
 
-def _fields(data: bytes, kind: int) -> list[Any]:
-    """The header's fields, then the body."""
+def _fields(data: bytes, kind: int, count: int) -> list[Any]:
+    """The header's fields, then the body, `count` in all.
+
+    A newer version's fields come behind those that are known, and are left out.
+    """
     if len(data) < _PREFIX.size:
         raise MalformedEnvelope("prefix", f"{len(data)} bytes, at least {_PREFIX.size} expected")
     version, found, length = _PREFIX.unpack_from(data)
@@ -172,5 +175,7 @@ def _fields(data: bytes, kind: int) -> list[Any]:
         raise MalformedEnvelope("header", str(error)) from error
     if type(header) is not list:
         raise MalformedEnvelope("header", "not a list")
+    if len(header) >= count:
+        del header[count - 1 :]
     header.append(data[end:])
     return header

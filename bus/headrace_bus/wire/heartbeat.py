@@ -11,10 +11,16 @@ from typing import Any, Final, Self
 
 import msgpack
 
+from headrace_api.record import Unreadable, load
 from headrace_bus.errors import MalformedEnvelope
-from headrace_bus.wire.newer import known
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
+PULLS: Final = "pulls"
+"""A feature: it asks for a large body that it cannot open (`routing.exchange.remote_body`)."""
+BATCHES: Final = "batches"
+"""A feature: it takes several requests in one message (`wire.batch`)."""
+# Until 0.1 each feature was a field of its own; instances of then are read for one release more.
+_FEATURES_BEFORE: Final = {"pulls": PULLS, "trains": BATCHES}
 
 
 class InstanceState(StrEnum):
@@ -61,26 +67,28 @@ class InstanceHeartbeat:
     """An ingress that says the same can hand over large bodies as files (`routing.handed`)."""
     standby: int = 0
     """Requests that may wait there beyond `slots`, each for the next slot (`routing.standby`)."""
-    pulls: bool = False
-    """It asks for a large body that it cannot open (`routing.far`)."""
-    trains: bool = False
-    """It takes several requests in one message (`wire.train`)."""
+    features: frozenset[str] = frozenset()
+    """What it can do beyond the first version of the wire: PULLS, BATCHES."""
     links: int = 0
     """Connections to NATS that this life has had. One more: what was on its way may be lost."""
 
+    def plain(self) -> dict[str, Any]:
+        """Its fields as JSON and msgpack know them."""
+        return asdict(self) | {"features": sorted(self.features)}
+
     def encode(self) -> bytes:
-        return msgpack.packb(asdict(self))  # type: ignore[no-any-return]  # untyped in msgpack
+        before = {name: one in self.features for name, one in _FEATURES_BEFORE.items()}
+        return msgpack.packb(before | self.plain())  # type: ignore[no-any-return]  # untyped in msgpack
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Raises MalformedEnvelope."""
         fields = _fields(data, "instance heartbeat")
         try:
-            fields["state"] = InstanceState(fields["state"])
-            fields["workers"] = tuple(fields.get("workers", ()))
-            _check_counts(fields)
-            return cls(**known(cls, fields))
-        except (KeyError, TypeError, ValueError) as error:
+            beat = load(cls, fields | _features_of_before(fields))
+            _check_counts(beat)
+            return beat
+        except ValueError as error:
             raise MalformedEnvelope("instance heartbeat", str(error)) from error
 
 
@@ -108,19 +116,24 @@ class IngressHeartbeat:
         """Raises MalformedEnvelope."""
         fields = _fields(data, "ingress heartbeat")
         try:
-            return cls(**known(cls, fields))
-        except TypeError as error:
+            return load(cls, fields)
+        except Unreadable as error:
             raise MalformedEnvelope("ingress heartbeat", str(error)) from error
 
 
-def _check_counts(fields: dict[str, Any]) -> None:
-    """What dispatch divides by and adds up. Raises KeyError, ValueError."""
-    slots, standby = fields["slots"], fields.get("standby", 0)
-    for count in (fields["epoch"], slots, standby, fields["in_flight"], fields.get("links", 0)):
-        if type(count) is not int or count < 0:
+def _check_counts(beat: InstanceHeartbeat) -> None:
+    """What dispatch divides by and adds up. Raises ValueError."""
+    for count in (beat.epoch, beat.slots, beat.standby, beat.in_flight, beat.links):
+        if count < 0:
             raise ValueError(f"{count!r} is not a count")
-    if standby and not slots:
+    if beat.standby and not beat.slots:
         raise ValueError("nobody stands by where there is no slot")
+
+
+def _features_of_before(fields: dict[str, Any]) -> dict[str, Any]:
+    if "features" in fields:
+        return {}
+    return {"features": [one for name, one in _FEATURES_BEFORE.items() if fields.get(name) is True]}
 
 
 def _fields(data: bytes, what: str) -> dict[str, Any]:

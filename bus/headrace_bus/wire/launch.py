@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from headrace_api.record import Unreadable, load_json
 from headrace_bus.errors import MalformedEnvelope
-from headrace_bus.wire.newer import known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,17 +93,6 @@ class Launch:
     def decode(cls, data: bytes) -> Self:
         """Raises MalformedEnvelope."""
         try:
-            fields: dict[str, Any] = json.loads(data)
-            return cls(**known(cls, fields | _nested(fields)))
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            return load_json(cls, data)
+        except Unreadable as error:
             raise MalformedEnvelope("launch record", str(error)) from error
-
-
-def _nested(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "model_files": tuple(AssetFile(**one) for one in fields.get("model_files", ())),
-        "code_files": tuple(AssetFile(**one) for one in fields.get("code_files", ())),
-        "environment": EnvironmentSpec(**fields.get("environment", {})),
-        "liveness": Probe(**fields.get("liveness", {})),
-        "readiness": Probe(**fields.get("readiness", {})),
-    }

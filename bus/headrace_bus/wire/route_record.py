@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Self
 
+from headrace_api.record import Unreadable, load_json
 from headrace_api.trusted_issuer import TrustedIssuer
 from headrace_bus.errors import MalformedEnvelope
-from headrace_bus.wire.newer import known
 
 KEY_PREFIX = "route."
 
@@ -67,21 +67,9 @@ class Route:
     def decode(cls, data: bytes) -> Self:
         """Raises MalformedEnvelope."""
         try:
-            fields: dict[str, Any] = json.loads(data)
-            deployments = {
-                name: DeploymentRoute(**known(DeploymentRoute, one))
-                for name, one in fields.pop("deployments", {}).items()
-            }
-            for name in ("key_digests", "audiences", "callers"):
-                fields[name] = tuple(fields.get(name, ()))
-            issuers = tuple(_issuer(one) for one in fields.pop("issuers", ()))
-            return cls(deployments=deployments, issuers=issuers, **known(cls, fields))
-        except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
+            return load_json(cls, data)
+        except Unreadable as error:
             raise MalformedEnvelope("route", str(error)) from error
-
-
-def _issuer(fields: dict[str, Any]) -> TrustedIssuer:
-    return TrustedIssuer(**{**fields, "algorithms": tuple(fields["algorithms"])})
 
 
 def route_key(endpoint: str) -> str:

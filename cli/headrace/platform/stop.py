@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from headrace_api.home import Home
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import InstanceFolder
 from headrace_scaler.compute.processes import ProcessId
+from headrace_scaler.errors import UnreadableInstance
 
 KILL_BOUND_S: Final = 5.0
 _SCORER: Final = ("-m", "headrace_scorer", "--home")
@@ -80,8 +82,13 @@ def sweep(home: Home) -> list[ProcessId]:
 
 def _sessions(home: Home, more: list[ProcessId]) -> list[ProcessId]:
     """Leaders, living or dead, of the sessions that instances were started in."""
-    records = [folder.read() for folder in InstanceFolder.all(home.instances)]
-    return [*(one.process for one in records if one is not None and one.pid), *more]
+    found = []
+    for folder in InstanceFolder.all(home.instances):
+        # Of one that cannot be read the scorer, found by its arguments, is among `more`.
+        with contextlib.suppress(UnreadableInstance):
+            record = folder.read()
+            found += [record.process] if record is not None and record.pid else []
+    return [*found, *more]
 
 
 def purge(home: Home) -> None:

@@ -13,12 +13,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from headrace_api.record import Unreadable, load_json
+from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute.port import Container, Running
 from headrace_scaler.compute.processes import ProcessId
-from headrace_scaler.errors import InstanceExists
+from headrace_scaler.errors import InstanceExists, UnreadableInstance
 
 RECORD: Final = "record.json"
 LAUNCH: Final = "launch.json"
@@ -89,23 +91,30 @@ class InstanceFolder:
             raise InstanceExists(self.iid) from None
         _write_private(self.path / CREDENTIALS, credentials.encode())
         launch.write(self.path / LAUNCH)
-        record = InstanceRecord(
-            iid=self.iid,
-            endpoint=launch.endpoint,
-            deployment=launch.deployment,
-            revision=launch.revision,
-            created_ms=created_ms,
-        )
+        record = _record(launch, created_ms)
         self.write(record)
         return record
 
     def read(self) -> InstanceRecord | None:
-        """None when the record is missing or nobody of ours wrote it."""
+        """None when there is no record. Raises UnreadableInstance for one that cannot be read."""
         try:
-            fields: dict[str, Any] = json.loads((self.path / RECORD).read_bytes())
-            return InstanceRecord(**fields)
-        except (OSError, ValueError, TypeError):
+            return load_json(InstanceRecord, (self.path / RECORD).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except (OSError, Unreadable) as error:
+            raise UnreadableInstance(self.iid, str(error)) from error
+
+    def recover(self) -> InstanceRecord:
+        """A record in place of one that cannot be read, from what the instance was started with.
+
+        Whose process it is must be found by its arguments. Raises UnreadableInstance.
+        """
+        try:
+            launch = Launch.read(self.path / LAUNCH)
+            created_ms = int((self.path / LAUNCH).stat().st_mtime * 1000)
+        except (OSError, MalformedEnvelope) as error:
+            raise UnreadableInstance(self.iid, str(error)) from error
+        return _record(launch, created_ms)
 
     def write(self, record: InstanceRecord) -> None:
         """Replace the record in one step."""
@@ -132,6 +141,16 @@ class InstanceFolder:
         if text or container is not Container.INFERENCE_SERVER:
             return text
         return tail(self.path / PROCESS_LOG, lines)
+
+
+def _record(launch: Launch, created_ms: int) -> InstanceRecord:
+    return InstanceRecord(
+        iid=launch.iid,
+        endpoint=launch.endpoint,
+        deployment=launch.deployment,
+        revision=launch.revision,
+        created_ms=created_ms,
+    )
 
 
 def tail(path: Path, lines: int) -> str:

@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -26,7 +26,7 @@ from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import PROCESS_LOG, InstanceFolder, InstanceRecord
 from headrace_scaler.compute.port import LOG_LINES_DEFAULT, STOP_BOUND_S, Container, Running
 from headrace_scaler.compute.processes import ProcessId
-from headrace_scaler.errors import InstanceUnknown, LaunchFailed
+from headrace_scaler.errors import InstanceUnknown, LaunchFailed, UnreadableInstance
 from headrace_telemetry.clock import unix_ms
 from headrace_telemetry.tasks import Tasks
 
@@ -63,6 +63,7 @@ class ProcessCompute:
         self._watched: dict[str, int] = {}
         self._starting: set[str] = set()
         self._stopping: set[str] = set()
+        self._unreadable: set[str] = set()
         self._tasks = Tasks("compute")
 
     async def start(self, launch: Launch, credentials: str) -> None:
@@ -100,12 +101,14 @@ class ProcessCompute:
     async def list(self) -> tuple[Running, ...]:
         for child in self._children.values():
             child.poll()  # reaps: no zombie stays, whoever wrote its end down
-        found = [self._look(folder) for folder in InstanceFolder.all(self._home.instances)]
-        return tuple(one for one in found if one is not None)
+        found = [
+            self._look(folder, record) for folder, record in self._records() if not record.forgotten
+        ]
+        return tuple(found)
 
     async def forget(self, iid: str) -> None:
         folder = InstanceFolder(self._home.instances, iid)
-        record = folder.read()
+        record = self._read(folder)
         if record is None or self._alive(record):
             return
         self._unwatch(iid)
@@ -166,10 +169,36 @@ class ProcessCompute:
         finally:
             os.close(output)
 
-    def _look(self, folder: InstanceFolder) -> Running | None:
-        record = folder.read()
-        if record is None or record.forgotten:
+    def _records(self) -> Iterator[tuple[InstanceFolder, InstanceRecord]]:
+        for folder in InstanceFolder.all(self._home.instances):
+            record = self._read(folder)
+            if record is not None:
+                yield folder, record
+
+    def _read(self, folder: InstanceFolder) -> InstanceRecord | None:
+        """The record, written anew where it cannot be read: its process must not become an orphan.
+
+        None where there is none, and where nothing says whose instance it is.
+        """
+        try:
+            return folder.read()
+        except UnreadableInstance as error:
+            problem = error
+        try:
+            record = folder.recover()
+        except UnreadableInstance as error:
+            problem = error
+            record = None
+        if record is None:
+            if folder.iid not in self._unreadable:
+                self._unreadable.add(folder.iid)
+                log.error("an instance's folder cannot be read", iid=folder.iid, error=str(problem))
             return None
+        log.warning("an instance's record is written anew", iid=folder.iid, error=str(problem))
+        folder.write(record)
+        return record
+
+    def _look(self, folder: InstanceFolder, record: InstanceRecord) -> Running:
         if record.iid in self._starting:
             return record.running(alive=True)
         if not record.ended_ms:
@@ -210,16 +239,15 @@ class ProcessCompute:
         """Instances of one deployment, newest first; the forgotten alone when asked."""
         found = [
             (folder, record)
-            for folder in InstanceFolder.all(self._home.instances)
-            if (record := folder.read()) is not None
-            and (record.endpoint, record.deployment) == (endpoint, deployment)
+            for folder, record in self._records()
+            if (record.endpoint, record.deployment) == (endpoint, deployment)
             and (record.forgotten or not forgotten)
         ]
         return sorted(found, key=lambda pair: pair[1].created_ms, reverse=True)
 
     def _require(self, iid: str) -> tuple[InstanceFolder, InstanceRecord]:
         folder = InstanceFolder(self._home.instances, iid)
-        record = folder.read()
+        record = self._read(folder)
         if record is None:
             raise InstanceUnknown(iid)
         return folder, record

@@ -21,7 +21,6 @@ from headrace_bus.wire.instance_control import unpack_backlog
 GRANT_HOLD_S: Final = 0.1  # seconds a granted slot waits for its request
 REMEMBERED: Final = 1024  # finished requests known by id, so that a resent one is not run twice
 REMEMBERED_ONCE: Final = 64 * REMEMBERED  # the same where that would do harm; some 10 MiB
-WANT_SHIFT: Final = 8  # `flags >> WANT_SHIFT` of a request: the backlog it leaves at its ingress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +139,13 @@ class Admission:
             return self.free
         return len(known.holds) + (self.standby if known.slot else self.free)
 
-    def admit(self, request_id: str, ingress_id: str, flags: int, now: float) -> Verdict:
-        """Take the request if it has a slot. While `wanted`, call `grants` right after it."""
+    def admit(
+        self, request_id: str, ingress_id: str, flags: int, backlog: int, now: float
+    ) -> Verdict:
+        """Take the request if it has a slot; `backlog` is what it leaves waiting.
+
+        While `wanted`, call `grants` right after it.
+        """
         if request_id in self._running:
             return Duplicate(finished=False)
         if flags & _RESENT and request_id in self._finished:
@@ -156,7 +160,7 @@ class Admission:
             return _BUSY
         self._running[request_id] = ingress_id
         if known is not None:
-            n, waited_ms, known.slot = unpack_backlog(flags >> WANT_SHIFT)
+            n, waited_ms, known.slot = unpack_backlog(backlog)
             self._set_wants(ingress_id, known, n, now - waited_ms / 1000)
         return _ADMITTED
 

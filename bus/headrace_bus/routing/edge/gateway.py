@@ -12,7 +12,6 @@ import os
 import random
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Final
 
 import structlog
 
@@ -47,8 +46,6 @@ from headrace_telemetry.metrics import Registry
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
-
-_INGRESS: Final = "ingress"  # second token of an ingress' own heartbeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +202,6 @@ class Gateway:
 
     def _instance_beat(self, message: Message) -> None:
         address = parse_heartbeat(message.subject)
-        if address.endpoint == _INGRESS:
-            return
         try:
             heartbeat = InstanceHeartbeat.decode(message.data)
         except MalformedEnvelope as error:

@@ -12,7 +12,6 @@ from headrace_bus.client.connection import Bus
 from headrace_bus.client.inbox import Inbox
 from headrace_bus.client.message import Message
 from headrace_bus.errors import BusDisconnected, MalformedEnvelope, PayloadTooLarge
-from headrace_bus.routing.admission.admission import WANT_SHIFT
 from headrace_bus.routing.bodies.shared_file import answer_size
 from headrace_bus.routing.exchange.accounting import End, Tally
 from headrace_bus.routing.exchange.call import Call, Deliver, Incoming
@@ -305,18 +304,20 @@ class Channel:
         subject = self._subjects.get(known.iid) or self._subject(known.iid)
         if self.dispatch.queue:
             flags |= _MORE
+        backlog = 0
         if known.wanted:
-            flags |= pack_backlog(self.dispatch.more_waiting(known, call.sent)) << WANT_SHIFT
+            backlog = pack_backlog(self.dispatch.more_waiting(known, call.sent))
         try:
             data = packed(
                 call,
                 known,
                 flags,
+                backlog,
                 ingress_id=self._ingress_id,
                 timeout_ms=self.route.request_timeout_ms,
                 max_payload=self._bus.max_payload,
             )
-            self._reply_subjects.ship(call, subject, data, joins=known.batcher)
+            self._reply_subjects.ship(call, subject, data, joins=known.batches)
         except PayloadTooLarge as error:
             self.dispatch.unsent(call)
             call.resolve(too_large(error.max_bytes, error.size_bytes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from headrace_bus.routing.queueing.outliers import LatencyEstimate
-from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.heartbeat import BATCHES, PULLS, InstanceHeartbeat, InstanceState
 
 
 class QueueEntry:
@@ -76,7 +76,7 @@ class Instance:
     """What one ingress knows of one instance."""
 
     __slots__ = (
-        "batcher",
+        "batches",
         "client",
         "epoch",
         "iid",
@@ -106,8 +106,8 @@ class Instance:
         """Who can hand files to it (`routing.handed`)."""
         self.pulls = False
         """It asks for large bodies by itself (`routing.far`)."""
-        self.batcher = False
-        """It takes several requests in one message (`wire.train`)."""
+        self.batches = False
+        """It takes several requests in one message (`wire.batch`)."""
         self.slots = 0
         self.standby = 0
         """Requests that may wait there for a slot."""
@@ -138,8 +138,9 @@ class Instance:
     def heard(self, heartbeat: InstanceHeartbeat, now: float) -> None:
         """Take what it says of itself, but for what only counts against what is open here."""
         self.client, self.seen = heartbeat.client, now
-        self.reach, self.pulls = heartbeat.reach, heartbeat.pulls
-        self.batcher = heartbeat.trains
+        self.reach = heartbeat.reach
+        self.pulls = PULLS in heartbeat.features
+        self.batches = BATCHES in heartbeat.features
         self.slots, self.standby = heartbeat.slots, heartbeat.standby
         self.suspect = False
         self.ready = heartbeat.state == InstanceState.READY
