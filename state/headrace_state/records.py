@@ -160,6 +160,12 @@ class Instance(_Record):
     phase: InstancePhase = InstancePhase.RUNNING
     created_at: str = ""
     restarts: int = 0
+    was_ready: bool = False
+    """It has served: its end is no failed start, whoever remembers it."""
+    compute: str = ""
+    """Which of its host's computes runs it; empty in records of an older version."""
+    host: str = ""
+    """Where (`headrace_scaler.compute.computes.host_id`); empty in records of an older version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

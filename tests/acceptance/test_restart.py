@@ -57,3 +57,21 @@ def test_after_a_restart_requests_wait_for_instances_and_not_for_what_failed(
     assert found["slow"] == (200, json.dumps({"said": "1"}).encode())
     assert found["broken"][0] == 424
     assert b"ready" in found["broken"][1]
+
+
+def test_five_evenings_down_and_five_mornings_up_are_no_crashes(
+    platform: Platform, tmp_path: Path
+) -> None:
+    bench = Workbench(platform, tmp_path / "work")
+    bench.endpoint("back")
+    file = written(bench, "daily", "def init(): pass\ndef run(raw): return raw\n")
+    platform.run("online-deployment", "create", "-f", file)
+    key = platform.key("back")
+    for _ in range(5):
+        platform.down()
+        platform.up()
+        with platform.connection() as http:
+            assert ask(http, key, "daily")[0] == 200
+    where = ("-e", "back", "-n", "daily")
+    platform.run("online-deployment", "update", *where, "--set", "instance_count=2")
+    assert platform.json("online-deployment", "show", *where)["ready_instances"] == 2

@@ -284,3 +284,12 @@ def test_who_dies_again_and_again_is_not_waited_for_unless_another_may_come(
     restarts: list[int], expected: bool
 ) -> None:
     assert in_crash_loop(restarts) is expected
+
+
+def test_one_that_we_ended_while_it_was_starting_is_no_death_and_does_not_spin() -> None:
+    ended = dead("a", restarts=RESTARTS_ALLOWED, exit_code=0)
+    goal = replace(SERVE, count=1)
+    assert plan(replace(goal, rolling=True), [ended]).failure is None
+    assert plan(goal, [ended]).steps == ()
+    later = plan(goal, [replace(ended, ended_s=BACKOFF_LAST_S)])
+    assert later.steps == (Remove(iid="a"), Start(restarts=RESTARTS_ALLOWED))

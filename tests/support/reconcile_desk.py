@@ -16,6 +16,7 @@ from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.secrets import SecretStore, secret_key
 from headrace_scaler.compute import processes
+from headrace_scaler.compute.computes import Computes
 from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
 from headrace_services.control.fleet.reconciler import Reconciler
@@ -61,15 +62,18 @@ class Desk:
     def home(self) -> Home:
         return self.nats.home
 
-    async def reconciler(self) -> Reconciler:
-        """One more of them; stopped with the test."""
+    async def reconciler(self, computes: Computes | None = None) -> Reconciler:
+        """One more of them, of this home unless `computes` are given; stopped with the test."""
+        if computes is None:
+            computes = Computes.of_home(self.home)
+            self.stack.push_async_callback(computes.close)
         bus, view = await self.nats.bus(), FleetView()
         await view.listen(bus)
         made = Reconciler(
             bus=bus,
             stores=await open_stores(bus, self.home),
             view=view,
-            home=self.home,
+            computes=computes,
             nats_url=self.nats.server.url,
             token_public_key="",
             mint=self.nats.identities.mint_instance,

@@ -51,7 +51,11 @@ class Compute(Protocol):
         """End the instance and all it started, now."""
 
     async def list(self) -> tuple[Running, ...]:
-        """All instances that were started and not forgotten, ended ones included."""
+        """All instances that were started and not forgotten, ended ones included.
+
+        Raises ComputeError or OSError when the provider does not answer: an empty list would say
+        that nothing runs.
+        """
 
     async def forget(self, iid: str) -> None:
         """Drop an ended instance from the list; its logs stay. Unknown ids are no error."""
@@ -74,3 +78,6 @@ class Compute(Protocol):
         InstanceUnknown for an `iid` that is not of this deployment, InvalidInput for a container
         there is not.
         """
+
+    async def close(self) -> None:
+        """Stop watching; what runs goes on."""

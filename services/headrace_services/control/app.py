@@ -16,8 +16,9 @@ from aiohttp import web
 
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
+from headrace_scaler.compute.computes import Computes
 from headrace_services.certificates import ensure_certificates
-from headrace_services.control.api.application import build_api
+from headrace_services.control.api.application import Handlers, build_api
 from headrace_services.control.api.console import build_console
 from headrace_services.control.arm.head_timeout import HeadTimeout
 from headrace_services.control.fleet.metrics import FleetMetrics, package_version
@@ -26,7 +27,7 @@ from headrace_services.control.gc.sweeper import sweep_forever
 from headrace_services.control.identity.issuer import Issuer
 from headrace_services.control.listeners import listen, serve
 from headrace_services.control.settings import ROLE, Settings
-from headrace_services.control.stores import open_stores
+from headrace_services.control.stores import Stores, open_stores
 from headrace_services.control.trail.request_accounting import Conservation
 from headrace_services.control.wiring import build_handlers, build_reconciler
 from headrace_state.fleet_view import FleetView
@@ -82,7 +83,9 @@ async def run(
         metrics = FleetMetrics(Registry(), package_version())
         view = FleetView()
         metrics.watch(view)
-        fleet = build_reconciler(settings, bus, stores, view, issuer, metrics)
+        computes = Computes.of_home(settings.home)
+        stack.push_async_callback(computes.close)
+        fleet = build_reconciler(settings, bus, computes, stores, view, issuer, metrics)
         books = Conservation(bus, stores.states, view)
         await view.listen(bus)
         await fleet.start()
@@ -90,7 +93,7 @@ async def run(
         await books.start()
         stack.push_async_callback(books.stop)
         handlers, authenticator = await asyncio.to_thread(
-            build_handlers, settings, stores, fleet, issuer, books, view
+            build_handlers, settings, stores, fleet, computes, issuer, books, view
         )
         application = build_api(handlers, authenticator, ready.is_set)
         silence = HeadTimeout()
@@ -102,12 +105,7 @@ async def run(
             page = build_console(metrics.registry, ready.is_set, _places(settings))
             await serve(stack, page, console, settings.drain_s)
             log.info("the console is ready", port=console.getsockname()[1])
-        sweep = sweep_forever(
-            handlers.operations, stores.blobs, stores.keys, Repository(stores.specs, Spec)
-        )
-        tasks.forever(sweep, "sweep", on_end=stop.set)
-        tasks.forever(collect_forever(handlers.assets.collector), "collect", on_end=stop.set)
-        tasks.forever(handlers.issuers.refresh_forever(), "issuers", on_end=stop.set)
+        _keep_house(tasks, handlers, stores, stop)
         ready.set()
         log.info("control is ready", port=settings.port)
         on_ready(settings.port)
@@ -115,6 +113,15 @@ async def run(
         ready.clear()
         log.info("control stops accepting requests")
     log.info("control has stopped")
+
+
+def _keep_house(tasks: Tasks, handlers: Handlers, stores: Stores, stop: asyncio.Event) -> None:
+    """Start what no request waits for; its end is the end of the process."""
+    specs = Repository(stores.specs, Spec)
+    sweep = sweep_forever(handlers.operations, stores.blobs, stores.keys, specs)
+    tasks.forever(sweep, "sweep", on_end=stop.set)
+    tasks.forever(collect_forever(handlers.assets.collector), "collect", on_end=stop.set)
+    tasks.forever(handlers.issuers.refresh_forever(), "issuers", on_end=stop.set)
 
 
 async def _until_signal(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.identity import Identities
 from headrace_bus.wire.subjects import InstanceAddress
+from headrace_scaler.compute.computes import Computes
 from headrace_services.control.api import asset_handlers
 from headrace_services.control.api.application import Handlers
 from headrace_services.control.api.diagnosis import Diagnosis
@@ -50,6 +51,7 @@ from headrace_state.repository import Repository
 def build_reconciler(
     settings: Settings,
     bus: Bus,
+    computes: Computes,
     stores: Stores,
     view: FleetView,
     issuer: Issuer,
@@ -62,7 +64,7 @@ def build_reconciler(
             specs=stores.specs, state=stores.states, keys=stores.keys, blobs=stores.index
         ),
         view=view,
-        home=settings.home,
+        computes=computes,
         nats_url=settings.nats_url,
         token_public_key=issuer.public_key,
         mint=_mint(settings),
@@ -78,6 +80,7 @@ def build_handlers(
     settings: Settings,
     stores: Stores,
     fleet: Reconciler,
+    computes: Computes,
     issuer: Issuer,
     books: Conservation,
     view: FleetView,
@@ -109,7 +112,7 @@ def build_handlers(
         references=AssetReferences(
             ids=ids, assets=assets.stores, has_bytes=stores.blobs.has_bytes, find=specs.find
         ),
-        logs=fleet,
+        logs=computes,
     )
     handlers = Handlers(
         workspace=assets.workspace,

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from headrace_api.errors import NotFound
-from headrace_scaler.compute.port import Compute
+from headrace_scaler.compute.computes import Computes
 from headrace_services.control.fleet.rollout import Failure, Goal, Plan
 from headrace_services.control.fleet.snapshot import Snapshot
 from headrace_state.deployment_name import DeploymentName
@@ -61,7 +61,7 @@ class DeploymentProgress:
     """Writes statuses and closes operations."""
 
     status_writer: StatusWriter
-    compute: Compute
+    computes: Computes
     view: FleetView
     done_s: dict[str, float] = field(default_factory=dict)
     """When an operation's instances were first all ready, by its id."""
@@ -144,7 +144,7 @@ class DeploymentProgress:
         if not failure.iid or (heard is not None and heard.beat.error):
             return failure.error
         try:
-            tail = await self.compute.logs(*name, tail=LOG_LINES, iid=failure.iid)
+            tail = await self.computes.logs(*name, tail=LOG_LINES, iid=failure.iid)
         except NotFound:
             return failure.error
         return f"{failure.error}\n{tail}".rstrip()

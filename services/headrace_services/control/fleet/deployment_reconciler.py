@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from headrace_bus.store.bucket import Bucket
-from headrace_scaler.compute.port import Compute
+from headrace_scaler.compute.computes import Computes
 from headrace_services.control.fleet import rollout
 from headrace_services.control.fleet.deployment_progress import DeploymentProgress, DeploymentRound
 from headrace_services.control.fleet.instance_steps import InstanceSteps, Template
@@ -39,7 +39,7 @@ class DeploymentReconciler:
 
     specs: Bucket
     status_writer: StatusWriter
-    compute: Compute
+    computes: Computes
     instances: InstanceSteps
     progress: DeploymentProgress
 
@@ -55,6 +55,7 @@ class DeploymentReconciler:
         leaving = snapshot.is_leaving(name)
         target = None if leaving else _target(snapshot, name, stored.value, operation)
         goal = _goal(name, target, rolling=is_open(operation) and not leaving)
+        await self.instances.remember_ready(snapshot, name)
         plan = rollout.plan(goal, self.instances.seen(snapshot, name))
         template = None
         if target is not None:
@@ -85,14 +86,14 @@ class DeploymentReconciler:
         plan = rollout.plan(_NOTHING, self.instances.seen(snapshot, name))
         await self.instances.take(snapshot, name, plan, None)
         if plan.converged:
-            await self.compute.erase(*name)
+            await self.computes.erase(*name)
 
     async def _leave(self, now: DeploymentRound) -> None:
         if not now.plan.converged:
             status = Status(provisioning_state=ProvisioningState.DELETING, ready=now.plan.ready)
             await self.status_writer.show(now.snapshot.statuses, now.status_key, status)
             return
-        await self.compute.erase(*now.name)
+        await self.computes.erase(*now.name)
         await self.specs.delete(deployment_key(*now.name), now.stored.revision)
         del now.snapshot.deployments[now.name]
         await self.status_writer.close(

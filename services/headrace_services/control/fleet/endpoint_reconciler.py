@@ -18,6 +18,7 @@ from headrace_state.deployment_name import DeploymentName
 from headrace_state.endpoint_keys import EndpointKeys, keys_key
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
+    Instance,
     InstancePhase,
     Operation,
     ProvisioningState,
@@ -125,10 +126,14 @@ class EndpointReconciler:
 
     def _restarts(self, snapshot: Snapshot, name: DeploymentName) -> list[int]:
         return [
-            0 if (heard := self.view.instance(one.iid)) and heard.was_ready else one.restarts
+            0 if one.was_ready or self._has_served(one) else one.restarts
             for one in snapshot.instances[name]
             if one.phase is InstancePhase.RUNNING
         ]
+
+    def _has_served(self, instance: Instance) -> bool:
+        heard = self.view.instance(instance.iid)
+        return heard is not None and heard.was_ready
 
     async def _remove(
         self, snapshot: Snapshot, endpoint: str, stored: Stored[Spec], operation: Operation | None

@@ -12,7 +12,7 @@ from headrace_api.errors import HeadraceError, InvalidInput, NotFound
 from headrace_bus.errors import UnreadableName
 from headrace_bus.wire.launch import Launch
 from headrace_bus.wire.subjects import InstanceAddress
-from headrace_scaler.compute.port import Compute
+from headrace_scaler.compute.computes import Computes
 from headrace_services.control.fleet import rollout
 from headrace_services.control.fleet.rollout import Failure, Plan, Seen
 from headrace_services.control.fleet.snapshot import Snapshot
@@ -50,7 +50,7 @@ class InstanceSteps:
     """Remembers times only; all else is read anew each round."""
 
     status_writer: StatusWriter
-    compute: Compute
+    computes: Computes
     view: FleetView
     builder: LaunchBuilder
     mint: Callable[[InstanceAddress], str]
@@ -62,6 +62,17 @@ class InstanceSteps:
         """Each instance that is written down, as records, provider and heartbeats show it."""
         return [self._seen(snapshot, one) for one in snapshot.instances[name]]
 
+    async def remember_ready(self, snapshot: Snapshot, name: DeploymentName) -> None:
+        """Write down once which instances have served: their later end is no failed start."""
+        changes: dict[str, bytes | None] = {}
+        for n, one in enumerate(snapshot.instances[name]):
+            heard = self.view.instance(one.iid)
+            if not one.was_ready and heard is not None and heard.was_ready:
+                ready = snapshot.instances[name][n] = replace(one, was_ready=True)
+                changes[_key(ready)] = ready.encode()
+        if changes:
+            await self.status_writer.write(changes)
+
     async def take(
         self, snapshot: Snapshot, name: DeploymentName, plan: Plan, template: Template | None
     ) -> Failure | None:
@@ -72,6 +83,10 @@ class InstanceSteps:
         by_iid = {one.iid: one for one in snapshot.instances[name]}
         try:
             for step in plan.steps:
+                if (one := by_iid.get(getattr(step, "iid", ""))) and self._is_unknown(
+                    snapshot, one
+                ):
+                    continue  # its compute does not answer: it is left as it is
                 match step:
                     case rollout.Start() if template:
                         await self._start(name, step, template)
@@ -81,7 +96,7 @@ class InstanceSteps:
                     case rollout.Drain():
                         await self._drain(by_iid[step.iid])
                     case rollout.Kill():
-                        await self.compute.kill(step.iid)
+                        await self._kill(by_iid[step.iid])
                     case rollout.Remove():
                         await self._remove(by_iid[step.iid])
         except (NotFound, InvalidInput, UnreadableRecord, UnreadableName) as error:
@@ -96,27 +111,42 @@ class InstanceSteps:
         known_s = self.known_s.setdefault(iid, now_s)
         running = snapshot.running.get(iid)
         heard = self.view.instance(iid)
+        silent_s = self.view.silent_s(iid, known_s)
         alive = running is not None and running.alive
+        started = running is not None
+        if self._is_foreign(instance):
+            started, alive = True, silent_s <= rollout.SILENCE_BOUND_S
+        elif self._is_unknown(snapshot, instance):
+            started = alive = True
         ended_s = now_s
-        if running is not None and not running.alive:
+        if started and not alive:
             ended_s = self.ended_s.setdefault(iid, now_s)
         return Seen(
             iid=iid,
             template=instance.template,
             draining=instance.phase is not InstancePhase.RUNNING,
-            started=running is not None,
+            started=started,
             alive=alive,
             exit_code=running.exit_code if running else None,
             state=heard.beat.state if heard else None,
-            was_ready=heard.was_ready if heard else False,
+            was_ready=instance.was_ready or (heard.was_ready if heard else False),
             age_s=now_s - known_s,
             in_state_s=now_s - heard.since_s if heard else 0.0,
-            silent_s=self.view.silent_s(iid, known_s),
+            silent_s=silent_s,
             ended_s=now_s - ended_s,
             restarts=instance.restarts,
             error_code=heard.beat.error_code if heard else "",
             error=heard.beat.error if heard else "",
         )
+
+    def _is_foreign(self, instance: Instance) -> bool:
+        """Whether it runs where this control has no compute, as its heartbeats alone tell."""
+        return instance.host not in ("", self.computes.host)
+
+    def _is_unknown(self, snapshot: Snapshot, instance: Instance) -> bool:
+        """Whether its compute, which is here, did not answer this round."""
+        name = instance.compute or self.computes.default
+        return not self._is_foreign(instance) and name in snapshot.listing.silent
 
     async def _start(self, name: DeploymentName, step: rollout.Start, template: Template) -> None:
         instance = Instance(
@@ -127,6 +157,8 @@ class InstanceSteps:
             template=template.digest,
             created_at=timestamp(),
             restarts=step.restarts,
+            compute=self.computes.default,
+            host=self.computes.host,
         )
         launch = await self.builder.build(instance, template.spec)
         await self.status_writer.write({_key(instance): instance.encode()})
@@ -135,16 +167,22 @@ class InstanceSteps:
     async def _run(self, instance: Instance, launch: Launch) -> None:
         address = InstanceAddress(instance.endpoint, instance.deployment, instance.iid)
         self.known_s[instance.iid] = monotonic()
-        await self.compute.start(launch, self.mint(address))
+        await self.computes.start(instance.compute, launch, self.mint(address))
 
     async def _drain(self, instance: Instance) -> None:
         if instance.phase is InstancePhase.RUNNING:
             drained = replace(instance, phase=InstancePhase.DRAINING)
             await self.status_writer.write({_key(instance): drained.encode()})
-        await self.compute.stop(instance.iid)
+        if not self._is_foreign(instance):
+            await self.computes.stop(instance.compute, instance.iid)
+
+    async def _kill(self, instance: Instance) -> None:
+        if not self._is_foreign(instance):
+            await self.computes.kill(instance.compute, instance.iid)
 
     async def _remove(self, instance: Instance) -> None:
-        await self.compute.forget(instance.iid)
+        if not self._is_foreign(instance):
+            await self.computes.forget(instance.compute, instance.iid)
         await self.status_writer.write({_key(instance): None})
         self.view.forget(instance.iid)
         self.known_s.pop(instance.iid, None)

@@ -13,13 +13,11 @@ from typing import Final
 
 import structlog
 
-from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
 from headrace_bus.errors import BusError, LeaseLost, RevisionConflict
 from headrace_bus.store.lease import Lease
 from headrace_bus.wire.subjects import InstanceAddress
-from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Container
-from headrace_scaler.compute.process import ProcessCompute
+from headrace_scaler.compute.computes import Computes
 from headrace_services.control.fleet.deployment_progress import DeploymentProgress
 from headrace_services.control.fleet.deployment_reconciler import DeploymentReconciler
 from headrace_services.control.fleet.endpoint_reconciler import EndpointReconciler
@@ -52,14 +50,14 @@ class Reconciler:
         bus: Bus,
         stores: FleetStores,
         view: FleetView,
-        home: Home,
+        computes: Computes,
         nats_url: str,
         token_public_key: str,
         mint: Callable[[InstanceAddress], str],
         metrics: FleetMetrics | None = None,
         access: Access | None = None,
     ) -> None:
-        """Whoever made `view` lets it listen.
+        """Whoever made `view` lets it listen; whoever made `computes` closes them.
 
         `mint` gives the text of an instance's credentials (`Identities.mint_instance`),
         `access` what every aad_token route carries: audiences and the admin's digest.
@@ -77,7 +75,8 @@ class Reconciler:
         self._since_revision = 0
         self._view = view
         view.on_change(self.wake)
-        self.compute = ProcessCompute(home, on_exit=lambda _: self.wake())
+        self._computes = computes
+        computes.on_exit(self.wake)
         self._status_writer = StatusWriter(
             stores.state, self._lease, metrics.ended if metrics else None
         )
@@ -104,22 +103,10 @@ class Reconciler:
     async def stop(self) -> None:
         """Stop deciding; instances go on."""
         await self._tasks.stop()
-        await self.compute.close()
 
     def wake(self) -> None:
         """Look at the specs now instead of at the next round. Never blocks."""
         self._woken.set()
-
-    async def logs(
-        self,
-        endpoint: str,
-        deployment: str,
-        *,
-        container: str = Container.INFERENCE_SERVER,
-        tail: int = LOG_LINES_DEFAULT,
-    ) -> str:
-        """See Compute.logs."""
-        return await self.compute.logs(endpoint, deployment, container=container, tail=tail)
 
     def _deployment_reconciler(
         self, mint: Callable[[InstanceAddress], str]
@@ -127,16 +114,16 @@ class Reconciler:
         return DeploymentReconciler(
             specs=self._stores.specs,
             status_writer=self._status_writer,
-            compute=self.compute,
+            computes=self._computes,
             instances=InstanceSteps(
                 status_writer=self._status_writer,
-                compute=self.compute,
+                computes=self._computes,
                 view=self._view,
                 builder=self.builder,
                 mint=mint,
             ),
             progress=DeploymentProgress(
-                status_writer=self._status_writer, compute=self.compute, view=self._view
+                status_writer=self._status_writer, computes=self._computes, view=self._view
             ),
         )
 
@@ -182,7 +169,7 @@ class Reconciler:
         """Look, and take a step for each endpoint and deployment. Returns the longest pause."""
         # What the holder before us wrote is older than our lease, which is in the same stream.
         await self._caches.current(self._since_revision)
-        snapshot = await look(self._caches.specs, self._caches.state, self.compute, self._access)
+        snapshot = await look(self._caches.specs, self._caches.state, self._computes, self._access)
         self._tell_unreadable(snapshot)
         waits = [RESYNC_S]
         for endpoint in sorted(snapshot.endpoints.keys() - snapshot.set_aside):
@@ -244,11 +231,10 @@ class Reconciler:
     async def _stop_unwanted(self, snapshot: Snapshot) -> None:
         """What no record wants: left by a crash between two writes, or by a restored state."""
         for iid in snapshot.unwanted():
-            if snapshot.running[iid].alive:
+            alive = snapshot.running[iid].alive
+            if alive:
                 log.warning("stopping an instance that no record wants", iid=iid)
-                await self.compute.stop(iid)
-            else:
-                await self.compute.forget(iid)
+            await self._computes.discard(iid, alive=alive)
 
     async def _guarded(self, step: object, **names: str) -> float | None:
         """A step whose failure is its own, unless the lease or the bus is gone."""

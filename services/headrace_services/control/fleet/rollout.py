@@ -167,7 +167,7 @@ def first_failure(goal: Goal, ours: Iterable[Seen]) -> Failure | None:
         if not one.alive and one.started:
             if one.exit_code == NEVER_EXIT:
                 return _failed(one, one.error or "the scorer exited: this deployment cannot start")
-            if one.restarts >= RESTARTS_ALLOWED:
+            if one.restarts >= RESTARTS_ALLOWED and one.exit_code != 0:
                 how = "" if one.exit_code is None else f" with exit code {one.exit_code}"
                 times = one.restarts + 1
                 return _failed(one, one.error or f"the instance died {times} times{how}")
@@ -257,13 +257,15 @@ def _replacements(ours: Iterable[Seen]) -> tuple[list[Step], float | None]:
     for one in ours:
         if one.alive or not one.started:
             continue
+        # One that we ended while it was still starting has not failed, nor may it spin.
+        failed = not one.was_ready and one.exit_code != 0
         pause_s = 0.0 if one.was_ready else backoff_s(one.restarts)
         if one.ended_s < pause_s:
             waits.append(pause_s - one.ended_s)
             continue
         steps += [
             Remove(iid=one.iid),
-            Start(restarts=0 if one.was_ready else one.restarts + 1),
+            Start(restarts=0 if one.was_ready else one.restarts + failed),
         ]
     return steps, min(waits, default=None)
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Record
 from headrace_bus.store.cache import BucketCache
-from headrace_scaler.compute.port import Compute, Running
+from headrace_scaler.compute.computes import Computes, Listing
+from headrace_scaler.compute.port import Running
 from headrace_services.control.identity.access import Access
 from headrace_state.deployment_name import DeploymentName
 from headrace_state.desired_count import desired_count
@@ -39,7 +40,7 @@ class Snapshot:
     instances: dict[DeploymentName, list[Instance]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    running: dict[str, Running] = field(default_factory=dict)
+    listing: Listing = field(default_factory=Listing)
     access: Access = field(default_factory=Access)
     unreadable: dict[str, str] = field(default_factory=dict)
     """Why, by the keys of records that are not what is written there."""
@@ -48,6 +49,11 @@ class Snapshot:
 
     def deployments_of(self, endpoint: str) -> dict[DeploymentName, Stored[Spec]]:
         return {name: one for name, one in self.deployments.items() if name.endpoint == endpoint}
+
+    @property
+    def running(self) -> dict[str, Running]:
+        """What the computes that answered run, by id."""
+        return self.listing.running
 
     @property
     def own(self) -> set[str]:
@@ -88,7 +94,7 @@ class Snapshot:
 async def look(
     specs: BucketCache,
     state: BucketCache,
-    compute: Compute,
+    computes: Computes,
     fixed_access: Access | None = None,
 ) -> Snapshot:
     """Specs and records as the copies have them now, then what runs.
@@ -108,7 +114,7 @@ async def look(
         snapshot.applied[_name(key)] = spec
     for _, _, instance in _read(snapshot, state.list("instance"), Instance):
         snapshot.instances[DeploymentName(instance.endpoint, instance.deployment)].append(instance)
-    snapshot.running = {one.iid: one for one in await compute.list()}
+    snapshot.listing = await computes.list()
     snapshot.set_aside = {name for key in snapshot.unreadable if (name := _endpoint(key))}
     return snapshot
 
