@@ -40,6 +40,14 @@ _INDEX: Final = re.compile(
 # The client's own examples live in azureuser's home.
 _SOMEONES_HOME: Final = re.compile(r"(?<![\w.}])/(?:home|Users)/(?!azureuser/)[a-z]\w*/")
 _CITED: Final = re.compile(r"(?<![\w/*<-])[\w/.-]*\w\.md\b")
+_MODULE_PATH: Final = re.compile(r"`((?:\w+/)+\w+\.py)`")
+# These name rooms that are not built yet, the past, and modules of the Azure SDK.
+_OTHER_MODULES: Final = (
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/conformance.md",
+    "docs/reference/",
+)
 _TEXT_SUFFIXES: Final = frozenset(
     {"", ".py", ".md", ".toml", ".lock", ".yml", ".yaml", ".json", ".sh", ".txt", ".cfg", ".conf"}
 )
@@ -182,6 +190,14 @@ def check_citations(path: str, text: str, pages: frozenset[str]) -> Iterator[Fin
                 yield Finding(path, number, what)
 
 
+def check_module_paths(path: str, text: str, modules: tuple[str, ...]) -> Iterator[Finding]:
+    """A page names modules by a path, or its end, that exists: `modules` are the repository's."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for named in _MODULE_PATH.findall(line):
+            if not any(f"/{module}".endswith(f"/{named}") for module in modules):
+                yield Finding(path, number, f"{named} is named and not in the repository")
+
+
 def check_locks(project: str, runtime: str, dev: str) -> Iterator[Finding]:
     """Every requirement of pyproject.toml is pinned to a version it allows, alike in both locks."""
     table = tomllib.loads(project)
@@ -237,6 +253,9 @@ def check_tree(root: Path) -> Iterator[Finding]:
     """Everything above, over one checkout."""
     private = private_folders(root)
     pages = frozenset(path.name for path in tracked(root) if path.suffix == ".md")
+    modules = tuple(
+        path.relative_to(root).as_posix() for path in tracked(root) if path.suffix == ".py"
+    )
     for path in tracked(root):
         name = path.relative_to(root).as_posix()
         if path.suffix not in _TEXT_SUFFIXES or "/fixtures/" in name:
@@ -247,6 +266,8 @@ def check_tree(root: Path) -> Iterator[Finding]:
         yield from check_text(name, text, private)
         if path.suffix in (".py", ".md") and not name.startswith("docs/reference/"):
             yield from check_citations(name, text, pages)
+        if path.suffix == ".md" and not name.startswith(_OTHER_MODULES):
+            yield from check_module_paths(name, text, modules)
     yield from check_circles(product_modules(root))
     locks = ("pyproject.toml", "requirements.lock", "requirements-dev.lock")
     yield from check_locks(*((root / name).read_text() for name in locks))

@@ -64,6 +64,14 @@ def test_a_page_that_is_cited_is_in_the_repository() -> None:
     ]
 
 
+def test_a_module_that_a_page_names_is_in_the_repository() -> None:
+    modules = ("bus/headrace_bus/wire/batch.py",)
+    assert list(house.check_module_paths("README.md", "see `wire/batch.py`", modules)) == []
+    assert whats(house.check_module_paths("README.md", "see `wire/train.py`", modules)) == [
+        "wire/train.py is named and not in the repository"
+    ]
+
+
 def test_a_circle_is_found_even_when_it_is_lazy_or_for_types() -> None:
     lazy = "def f():\n    from p import b\n"
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import A\n"
