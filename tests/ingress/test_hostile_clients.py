@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 
 import pytest
 
 from headrace_services.ingress import connection
 from headrace_services.ingress.app import Listening
+from headrace_services.ingress.exchange import Exchange
 from support.ingress_world import BOUND_S, KEY, World, make_route
 
 HEAD = (
@@ -187,3 +189,83 @@ async def test_more_connections_than_allowed_are_dropped(world: World) -> None:
         await writer.wait_closed()
 
     assert third == b""
+
+
+CHUNKED = b"POST /endpoints/houses/score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+PLAIN = HEAD + b"Content-Length: 2\r\n\r\n{}"
+ENDLESS = {
+    "a trailer without an end": CHUNKED + b"0\r\nY: ",
+    "a trailer after a body with the right key": HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nY: ",
+    "a chunk line without an end": CHUNKED + b"1;x=",
+    "a request line without an end": b"POST /",
+    "a head after whole headers": HEAD + b"X-Some: %b\r\n" % (b"y" * 300) * 110 + b"X-Endless: ",
+    "a pipelined head without an end": PLAIN * 3 + HEAD + b"X-Endless: ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("start", ENDLESS.values(), ids=ENDLESS)
+async def test_nothing_without_an_end_is_kept(listening: Listening, start: bytes) -> None:
+    """Whatever the parser holds back counts, in every phase; the connection ends soon."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.http_port)
+    writer.write(start)
+    sent = 0
+    async with asyncio.timeout(BOUND_S):
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof() and sent < 4_000_000:
+                writer.write(b"x" * 8_000)
+                sent += 8_000
+                await writer.drain()
+                await asyncio.sleep(0)
+            await reader.read()
+    writer.close()
+    assert sent < 4_000_000 + 1
+    assert reader.at_eof() or reader.exception() is not None
+
+
+async def test_many_whole_trailers_are_counted(listening: Listening) -> None:
+    trailers = b"".join(b"T-%d: %b\r\n" % (n, b"y" * 500) for n in range(200))
+    try:
+        answer = await say(listening, CHUNKED + b"0\r\n" + trailers)
+    except ConnectionError:
+        pytest.skip("the system reset the connection before the answer was read")
+    assert b" 431 " in answer
+
+
+async def test_a_trailer_says_nothing_to_the_model_or_to_us(world: World) -> None:
+    """RFC 9110 6.5.1: it comes after the key was checked."""
+    listening = await world.ingress()
+    await world.route(make_route())
+    one = await world.instance()
+    trailer = b"X-Forwarded-For: 1\r\nHost: y\r\nx-request-timeout-ms: 1\r\nX-Own: 2\r\n"
+    body = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\n{}\r\n0\r\n" + trailer
+    answer = await say(listening, HEAD + body + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    (request,) = one.seen
+    assert not {"x-forwarded-for", "x-own"} & {name for name, _ in request.headers}
+    assert dict(request.headers).get("host", "x") == "x"
+
+
+async def test_a_half_read_body_goes_with_its_connection(world: World) -> None:
+    """No parser keeps it until the collector of cycles comes by."""
+    listening = await world.ingress()
+    await world.route(make_route())
+    await world.instance()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", listening.http_port)
+            writer.write(HEAD + b"Content-Length: 4000000\r\n\r\n" + b"x" * 1_000_000)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.close()
+            await writer.wait_closed()
+        await world.until(lambda: not _open_bodies())
+    finally:
+        gc.enable()
+
+
+def _open_bodies() -> list[Exchange]:
+    """Exchanges of this process that still hold a part of a body."""
+    return [one for one in gc.get_objects() if isinstance(one, Exchange) and one.file is not None]

@@ -39,6 +39,7 @@ from headrace_services.ingress.write_coalescer import WriteCoalescer
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 128
+MAX_UNHEARD_BYTES: Final = 2 * MAX_HEAD_BYTES  # of a head, trailer or chunk line without an end
 MAX_PIPELINED: Final = 64  # requests read ahead of the one being answered
 VERSIONS: Final = frozenset({"1.0", "1.1"})
 SLOW_S: Final = 10.0  # for a whole head, and between two pieces of a body
@@ -112,6 +113,8 @@ class Connection(asyncio.Protocol):
         self._since = edge.now
         self._began = edge.now
         self._discarded = 0
+        self._messages = 0
+        self._unheard = 0  # bytes the parser keeps, as no callback has told of them
         self._stalled_since: float | None = None
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
@@ -130,6 +133,9 @@ class Connection(asyncio.Protocol):
         self._edge.closed(self)
         exchange, self._current = self._current, None
         self._queue.clear()
+        # The parser knows us: without this a half-read body stays until the collector comes by.
+        self._parsing = self._resumed = self._known = None
+        self._parser = cast("httptools.HttpRequestParser", None)
         self.resume_writing()
         if exchange is not None:
             self._edge.gone(exchange)
@@ -174,7 +180,7 @@ class Connection(asyncio.Protocol):
             self._known_head, self._known, self._whole = data[:end], exchange, len(data)
 
     def _parse(self, data: bytes) -> None:
-        rest = data
+        rest, before = data, self._progress()
         while rest:
             try:
                 self._parser.feed_data(rest)
@@ -184,8 +190,25 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserError:
                 self._refuse(bad_request("The request is not valid HTTP/1.1."))
                 break
-        if self.phase is Phase.HEAD and self._parsing is not None:
-            self._count_head(len(data))
+        self._count_unheard(len(data), before)
+
+    def _count_unheard(self, size_bytes: int, before: tuple[int, int, int]) -> None:
+        """Bound what the parser holds back: what callbacks have told of is bounded elsewhere."""
+        messages, head_bytes, body_bytes = self._progress()
+        told = head_bytes + body_bytes - before[1] - before[2]
+        if messages != before[0] or (told and (body_bytes or self.phase is not Phase.HEAD)):
+            self._unheard = 0  # at most one read is held back
+        else:
+            self._unheard += size_bytes - told
+        if self._unheard > MAX_UNHEARD_BYTES:
+            self._refuse(headers_too_large())
+
+    def _progress(self) -> tuple[int, int, int]:
+        """Messages read, and bytes of head and body of the one being read."""
+        exchange = self._parsing
+        if exchange is None:
+            return self._messages, 0, 0
+        return self._messages, exchange.head_bytes, exchange.size_bytes
 
     def _without_upgrade(self, rest: bytes) -> bytes:
         """What to parse after the head of an upgrade, which a server may ignore (RFC 9110 7.8).
@@ -220,14 +243,21 @@ class Connection(asyncio.Protocol):
         if exchange is not None and exchange is not self._resumed:
             exchange.target += url
             exchange.head_bytes += len(url)
+            if exchange.head_bytes > MAX_HEAD_BYTES:
+                self._refuse(headers_too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self._parsing
         if exchange is None or exchange is self._resumed:
             return
         exchange.head_bytes += len(name) + len(value)
+        if exchange.head_bytes > MAX_HEAD_BYTES:
+            self._refuse(headers_too_large())
+            return
+        if exchange.method:
+            return  # a trailer: it comes after the head was judged (RFC 9110 6.5.1)
         key = _names.get(name) or _name(name)
-        if exchange.head_bytes <= MAX_HEAD_BYTES and key:
+        if key:
             text = value.decode("latin-1")
             exchange.headers.append((key, text))
             exchange.fields[key] = text
@@ -240,10 +270,9 @@ class Connection(asyncio.Protocol):
             self._resumed = None
             return
         exchange.method = self._parser.get_method().decode("latin-1")
-        self._discarded = 0
         if self.phase is not Phase.BUSY:
             self.phase = Phase.BODY
-        if exchange.head_bytes > MAX_HEAD_BYTES or len(exchange.headers) > MAX_HEADERS:
+        if len(exchange.headers) > MAX_HEADERS:
             self._refuse(headers_too_large())
             return
         exchange.version = self._parser.get_http_version()
@@ -282,6 +311,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         exchange, self._parsing = self._parsing, None
+        self._messages += 1
         if exchange is None or self.phase is Phase.LINGER:
             return
         if self._parser.should_upgrade():
@@ -408,14 +438,6 @@ class Connection(asyncio.Protocol):
         if self._paused and not self._queue and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
-
-    def _count_head(self, size_bytes: int) -> None:
-        """A head that is not complete holds bytes no callback has told of yet."""
-        exchange = self._parsing
-        if exchange is not None and exchange.head_bytes <= MAX_HEAD_BYTES:
-            self._discarded += size_bytes
-            if self._discarded > 2 * MAX_HEAD_BYTES:
-                self._refuse(headers_too_large())
 
     def _refuse(self, reply: Reply) -> None:
         """Answer what cannot be read to its end, and close once the client had time to read it.
