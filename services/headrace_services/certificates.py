@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from headrace_api.home import Home
-from headrace_services.private_files import PRIVATE_DIR, read_private, write_private
+from headrace_api.private_files import PRIVATE_FOLDER, read_private, write_private
 
 CA_LIFETIME: Final = timedelta(days=3650)
 SERVER_LIFETIME: Final = timedelta(days=397)  # what browsers accept at most
@@ -80,7 +80,7 @@ class _Authority:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(PRIVATE_DIR)
+    folder.chmod(PRIVATE_FOLDER)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace_api.home import Home
+from headrace_api.private_files import PRIVATE_FOLDER, write_private, write_private_once
 from headrace_bus.client import jwt
 from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.nkeys import KeyKind, KeyPair
-from headrace_bus.client.private_file import PRIVATE_FOLDER, write_private, write_private_once
 from headrace_bus.client.roles import Role, instance_template, permissions
 from headrace_bus.wire.subjects import InstanceAddress
 

@@ -22,9 +22,9 @@ import structlog
 
 from headrace_api.errors import Conflict, Unavailable
 from headrace_api.home import Home
+from headrace_api.private_files import write_private
 from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.identity import Identities
-from headrace_bus.client.private_file import write_private
 from headrace_bus.client.roles import Role
 
 log = structlog.get_logger(__name__)

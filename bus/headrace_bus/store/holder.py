@@ -6,16 +6,13 @@ Only a hint: a lease taken over in error costs its holder a round, since each wr
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Final
 
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
-_ENDED: Final = ("Z", "X")  # a zombie does nothing any more
+from headrace_api.machine import boot_id, started_ticks
 
 
 def mark() -> str:
     """This process, as `ended` knows it again; empty where the system has no /proc."""
-    place, started = _place(), _started(os.getpid())
+    place, started = _place(), started_ticks(os.getpid())
     return f"{place} {os.getpid()} {started}" if place and started else ""
 
 
@@ -25,21 +22,12 @@ def ended(holder: str) -> bool:
     pid, _, started = process.partition(" ")
     if not place or place != _place() or not pid.isdecimal() or not started:
         return False
-    return _started(int(pid)) != started
+    return started_ticks(int(pid)) != started
 
 
 def _place() -> str:
     try:
-        return f"{_BOOT.read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
+        namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
-
-
-def _started(pid: int) -> str:
-    """Ticks from boot to the process' start, which no clock moves; empty when it has ended."""
-    try:
-        # The name in parentheses may hold anything; state is the first field after it.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in _ENDED else fields[19]
+    return f"{boot}/{namespace}" if (boot := boot_id()) else ""

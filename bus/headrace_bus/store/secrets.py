@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from headrace_api.errors import InvalidInput
-from headrace_bus.client.private_file import write_private_once
+from headrace_api.private_files import write_private_once
 from headrace_bus.errors import BusError, RevisionConflict
 from headrace_bus.store.bucket import Bucket, Record
 

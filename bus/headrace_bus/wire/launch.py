@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from headrace_api.private_files import write_private
 from headrace_api.record import Unreadable, load_json
 from headrace_bus.errors import MalformedEnvelope
 
@@ -81,8 +82,7 @@ class Launch:
 
     def write(self, path: Path) -> None:
         """Write it with mode 0600."""
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(self), indent=1))
+        write_private(path, json.dumps(asdict(self), indent=1), sync=False)
 
     @classmethod
     def read(cls, path: Path) -> Self:

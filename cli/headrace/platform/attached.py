@@ -17,7 +17,7 @@ import click
 from headrace import errors
 from headrace.settings import settings
 from headrace_api.home import Home
-from headrace_bus.client.private_file import write_private
+from headrace_api.private_files import write_private
 from headrace_bus.wire.launch import Launch
 from headrace_telemetry.signals import asked_to_stop
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from headrace.platform.ports import HOST, Ports
 from headrace_api.home import Home
+from headrace_api.private_files import write_private
 from headrace_scaler.compute.processes import ProcessId
 
 SHOWN = (
@@ -77,11 +78,7 @@ class StatusFile:
     def write(self, home: Home) -> None:
         """Replace the file in one step; readers never see half of it."""
         home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path_of(home).with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file, indent=1)
-        fresh.replace(path_of(home))
+        write_private(path_of(home), json.dumps(asdict(self), indent=1), sync=False)
 
     @property
     def supervised(self) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
+from headrace_api.private_files import write_private
 from headrace_api.record import Unreadable, load_json
 from headrace_bus.errors import MalformedEnvelope
 from headrace_bus.wire.launch import Launch
@@ -89,7 +90,7 @@ class InstanceFolder:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
             raise InstanceExists(self.iid) from None
-        _write_private(self.path / CREDENTIALS, credentials.encode())
+        write_private(self.path / CREDENTIALS, credentials, sync=False)
         launch.write(self.path / LAUNCH)
         record = _record(launch, created_ms)
         self.write(record)
@@ -118,9 +119,7 @@ class InstanceFolder:
 
     def write(self, record: InstanceRecord) -> None:
         """Replace the record in one step."""
-        fresh = self.path / f"{RECORD}.new"
-        _write_private(fresh, json.dumps(asdict(record)).encode())
-        fresh.replace(self.path / RECORD)
+        write_private(self.path / RECORD, json.dumps(asdict(record)), sync=False)
 
     def forget(self, record: InstanceRecord) -> None:
         """Keep the logs only; credentials go at once."""
@@ -176,9 +175,3 @@ def _tail(descriptor: int, lines: int) -> bytes:
         newlines += block.count(b"\n")
         at = start
     return b"".join(b"".join(reversed(blocks)).splitlines(keepends=True)[-lines:])
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)

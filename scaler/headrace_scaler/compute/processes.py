@@ -12,16 +12,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+from headrace_api.machine import boot_id, started_ticks
+
 _PROC: Final = Path("/proc")
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_STATE_FIELD: Final = 0  # in /proc/<pid>/stat, counted after the command's ')'
-_START_FIELD: Final = 19
 _LINUX: Final[bool] = sys.platform.startswith("linux")
 _POLL_S: Final = 0.02
 
@@ -67,19 +65,8 @@ def _identify_elsewhere(pid: int) -> ProcessId | None:
 
 
 def _identify_linux(pid: int) -> ProcessId | None:
-    try:
-        stat = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:
-        return None
-    fields = stat[stat.rfind(b")") + 2 :].split()
-    if fields[_STATE_FIELD] in (b"Z", b"X"):
-        return None
-    return ProcessId(pid, f"{_boot()}:{fields[_START_FIELD].decode()}")
-
-
-@cache
-def _boot() -> str:
-    return _BOOT_ID.read_text().strip()
+    started = started_ticks(pid)
+    return ProcessId(pid, f"{boot_id()}:{started}") if started else None
 
 
 def arguments(pid: int) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from headrace_api.home import Home
+from headrace_api.machine import boot_id
 from headrace_bus.wire.head import last_header
 
 HANDOVER_VARIABLE: Final = "HEADRACE_HANDOVER"  # `off`: no body goes by another process' file
@@ -40,11 +41,10 @@ def reach() -> str:
     if os.environ.get(HANDOVER_VARIABLE) == "off":
         return ""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return ""  # no Linux: nothing is handed over
-    return f"{boot}.{namespace}.{os.geteuid()}"
+    return f"{boot}.{namespace}.{os.geteuid()}" if (boot := boot_id()) else ""
 
 
 class Bodies:

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from headrace_api.errors import HeadraceError
 from headrace_api.home import Home
-from headrace_services.private_files import read_or_create
+from headrace_api.private_files import read_or_create
 
 VERSION: Final = "2024-11-04"
 READ_WRITE: Final = "racwdl"

@@ -12,10 +12,10 @@ from typing import Final
 
 from headrace_api.errors import Unauthorized
 from headrace_api.home import Home
+from headrace_api.private_files import read_or_create
 from headrace_api.trusted_issuer import issuer_of, verify_trusted
 from headrace_services.control.identity.access import assignment, granted_audiences, trusted
 from headrace_services.control.identity.issuer import Issuer
-from headrace_services.private_files import read_or_create
 from headrace_state.records import (
     Client,
     IssuerKeys,

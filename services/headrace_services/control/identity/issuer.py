@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from headrace_api.errors import Unauthorized
 from headrace_api.home import Home
+from headrace_api.private_files import read_or_create
 from headrace_api.tokens import Claims, sign, verify
-from headrace_services.private_files import read_or_create
 
 TOKEN_LIFETIME_S: Final = 12 * 3600
 REFRESH_AFTER_S: Final = 6 * 3600
