@@ -9,7 +9,7 @@ import psutil
 
 from headrace_bus.routing.bodies.shared_file import reach
 from headrace_bus.wire.heartbeat import BATCHES, PULLS, InstanceHeartbeat, InstanceState
-from headrace_bus.wire.launch import Probe
+from headrace_bus.wire.launch import Launch, Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,11 @@ class Snapshot:
 
 
 def heartbeat(
-    iid: str, epoch: int, client: str, snapshot: Snapshot, vitals: Vitals
+    launch: Launch, epoch: int, client: str, snapshot: Snapshot, vitals: Vitals
 ) -> InstanceHeartbeat:
     return InstanceHeartbeat(
-        iid=iid,
+        iid=launch.iid,
+        owner=launch.owner,
         epoch=epoch,
         client=client,
         state=snapshot.state,

@@ -256,7 +256,7 @@ class Instance:
 
     def _publish(self) -> None:
         beat = heartbeat(
-            self._launch.iid, self._epoch, self._bus.connection_name, self._snapshot(), self._vitals
+            self._launch, self._epoch, self._bus.connection_name, self._snapshot(), self._vitals
         )
         try:
             self._bus.publish(subjects.heartbeat(self._address), beat.encode())

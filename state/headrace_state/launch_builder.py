@@ -41,6 +41,7 @@ class LaunchBuilder:
         code = typed.code_configuration
         return Launch(
             iid=instance.iid,
+            owner=instance.owner,
             endpoint=instance.endpoint,
             deployment=instance.deployment,
             revision=instance.revision,

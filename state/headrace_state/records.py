@@ -32,6 +32,7 @@ from typing import Any, Self
 from headrace_api.errors import HeadraceError
 from headrace_api.names import token
 from headrace_api.record import load_json
+from headrace_bus.wire.heartbeat import DEPLOYMENT
 from headrace_state.record_shape import require_body, require_times
 from headrace_state.roles import Role
 
@@ -159,6 +160,8 @@ class Instance(_Record):
     """Digest of what it was made from: a new revision that changes none of it keeps it."""
     phase: InstancePhase = InstancePhase.RUNNING
     created_at: str = ""
+    owner: str = DEPLOYMENT
+    """The kind of what it belongs to; the deployment reconciler leaves all others alone."""
     restarts: int = 0
     was_ready: bool = False
     """It has served: its end is no failed start, whoever remembers it."""

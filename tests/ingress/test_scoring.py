@@ -12,7 +12,8 @@ import pytest
 
 from headrace_bus.wire.envelope import RequestFlag
 from headrace_bus.wire.head import split_request
-from headrace_bus.wire.heartbeat import InstanceState
+from headrace_bus.wire.heartbeat import InstanceHeartbeat, InstanceState
+from headrace_bus.wire.subjects import InstanceAddress, heartbeat
 from support.ingress_world import AUTH, BOUND_S, World, make_route, url
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -289,3 +290,25 @@ async def test_an_endpoint_may_have_the_name_of_a_part_of_the_bus(world: World, 
     address = url(listening, f"/endpoints/{name}/score")
     async with world.http.post(address, data=b"1", headers=AUTH) as got:
         assert (got.status, await got.read()) == (200, b"1")
+
+
+async def test_an_instance_of_a_job_gets_no_request_of_an_edge(world: World) -> None:
+    listening = await world.ingress()
+    await world.route(make_route())
+    one = await world.instance()
+    beat = InstanceHeartbeat(
+        iid="step",
+        epoch=1,
+        client="c",
+        state=InstanceState.READY,
+        slots=9,
+        in_flight=0,
+        owner="job",
+    )
+    world.bus.publish(heartbeat(InstanceAddress("houses", "blue", "step")), beat.encode())
+    await world.bus.flush()
+    for _ in range(5):
+        async with world.http.post(url(listening), data=b"1", headers=AUTH) as got:
+            assert got.status == 200
+    assert len(one.seen) == 5
+    assert all(each["houses.blue"] == 1 for each in world.live.values())

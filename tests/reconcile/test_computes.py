@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headrace_api.home import Home
+from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute.computes import PROCESS, Computes
 from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
 from headrace_scaler.errors import ComputeError
 from headrace_services.control.fleet import rollout
-from headrace_state.records import Instance
+from headrace_state.records import Instance, instance_key
 from support.reconcile_desk import Desk, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -163,6 +165,30 @@ async def test_a_control_elsewhere_never_starts_an_instance_again_under_its_id(
     await until(lambda: both_live(eye))
     for one in await lived(eye):
         await eye.kill(one)
+
+
+async def test_what_belongs_to_something_else_is_left_alone(desk: Desk) -> None:
+    """An instance of a job's step: no deployment wants it, and that is no reason to stop it."""
+    computes = Computes.of_home(desk.home)
+    control = await desk.reconciler(computes)
+    iid = await served(desk)
+    launch = Launch.read(desk.home.instances / iid / "launch.json")
+    step = replace(launch, iid="step1", deployment="step", owner="job")
+    record = (await records(desk))[iid]
+    key = instance_key(step.endpoint, step.deployment, step.iid)
+    mine = replace(record, iid=step.iid, deployment=step.deployment, owner="job")
+    await desk.state.create(key, mine.encode())
+    credentials = (desk.home.instances / iid / "nats.creds").read_text()
+    await computes.start(PROCESS, step, credentials)
+    nameless = replace(step, iid="step2")  # nobody has written it down
+    await computes.start(PROCESS, nameless, credentials)
+
+    for count in (2, 1):  # rounds that change something
+        done = await desk.ended(await desk.deployment(count=count))
+        assert done.status == "Succeeded"
+    control.wake()
+    assert {"step1", "step2"} <= await lived(ProcessCompute(desk.home))
+    assert "step1" in await records(desk)
 
 
 def test_the_id_of_a_host_is_kept(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from headrace_api.record import Unreadable, load
 from headrace_bus.errors import MalformedEnvelope
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
+DEPLOYMENT: Final = "deployment"
+"""The kind of owner whose instances take requests from edges; a job's step is another."""
 PULLS: Final = "pulls"
 """A feature: it asks for a large body that it cannot open (`routing.exchange.remote_body`)."""
 BATCHES: Final = "batches"
@@ -69,6 +71,8 @@ class InstanceHeartbeat:
     """Requests that may wait there beyond `slots`, each for the next slot (`routing.standby`)."""
     features: frozenset[str] = frozenset()
     """What it can do beyond the first version of the wire: PULLS, BATCHES."""
+    owner: str = DEPLOYMENT
+    """The kind of what it belongs to. Edges dispatch to instances of deployments alone."""
     links: int = 0
     """Connections to NATS that this life has had. One more: what was on its way may be lost."""
 

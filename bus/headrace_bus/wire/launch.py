@@ -15,6 +15,7 @@ from typing import Self
 from headrace_api.private_files import write_private
 from headrace_api.record import Unreadable, load_json
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.heartbeat import DEPLOYMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class Launch:
     deployment: str
     revision: int
     """Of the deployment's spec; instances of an older one are replaced."""
+    owner: str = DEPLOYMENT
+    """The kind of what it belongs to (`wire.heartbeat`)."""
     model_name: str = ""
     model_version: str = ""
     model_files: tuple[AssetFile, ...] = ()

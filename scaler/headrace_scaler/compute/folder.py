@@ -18,6 +18,7 @@ from typing import Final, Self
 from headrace_api.private_files import write_private
 from headrace_api.record import Unreadable, load_json
 from headrace_bus.errors import MalformedEnvelope
+from headrace_bus.wire.heartbeat import DEPLOYMENT
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute.port import Container, Running
 from headrace_scaler.compute.processes import ProcessId
@@ -40,6 +41,7 @@ class InstanceRecord:
     deployment: str
     revision: int
     created_ms: int
+    owner: str = DEPLOYMENT
     pid: int = 0
     """0 until the process has started."""
     started: str = ""
@@ -61,6 +63,7 @@ class InstanceRecord:
             endpoint=self.endpoint,
             deployment=self.deployment,
             revision=self.revision,
+            owner=self.owner,
             pid=self.pid,
             alive=alive,
             exit_code=self.exit_code,
@@ -149,6 +152,7 @@ def _record(launch: Launch, created_ms: int) -> InstanceRecord:
         deployment=launch.deployment,
         revision=launch.revision,
         created_ms=created_ms,
+        owner=launch.owner,
     )
 
 

@@ -28,6 +28,8 @@ class Running:
     deployment: str
     revision: int
     """Of the deployment's spec it was launched with."""
+    owner: str
+    """The kind of what it belongs to, as its launch record said."""
     pid: int
     """0 where the provider knows none."""
     alive: bool

@@ -30,7 +30,12 @@ from headrace_bus.routing.queueing.dispatch import SWEEP_S, MakeDispatch, plain_
 from headrace_bus.routing.queueing.limits import Peers
 from headrace_bus.routing.queueing.liveness import Judge, Verdict
 from headrace_bus.wire.conservation import Terms
-from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, IngressHeartbeat, InstanceHeartbeat
+from headrace_bus.wire.heartbeat import (
+    DEPLOYMENT,
+    HEARTBEAT_INTERVAL_S,
+    IngressHeartbeat,
+    InstanceHeartbeat,
+)
 from headrace_bus.wire.liveness_bounds import DUE_S
 from headrace_bus.wire.route_record import DeploymentRoute
 from headrace_bus.wire.subjects import (
@@ -161,9 +166,9 @@ class Gateway:
 
     def _channel(self, endpoint: str, route: DeploymentRoute) -> Channel:
         channel = self._channels.get(f"{endpoint}.{route.name}")
-        return channel if channel is not None else self._add_lane(endpoint, route)
+        return channel if channel is not None else self._add_channel(endpoint, route)
 
-    def _add_lane(self, endpoint: str, route: DeploymentRoute) -> Channel:
+    def _add_channel(self, endpoint: str, route: DeploymentRoute) -> Channel:
         name = f"{endpoint}.{route.name}"
         known = self.router(endpoint)
         channel = self._channels[name] = Channel(
@@ -210,9 +215,11 @@ class Gateway:
         if heartbeat.iid != address.iid:  # its credentials are for its own subject
             log.warning("an instance speaks for another", subject=message.subject)
             return
+        if heartbeat.owner != DEPLOYMENT:
+            return
         channel = self._channels.get(f"{address.endpoint}.{address.deployment}")
         if channel is None:
-            channel = self._add_lane(address.endpoint, self._deployment(address))
+            channel = self._add_channel(address.endpoint, self._deployment(address))
         before = channel.dispatch.ready
         channel.beat(heartbeat, monotonic())
         if channel.dispatch.ready > before:

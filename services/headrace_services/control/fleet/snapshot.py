@@ -10,6 +10,7 @@ from typing import TypeVar
 from headrace_api.errors import InvalidInput
 from headrace_bus.store.bucket import Record
 from headrace_bus.store.cache import BucketCache
+from headrace_bus.wire.heartbeat import DEPLOYMENT
 from headrace_scaler.compute.computes import Computes, Listing
 from headrace_scaler.compute.port import Running
 from headrace_services.control.identity.access import Access
@@ -75,12 +76,12 @@ class Snapshot:
         return None if stored is None else stored.value
 
     def unwanted(self) -> list[str]:
-        """Ids that the provider lists and no record wants, as far as all can be read."""
+        """Ids that run for deployments and no record wants, as far as all can be read."""
         own = self.own
         return [
             iid
             for iid, one in self.running.items()
-            if iid not in own and one.endpoint not in self.set_aside
+            if iid not in own and one.owner == DEPLOYMENT and one.endpoint not in self.set_aside
         ]
 
     def is_leaving(self, name: DeploymentName) -> bool:
@@ -113,6 +114,8 @@ async def look(
     for key, _, spec in _read(snapshot, state.list("applied"), Spec):
         snapshot.applied[_name(key)] = spec
     for _, _, instance in _read(snapshot, state.list("instance"), Instance):
+        if instance.owner != DEPLOYMENT:
+            continue
         snapshot.instances[DeploymentName(instance.endpoint, instance.deployment)].append(instance)
     snapshot.listing = await computes.list()
     snapshot.set_aside = {name for key in snapshot.unreadable if (name := _endpoint(key))}
