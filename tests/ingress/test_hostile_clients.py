@@ -8,7 +8,7 @@ import gc
 
 import pytest
 
-from headrace_services.ingress import connection
+from headrace_services.ingress import answering
 from headrace_services.ingress.app import Listening
 from headrace_services.ingress.exchange import Exchange
 from support.ingress_world import BOUND_S, KEY, World, make_route
@@ -78,7 +78,7 @@ async def test_a_head_that_never_ends_is_refused_by_its_size(listening: Listenin
 async def test_a_slow_head_and_a_slow_body_are_408(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "SLOW_S", 0.2)
+    monkeypatch.setattr(answering, "SLOW_S", 0.2)
     answers = await asyncio.gather(
         say(listening, HEAD), say(listening, HEAD + b"Content-Length: 9\r\n\r\nhalf")
     )

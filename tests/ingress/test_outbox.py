@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import uvloop
 
+from headrace_services.ingress.answering import Answering
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.write_coalescer import WriteCoalescer
@@ -20,7 +22,7 @@ REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n%b"
 class Edge:
     """Answers each request with its body, then does what the test wants in the same turn."""
 
-    def __init__(self, afterwards: Callable[[Connection], None]) -> None:
+    def __init__(self, afterwards: Callable[[Answering], None]) -> None:
         self.now = 0.0
         self.coalescer = WriteCoalescer(asyncio.get_running_loop())
         self._afterwards = afterwards
@@ -33,14 +35,14 @@ class Edge:
 
     def handle(self, exchange: Exchange) -> None:
         exchange.connection.reply(exchange, Reply(200, "", exchange.body))
-        self._afterwards(exchange.connection)
+        self._afterwards(cast("Answering", exchange.connection))
 
     def gone(self, exchange: Exchange) -> None: ...
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: Answering) -> bool:
         return True
 
-    def closed(self, connection: Connection) -> None: ...
+    def closed(self, connection: Answering) -> None: ...
 
 
 @asynccontextmanager
@@ -68,7 +70,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., object]:
     return run
 
 
-def nothing(_: Connection) -> None: ...
+def nothing(_: Answering) -> None: ...
 
 
 def test_what_is_written_otherwise_comes_behind_what_waits(run: Callable[..., object]) -> None:
@@ -88,9 +90,9 @@ def test_what_is_written_otherwise_comes_behind_what_waits(run: Callable[..., ob
     "end", [Connection.drain, Connection.eof_received], ids=["drained", "client ended"]
 )
 def test_an_end_in_the_same_turn_loses_no_answer(
-    run: Callable[..., object], end: Callable[[Connection], None]
+    run: Callable[..., object], end: Callable[[Answering], None]
 ) -> None:
-    def ending(connection: Connection) -> None:
+    def ending(connection: Answering) -> None:
         end(connection)
         connection._transport.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headrace_bus.routing.bodies.shared_file import HANDED_BYTES, Bodies, SharedFile
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from headrace_bus.routing.edge.route import RouteDecision
     from headrace_bus.routing.exchange.call import Call
     from headrace_bus.wire.route_record import Route
-    from headrace_services.ingress.connection import Connection
 
 
 class Reply(NamedTuple):
@@ -33,6 +32,16 @@ class Inward(NamedTuple):
     """`wire.head.request_head`, without the request's own id."""
     traceparent: str
     timeout_ms: int | None
+
+
+class Client(Protocol):
+    """The connection a request came by, as whoever answers it sees it."""
+
+    def reply(self, exchange: Exchange, reply: Reply) -> None: ...
+    def begin_stream(self, exchange: Exchange, reply: Reply) -> None: ...
+    async def write_chunk(self, exchange: Exchange, data: bytes) -> bool: ...
+    def end_stream(self, exchange: Exchange) -> None: ...
+    def break_stream(self, exchange: Exchange) -> None: ...
 
 
 class Exchange:
@@ -66,7 +75,7 @@ class Exchange:
         "version",
     )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Client) -> None:
         self.connection = connection
         self.target = b""
         self.method = ""

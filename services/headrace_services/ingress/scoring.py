@@ -21,7 +21,7 @@ from headrace_bus.routing.exchange.request_id import new_request_id
 from headrace_bus.wire.envelope import Answer, AnswerKind
 from headrace_bus.wire.head import with_header
 from headrace_services.ingress import replies
-from headrace_services.ingress.connection import Connection
+from headrace_services.ingress.answering import Answering
 from headrace_services.ingress.credentials import Credentials
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import DEPLOYMENT, REQUEST_ID, inward, outward
@@ -53,7 +53,7 @@ class ScoringEdge:
         domain: str = "",
         pages: dict[str, Page] | None = None,
     ) -> None:
-        self.connections: set[Connection] = set()
+        self.connections: set[Answering] = set()
         self.empty = asyncio.Event()
         """Set while no connection is open."""
         self.empty.set()
@@ -84,13 +84,13 @@ class ScoringEdge:
 
     # connection.Edge
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: Answering) -> bool:
         self.connections.add(connection)
         self.empty.clear()
         self._metrics.connections.inc()
         return len(self.connections) <= self._max_connections
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Answering) -> None:
         if connection in self.connections:
             self.connections.discard(connection)
             self._metrics.connections.dec()
