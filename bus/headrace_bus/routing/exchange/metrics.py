@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from headrace_telemetry.metrics import Registry
 
-_LABELS = ("endpoint", "deployment", "channel")
+_LABELS = ("endpoint", "deployment", "lane")
 ONLINE = "online"
 
 
@@ -51,7 +51,7 @@ class GatewayMetrics:
         self._terms = registry.counter(
             "headrace_conservation_total",
             "Requests accepted, and what became of them (headrace audit), by term.",
-            ("channel", "term"),
+            ("lane", "term"),
         )
         self.in_flight = registry.gauge(
             "headrace_requests_in_flight", "Requests at an instance.", _LABELS
