@@ -135,15 +135,19 @@ def test_a_script_that_cannot_be_imported_shows_why(
 def test_a_script_that_can_be_no_scoring_script_is_not_sent(serving: Workbench) -> None:
     done = create(serving, "syntax", "def init(:\n    pass\n", code=1)
     assert "score.py is not valid Python" in done.stderr
-    done = create(serving, "norun", "def init():\n    pass\n", code=1)
-    assert "score.py has no run()" in done.stderr
+
+
+def test_a_script_without_run_is_warned_of_and_then_told_by_the_worker(serving: Workbench) -> None:
+    done = create(serving, "norun", "def init():\n    pass\n")
+    assert "warning: score.py defines no run()" in done.stderr
+    assert "does not have a run() function defined" in done.stderr
 
 
 def test_a_process_that_dies_before_it_is_ready_is_said_to_have_died(
     serving: Workbench, failed: dict[str, Done]
 ) -> None:
     done = failed["crashes"]
-    assert "the worker's process ended" in done.stderr
+    assert "the worker process exited" in done.stderr
     logs = serving.platform.run("online-deployment", "get-logs", "-e", "shop", "-n", "crashes")
     assert "last words" in logs.stdout
     still_serves(serving, done, "crashes")
