@@ -63,10 +63,10 @@ class Desk:
         return self.nats.home
 
     async def reconciler(self, computes: Computes | None = None) -> Reconciler:
-        """One more of them, of this home unless `computes` are given; stopped with the test."""
+        """One more of them, of this home unless `computes` are given; both end with the test."""
         if computes is None:
             computes = Computes.of_home(self.home)
-            self.stack.push_async_callback(computes.close)
+        self.stack.push_async_callback(computes.close)
         bus, view = await self.nats.bus(), FleetView()
         await view.listen(bus)
         made = Reconciler(
