@@ -7,7 +7,9 @@ FETCHING -> BUILDING -> LOADING -> READY <-> UNREADY -> DRAINING
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -41,6 +43,7 @@ T = TypeVar("T")
 OK: Final = 0
 LONELY: Final = 1  # exit code after ten minutes without NATS
 FAILED: Final = 3  # exit code of a start that can never succeed
+EQUAL_DEATHS: Final = 3  # of workers before they were ready, one after another: no accident
 ERROR_MAX_CHARS: Final = 32_000  # of a heartbeat's error text
 
 
@@ -169,8 +172,8 @@ class Instance:
         try:
             async with asyncio.timeout(budget_s):
                 while len(pool.live) < wanted:
-                    if pool.report is not None and not pool.live:
-                        raise script_failed(pool.report)
+                    if (failure := why_never(pool)) is not None:
+                        raise failure
                     pool.changed.clear()
                     await pool.changed.wait()
         except TimeoutError:
@@ -294,6 +297,27 @@ class Instance:
     def _reconnected(self) -> None:
         self._lost_at = None
         self._publish()
+
+
+def why_never(pool: Pool) -> StartFailed | None:
+    """Why a further start would end as the last ones did; None while it may still succeed."""
+    alike = pool.failed_starts[-EQUAL_DEATHS:]
+    repeats = len(alike) == EQUAL_DEATHS and len(set(alike)) == 1
+    if pool.report is not None and (repeats or not pool.live):
+        return script_failed(pool.report)
+    return died_in_start(len(pool.failed_starts), alike[-1]) if repeats else None
+
+
+def died_in_start(times: int, exit_code: int) -> StartFailed:
+    """Of a process that ended without a word; a negative code is the signal that ended it."""
+    how = f"exit code {exit_code}"
+    if exit_code < 0:
+        with contextlib.suppress(ValueError):
+            how = f"signal {signal.Signals(-exit_code).name}"
+    return StartFailed(
+        f"the worker process exited {times} times before it was ready, with {how}; "
+        "see its output in the log"
+    )
 
 
 def never_ready(budget_s: float, ended: int) -> StartFailed:

@@ -55,7 +55,7 @@ class Pool:
         self._pending: deque[Execution] = deque()
         self._suspects: deque[Execution] = deque()
         self._starting = 0
-        self._deaths_before_ready = 0
+        self._early_deaths = 0
         self._stopping = False
         self.workers: list[Worker] = []
         self.asynchronous = False
@@ -66,6 +66,8 @@ class Pool:
         self.report: dict[str, Any] | None = None
         """What the last worker that failed to load said."""
         self.restarts = 0
+        self.failed_starts: list[int] = []
+        """Exit codes of the workers that ended before they were ready, since one was."""
 
     @property
     def live(self) -> list[Worker]:
@@ -79,10 +81,6 @@ class Pool:
     @property
     def waiting(self) -> int:
         return len(self._pending) + len(self._suspects)
-
-    @property
-    def deaths_before_ready(self) -> int:
-        return self._deaths_before_ready
 
     async def start(self) -> None:
         """Start all workers; readiness shows in `live`. Raises OSError."""
@@ -132,10 +130,10 @@ class Pool:
     def check(self, now: float) -> None:
         """Ping workers, and kill those that hang; call it twice a second."""
         for worker in self.live:
-            if self._overdue(worker, now):
+            if worker.overdue(now, self._plan.run_bound_s):
                 log.warning("worker killed: run() exceeded its time limit", pid=worker.pid)
                 worker.kill(verdicts.TIMEOUT)
-            elif self._unresponsive(worker, now):
+            elif worker.unresponsive(now, self._plan.liveness):
                 log.warning("worker killed: it does not respond", pid=worker.pid)
                 worker.kill(verdicts.LIVENESS)
         for queue in (self._pending, self._suspects):
@@ -145,8 +143,8 @@ class Pool:
 
     def worker_ready(self, worker: Worker) -> None:
         self.asynchronous = worker.asynchronous
-        self._deaths_before_ready = 0
         self.report = None
+        self.failed_starts.clear()
         self._changed()
         self._pump()
 
@@ -158,20 +156,23 @@ class Pool:
         executions = list(worker.executions.values())
         worker.executions.clear()
         if not self._stopping:
-            was_ready = worker.started_at < worker.pong_at
-            self._deaths_before_ready += not was_ready
+            lasted = worker.has_lasted(monotonic())
+            self._early_deaths = 0 if lasted else self._early_deaths + 1
             self.restarts += 1
+            if not worker.ready_at and worker.exit_code is not None:
+                self.failed_starts.append(worker.exit_code)
             log.warning(
                 "worker ended", pid=worker.pid, exit_code=worker.exit_code,
                 why=worker.doomed, requests=len(executions),
             )  # fmt: skip
-            self._tasks.start(self._replace(0 if was_ready else self._deaths_before_ready), "spawn")
+            self._tasks.start(self._replace(self._early_deaths), "spawn")
         self._bury(worker, executions)
         self._changed()
         self._pump()
 
     def answered(self, worker: Worker, execution: Execution, kind: int, payload: bytes) -> None:
         if kind in (frames.ANSWER, frames.END):
+            worker.has_answered = True
             del worker.executions[execution.number]
             if worker.executions and not worker.asynchronous:
                 next(iter(worker.executions.values())).sent_s = monotonic()
@@ -227,7 +228,7 @@ class Pool:
                 if self._suspects and room > 0:
                     room -= 1
                     self._send(worker, self._suspects.popleft())
-        if self._suspects and not exclusive and (free := self._least_loaded()) is not None:
+        if self._suspects and not exclusive and (free := least_loaded(self.workers)) is not None:
             free.exclusive = True  # once what it runs is done, it takes suspects only
             if not free.executions:
                 self._send(free, self._suspects.popleft())
@@ -235,20 +236,10 @@ class Pool:
             self._changed()
 
     def _pick(self) -> Worker | None:
-        worker = self._least_loaded()
+        worker = least_loaded(self.workers)
         if worker is None or (not worker.asynchronous and len(worker.executions) >= self.depth):
             return None
         return worker
-
-    def _least_loaded(self) -> Worker | None:
-        best: Worker | None = None
-        for worker in self.workers:
-            if worker.ready and not worker.exclusive and not worker.doomed:
-                if not worker.executions:
-                    return worker
-                if best is None or len(worker.executions) < len(best.executions):
-                    best = worker
-        return best
 
     def _send(self, worker: Worker, execution: Execution) -> None:
         now = monotonic()
@@ -258,17 +249,18 @@ class Pool:
         execution.sent_s = now
         worker.send(execution)
 
-    def _overdue(self, worker: Worker, now: float) -> bool:
-        oldest = next(iter(worker.executions.values()), None)
-        return oldest is not None and now - oldest.sent_s > self._plan.run_bound_s
-
-    def _unresponsive(self, worker: Worker, now: float) -> bool:
-        probe, watch = self._plan.liveness, worker.watch
-        if not watch.due(probe, pong_at=worker.pong_at, now=now):
-            return False
-        worker.tell(frames.PING)
-        return watch.failed(probe)
-
     def _changed(self) -> None:
         self.changed.set()
         self._sink.capacity_changed()
+
+
+def least_loaded(workers: list[Worker]) -> Worker | None:
+    """Of those that take ordinary requests; an idle one at once."""
+    best: Worker | None = None
+    for worker in workers:
+        if worker.ready and not worker.exclusive and not worker.doomed:
+            if not worker.executions:
+                return worker
+            if best is None or len(worker.executions) < len(best.executions):
+                best = worker
+    return best

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from headrace_bus.wire.launch import Probe
 from headrace_scorer.execution import Execution
 from headrace_scorer.liveness import Watch
 from headrace_scorer.worker import frames, launcher
@@ -21,6 +22,7 @@ from headrace_telemetry.clock import monotonic
 
 SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 CONSOLE_READ_BYTES: Final = 64 * 1024
+LASTED_S: Final = 5.0
 END_OF_DATA_S: Final = 0.5  # at most, between the death of a worker and the end of its socket
 
 
@@ -90,6 +92,8 @@ class Worker:
         self.executions: dict[int, Execution] = {}
         """In the order in which they were sent."""
         self.ready = False
+        self.ready_at = 0.0
+        self.has_answered = False
         self.asynchronous = False
         self.exclusive = False
         """Takes one suspect at a time and nothing else."""
@@ -173,6 +177,22 @@ class Worker:
         if self._sockets is not None and not self._sockets.control.is_closing():
             self._sockets.control.write(frames.encode(kind, number, payload))
 
+    def has_lasted(self, now: float) -> bool:
+        """Whether its end is no early death: it answered something, or was ready for a while."""
+        return self.has_answered or bool(self.ready_at and now - self.ready_at >= LASTED_S)
+
+    def overdue(self, now: float, bound_s: float) -> bool:
+        """Whether the request it began first has run for too long."""
+        oldest = next(iter(self.executions.values()), None)
+        return oldest is not None and now - oldest.sent_s > bound_s
+
+    def unresponsive(self, now: float, probe: Probe) -> bool:
+        """Ping it when that is due; whether it has missed as many as the probe allows."""
+        if not self.watch.due(probe, pong_at=self.pong_at, now=now):
+            return False
+        self.tell(frames.PING)
+        return self.watch.failed(probe)
+
     def kill(self, reason: str) -> None:
         """SIGKILL to the worker and all it forked; the owner hears of the end."""
         self.doomed = self.doomed or reason
@@ -203,7 +223,8 @@ class Worker:
         if kind == frames.PONG:
             self.pong_at = monotonic()
         elif kind == frames.READY:
-            self.ready, self.pong_at = True, monotonic()
+            self.ready = True
+            self.ready_at = self.pong_at = monotonic()
             self.asynchronous = bool(_report(payload).get("async"))
             self._owner.worker_ready(self)
         elif kind == frames.RECALLED:

@@ -14,7 +14,7 @@ from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute.computes import PROCESS, Computes
 from headrace_scaler.compute.port import Running
 from headrace_scaler.compute.process import ProcessCompute
-from headrace_scaler.errors import ComputeError
+from headrace_scaler.errors import ComputeError, InstanceUnknown
 from headrace_services.control.fleet import rollout
 from headrace_state.records import Instance, instance_key
 from support.reconcile_desk import Desk, until
@@ -27,6 +27,11 @@ class Engine(ProcessCompute):
     """A compute whose engine may stop answering."""
 
     answers = True
+    starts = 0
+
+    async def start(self, launch: Launch, credentials: str) -> None:
+        self.starts += 1
+        await super().start(launch, credentials)
 
     async def list(self) -> tuple[Running, ...]:
         if not self.answers:
@@ -37,6 +42,15 @@ class Engine(ProcessCompute):
 async def records(desk: Desk) -> dict[str, Instance]:
     found = [Instance.decode(one.value) for one in (await desk.state.list("instance")).values()]
     return {one.iid: one for one in found}
+
+
+async def edit(desk: Desk, iid: str, **changes: str) -> None:
+    """Change the record of an instance, as another release might have written it."""
+    key = instance_key("iris", "blue", iid)
+    stored = await desk.state.get(key)
+    assert stored is not None
+    changed = replace(Instance.decode(stored.value), **changes)  # type: ignore[arg-type]
+    await desk.state.update(key, changed.encode(), stored.revision)
 
 
 async def is_ready(desk: Desk, name: str = "blue", count: int = 1) -> bool:
@@ -136,6 +150,83 @@ async def test_what_an_engine_that_is_silent_runs_is_unknown_and_the_others_go_o
     await until(lambda: is_ready(desk))
     for one in await lived(second):
         await second.kill(one)
+
+
+async def test_nothing_is_started_where_nothing_answers(desk: Desk) -> None:
+    engine = Engine(desk.home)
+    control = await desk.reconciler(Computes({PROCESS: engine}, host="h1"))
+    await served(desk)
+    engine.answers = False
+    asked = await desk.deployment(count=2)
+    for _ in range(3):  # each ends in a round of its own
+        await desk.ended(await desk.endpoint("blue"))
+    assert engine.starts == 1
+
+    engine.answers = True
+    control.wake()
+    assert (await desk.ended(asked)).status == "Succeeded"
+    assert engine.starts == 2
+
+
+async def test_what_no_record_wants_ends_beside_a_compute_that_is_silent(desk: Desk) -> None:
+    silent, good = Engine(beside(desk, "silent")), Engine(desk.home)
+    silent.answers = False
+    computes = Computes({"silent": silent, PROCESS: good}, host="h1")
+    control = await desk.reconciler(computes)
+    iid = await served(desk)
+    await control.stop()
+    key = instance_key("iris", "blue", iid)
+    stored = await desk.state.get(key)
+    assert stored is not None
+    await desk.state.delete(key, stored.revision)
+
+    await desk.reconciler(computes)
+    await until(lambda: ended(good, iid))
+
+
+async def ended(compute: ProcessCompute, iid: str) -> bool:
+    return iid not in await lived(compute)
+
+
+async def test_an_instance_of_a_compute_that_this_host_no_longer_has_is_unknown(
+    desk: Desk,
+) -> None:
+    control = await desk.reconciler(Computes.of_home(desk.home))
+    iid = await served(desk)
+    await control.stop()
+    await edit(desk, iid, compute="docker")
+
+    await desk.reconciler(Computes.of_home(desk.home))
+    await desk.endpoint("blue", "green")
+    done = await desk.ended(await desk.deployment(name="green"))
+    assert (done.status, done.error) == ("Succeeded", "")
+    assert iid in await records(desk)
+
+
+async def test_logs_are_found_on_whichever_compute_has_the_instance(desk: Desk) -> None:
+    first, second = ProcessCompute(beside(desk, "first")), ProcessCompute(desk.home)
+    both = Computes({"first": first, PROCESS: second}, host="h1")
+    await desk.reconciler(both)
+    iid = await served(desk)
+    assert "ready for serving" in await both.logs("iris", "blue", iid=iid)
+    with pytest.raises(InstanceUnknown):
+        await both.logs("iris", "blue", iid="nobody")
+
+
+async def test_a_record_of_an_earlier_release_learns_where_its_instance_runs(desk: Desk) -> None:
+    first = Computes.of_home(desk.home)
+    control = await desk.reconciler(first)
+    iid = await served(desk)
+    await control.stop()
+    await edit(desk, iid, host="", compute="")
+
+    await desk.reconciler(first)
+
+    async def knows() -> bool:
+        record = (await records(desk))[iid]
+        return (record.host, record.compute) == (first.host, PROCESS)
+
+    await until(knows)
 
 
 async def test_a_control_elsewhere_never_starts_an_instance_again_under_its_id(

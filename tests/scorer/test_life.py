@@ -7,12 +7,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
 from headrace_bus.wire.envelope import AnswerKind
 from headrace_bus.wire.instance_control import Credit
 from headrace_scorer.console_file import BURST_LINES, ConsoleFile
-from headrace_scorer.instance import LONELY, OK, run
+from headrace_scorer.instance import EQUAL_DEATHS, FAILED, LONELY, OK, run
 from headrace_scorer.settings import Settings
 from scorer.caller import BOUND_S, Caller, Instance, connect, launch_of
 from support.limits import room
@@ -123,6 +125,55 @@ async def test_stop_while_it_starts_ends_it_at_once(home: Home, nats: NatsServer
         assert await instance.exit_code() == 0
     finally:
         await instance.close()
+
+
+DEATHS = {
+    "os.kill(os.getpid(), signal.SIGSEGV)": "with signal SIGSEGV",
+    "os._exit(7)": "with exit code 7",
+}
+
+
+@pytest.mark.parametrize("death", list(DEATHS))
+async def test_workers_that_end_alike_before_they_are_ready_are_given_up(
+    home: Home, nats: NatsServer, bus: Bus, death: str
+) -> None:
+    script = f"import os, signal\ndef init(): {death}\ndef run(a): pass\n"
+    instance = Instance(home, launch_of(home, nats.url, script), bus)
+    await instance.start()
+    try:
+        assert await instance.exit_code() == FAILED
+        beat = await instance.when(lambda beat: beat.error)
+        assert f"exited {EQUAL_DEATHS} times before it was ready, {DEATHS[death]}" in beat.error
+    finally:
+        await instance.close()
+
+
+SHORT_LIFE = """
+import os, threading, time
+def init():
+    with open({path!r}, "a") as births:
+        births.write(f"{{time.monotonic()}}\\n")
+    threading.Timer(0.05, os._exit, [9]).start()
+def run(a): pass
+"""
+
+
+async def test_workers_that_end_as_soon_as_they_are_ready_come_back_ever_later(
+    home: Home, nats: NatsServer, bus: Bus, tmp_path: Path
+) -> None:
+    births = tmp_path / "births"
+    script = SHORT_LIFE.format(path=str(births))
+    instance = Instance(home, launch_of(home, nats.url, script), bus)
+    await instance.start()
+    try:
+        async with asyncio.timeout(BOUND_S):
+            while not births.exists() or len(births.read_text().splitlines()) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    finally:
+        await instance.close()
+    at_s = [float(line) for line in births.read_text().splitlines()]
+    first_s, _ = Settings(home=home, iid="i").backoff_s
+    assert at_s[3] - at_s[2] >= 4 * first_s, "the third pause is four times the first"
 
 
 def test_a_flood_of_lines_is_cut_and_counted(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Final, Self
 import structlog
 
 from headrace_api.home import Home
+from headrace_api.private_files import read_or_create
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute.port import LOG_LINES_DEFAULT, Compute, Container, Running
 from headrace_scaler.compute.process import ProcessCompute
-from headrace_scaler.errors import ComputeError
+from headrace_scaler.errors import ComputeError, InstanceUnknown
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,8 @@ class Listing:
     """What the computes of this host say that they run."""
 
     running: dict[str, Running] = field(default_factory=dict)
+    compute_of: dict[str, str] = field(default_factory=dict)
+    """Where each of them runs."""
     silent: frozenset[str] = frozenset()
     """Computes that did not answer: nothing is known of their instances."""
 
@@ -59,14 +62,22 @@ class Computes:
     async def list(self) -> Listing:
         """All that runs, of the computes that answer; the others are told once a round."""
         running: dict[str, Running] = {}
+        compute_of: dict[str, str] = {}
         silent = set()
         for name, compute in self._computes.items():
             try:
-                running |= {one.iid: one for one in await compute.list()}
+                listed = await compute.list()
             except (ComputeError, OSError) as error:
                 log.warning("a compute does not answer", compute=name, reason=str(error))
                 silent.add(name)
-        return Listing(running=running, silent=frozenset(silent))
+                continue
+            running |= {one.iid: one for one in listed}
+            compute_of |= {one.iid: name for one in listed}
+        return Listing(running=running, compute_of=compute_of, silent=frozenset(silent))
+
+    def has(self, name: str) -> bool:
+        """Whether this host has it; an empty name is the default's."""
+        return (name or self.default) in self._computes
 
     async def start(self, name: str, launch: Launch, credentials: str) -> None:
         """See Compute.start. Raises ComputeError for a compute that is not here."""
@@ -81,12 +92,6 @@ class Computes:
     async def forget(self, name: str, iid: str) -> None:
         await self._of(name).forget(iid)
 
-    async def discard(self, iid: str, *, alive: bool) -> None:
-        """End and forget what no record wants, wherever it runs."""
-        for compute in self._computes.values():
-            if iid in {one.iid for one in await compute.list()}:
-                await (compute.stop(iid) if alive else compute.forget(iid))
-
     async def erase(self, endpoint: str, deployment: str) -> None:
         for compute in self._computes.values():
             await compute.erase(endpoint, deployment)
@@ -100,11 +105,20 @@ class Computes:
         tail: int = LOG_LINES_DEFAULT,
         iid: str = "",
     ) -> str:
-        """See Compute.logs; of the first compute that has any."""
+        """See Compute.logs; of the first compute that has any. Raises InstanceUnknown."""
+        unknown: InstanceUnknown | None = None
         for compute in self._computes.values():
-            text = await compute.logs(endpoint, deployment, container=container, tail=tail, iid=iid)
-            if text:
+            try:
+                text = await compute.logs(
+                    endpoint, deployment, container=container, tail=tail, iid=iid
+                )
+            except InstanceUnknown as error:
+                unknown = unknown or error
+                continue
+            if text or iid:
                 return text
+        if unknown is not None:
+            raise unknown
         return ""
 
     async def close(self) -> None:
@@ -123,9 +137,5 @@ class Computes:
 def host_id(home: Home) -> str:
     """Names this home on this host in records; made on first use. Raises OSError."""
     path = home.root / "host"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        name = f"{socket.gethostname().split('.')[0].lower()}-{secrets.token_hex(4)}"
-        path.write_text(name + "\n")
-        return name
+    made = f"{socket.gethostname().split('.')[0].lower()}-{secrets.token_hex(4)}"
+    return read_or_create(path, made + "\n").decode().strip()

@@ -55,7 +55,7 @@ class DeploymentReconciler:
         leaving = snapshot.is_leaving(name)
         target = None if leaving else _target(snapshot, name, stored.value, operation)
         goal = _goal(name, target, rolling=is_open(operation) and not leaving)
-        await self.instances.remember_ready(snapshot, name)
+        await self.instances.remember(snapshot, name)
         plan = rollout.plan(goal, self.instances.seen(snapshot, name))
         template = None
         if target is not None:

@@ -62,14 +62,22 @@ class InstanceSteps:
         """Each instance that is written down, as records, provider and heartbeats show it."""
         return [self._seen(snapshot, one) for one in snapshot.instances[name]]
 
-    async def remember_ready(self, snapshot: Snapshot, name: DeploymentName) -> None:
-        """Write down once which instances have served: their later end is no failed start."""
+    async def remember(self, snapshot: Snapshot, name: DeploymentName) -> None:
+        """Write down once what a later control, or one elsewhere, could not find out.
+
+        An instance that has served: its later end is no failed start. Where one runs whose
+        record, of an earlier release, does not say so: another host must not start it again.
+        """
         changes: dict[str, bytes | None] = {}
         for n, one in enumerate(snapshot.instances[name]):
             heard = self.view.instance(one.iid)
-            if not one.was_ready and heard is not None and heard.was_ready:
-                ready = snapshot.instances[name][n] = replace(one, was_ready=True)
-                changes[_key(ready)] = ready.encode()
+            known = replace(one, was_ready=one.was_ready or (heard is not None and heard.was_ready))
+            if not one.host and one.iid in snapshot.running:
+                compute = snapshot.listing.compute_of[one.iid]
+                known = replace(known, host=self.computes.host, compute=compute)
+            if known != one:
+                snapshot.instances[name][n] = known
+                changes[_key(known)] = known.encode()
         if changes:
             await self.status_writer.write(changes)
 
@@ -86,9 +94,9 @@ class InstanceSteps:
                 if (one := by_iid.get(getattr(step, "iid", ""))) and self._is_unknown(
                     snapshot, one
                 ):
-                    continue  # its compute does not answer: it is left as it is
+                    continue  # nothing is known of it: it is left as it is
                 match step:
-                    case rollout.Start() if template:
+                    case rollout.Start() if template and not self._default_is_silent(snapshot):
                         await self._start(name, step, template)
                     case rollout.Launch() if template:
                         instance = by_iid[step.iid]
@@ -144,9 +152,15 @@ class InstanceSteps:
         return instance.host not in ("", self.computes.host)
 
     def _is_unknown(self, snapshot: Snapshot, instance: Instance) -> bool:
-        """Whether its compute, which is here, did not answer this round."""
+        """Whether its compute, which is of this host, did not answer this round or is gone."""
+        if self._is_foreign(instance):
+            return False
         name = instance.compute or self.computes.default
-        return not self._is_foreign(instance) and name in snapshot.listing.silent
+        return name in snapshot.listing.silent or not self.computes.has(name)
+
+    def _default_is_silent(self, snapshot: Snapshot) -> bool:
+        """Whether a new instance would go where nothing answers; it waits for a later round."""
+        return self.computes.default in snapshot.listing.silent
 
     async def _start(self, name: DeploymentName, step: rollout.Start, template: Template) -> None:
         instance = Instance(

@@ -234,7 +234,8 @@ class Reconciler:
             alive = snapshot.running[iid].alive
             if alive:
                 log.warning("stopping an instance that no record wants", iid=iid)
-            await self._computes.discard(iid, alive=alive)
+            end = self._computes.stop if alive else self._computes.forget
+            await end(snapshot.listing.compute_of[iid], iid)
 
     async def _guarded(self, step: object, **names: str) -> float | None:
         """A step whose failure is its own, unless the lease or the bus is gone."""
