@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from headrace_api.errors import HeadraceError
 from headrace_api.ids import ResourceId
+
+HINT: Final = "Hint"
+"""Code of the detail that says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,15 @@ class WireError:
     target: str = ""
     details: tuple[tuple[str, str], ...] = ()
     """Code and message of each."""
+
+    @property
+    def hint(self) -> str:
+        return "; ".join(text for code, text in self.details if code == HINT)
+
+    @property
+    def others(self) -> list[str]:
+        """The details that are no hint, a line each."""
+        return [f"{code}: {text}" for code, text in self.details if code != HINT]
 
 
 def error_body(
@@ -34,8 +46,13 @@ def error_body(
 
 def error_of(error: HeadraceError) -> dict[str, Any]:
     """The body that carries an error of ours; its hint travels as a detail."""
-    details = [("Hint", error.hint)] if error.hint else []
+    details = hint_details(error.hint)
     return error_body(error.code, error.message, target=error.target, details=details)
+
+
+def hint_details(hint: str) -> list[tuple[str, str]]:
+    """The details that carry what to do about an error."""
+    return [(HINT, hint)] if hint else []
 
 
 def read_error(body: object) -> WireError | None:

@@ -62,6 +62,11 @@ class Home:
         return self.root / "environments"
 
     @property
+    def interpreters(self) -> Path:
+        """Pythons that an environment asked for and this machine lacked, as uv installs them."""
+        return self.root / "interpreters"
+
+    @property
     def assets(self) -> Path:
         """Unpacked models and code by digest, shared by instances and never written after."""
         return self.root / "assets"

@@ -149,13 +149,11 @@ def api_error(answer: Answer) -> errors.ApiError:
     if found is None:
         text = answer.body[:2_000].decode(errors="replace").strip()
         return errors.ApiError(answer.status, "", f"HTTP {answer.status}", detail=text)
-    hints = [text for code, text in found.details if code == "Hint"]
-    details = [f"{code}: {text}" for code, text in found.details if code != "Hint"]
     message, _, rest = found.message.partition("\n")
     error = errors.ApiError(
-        answer.status, found.code, message, detail="\n".join(filter(None, [rest, *details]))
+        answer.status, found.code, message, detail="\n".join(filter(None, [rest, *found.others]))
     )
-    error.hint = "; ".join(hints) or error.hint
+    error.hint = found.hint or error.hint
     return error
 
 

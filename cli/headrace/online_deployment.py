@@ -12,6 +12,7 @@ import click
 from headrace import edit, online_endpoint, operations
 from headrace.call import Call
 from headrace.errors import BadUsage, Detached, OperationFailed
+from headrace_api.arm import read_error
 from headrace_api.errors import Conflict
 from headrace_api.names import check_endpoint_name
 from headrace_api.views import deployment_view
@@ -285,8 +286,9 @@ def _waited(call: Call, path: str, name: str, timeout_s: float | None) -> Any:
     try:
         operations.wait_for(call, look, what=f"deployment {name!r}", timeout_s=timeout_s)
     except OperationFailed as error:
-        told = found[0]["properties"].get("statusDetails", {}).get("error") or {}
-        error.label, error.detail = str(told.get("code", "")), str(told.get("message", ""))
+        told = read_error(found[0]["properties"].get("statusDetails"))
+        if told is not None:
+            error.label, error.detail, error.hint = told.code, told.message, told.hint
         raise
     return found[0]
 

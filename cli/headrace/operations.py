@@ -87,13 +87,11 @@ def failed(view: OperationView, what: str) -> errors.OperationFailed:
     if view.error is None:
         return errors.OperationFailed(f"{what} ended as {view.status}")
     message, _, detail = view.error.message.partition("\n")
-    others = [f"{code}: {text}" for code, text in view.error.details if code != "Hint"]
-    hints = [text for code, text in view.error.details if code == "Hint"]
     return errors.OperationFailed(
         f"{what} failed: {message}",
         label=view.error.code,
-        detail="\n".join(filter(None, [detail.strip("\n"), *others])),
-        hint="; ".join(hints),
+        detail="\n".join(filter(None, [detail.strip("\n"), *view.error.others])),
+        hint=view.error.hint,
     )
 
 

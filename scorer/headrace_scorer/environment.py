@@ -16,26 +16,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import uv
-
 from headrace_bus.wire.launch import EnvironmentSpec
-from headrace_scorer import conda, interpreters
+from headrace_scorer import conda, interpreters, uv_command
 from headrace_scorer.conda import Requirements
-from headrace_scorer.errors import EnvironmentFailed, LaunchRefused
+from headrace_scorer.errors import LaunchRefused
+from headrace_scorer.interpreter_fetch import DOWNLOADS, find_or_fetch
 from headrace_scorer.interpreters import Interpreter
+from headrace_scorer.uv_command import Say
 
 RECIPE: Final = 1  # changes when equal specs must be built anew
-BUILD_TIMEOUT_S: Final = 3600.0
-WORDS_MAX: Final = 8_000  # characters of the resolver's output in an error
-_NOISE: Final = "Using Python "  # what uv says before it works, for the log only
 _POLL_S: Final = 0.05
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +59,13 @@ def read(spec: EnvironmentSpec) -> tuple[Requirements, str]:
     return Requirements(), ""
 
 
-def plan(spec: EnvironmentSpec) -> tuple[Plan, str]:
-    """Choose an interpreter; blocking. Raises LaunchRefused, EnvironmentFailed."""
+async def plan(spec: EnvironmentSpec, pythons: Path, say: Say) -> tuple[Plan, str]:
+    """Choose an interpreter, fetched below `pythons` where this machine has none that fits.
+
+    Return the plan and a warning, or ''. Raises LaunchRefused, EnvironmentFailed.
+    """
     requirements, warning = read(spec)
-    interpreter: Interpreter | None = interpreters.own()
-    if requirements.python and not interpreters.matches(
-        interpreters.own().version, requirements.python
-    ):
-        found = interpreters.find()
-        interpreter = interpreters.choose(requirements.python, found)
-        if interpreter is None:
-            there = ", ".join(sorted({one.text for one in found}))
-            raise EnvironmentFailed(
-                spec.name,
-                f"needs Python {requirements.python}, and this machine has {there}",
-                hint="install that Python, or change the version in the conda file",
-            )
-    assert interpreter is not None
+    interpreter = await find_or_fetch(spec.name, requirements.python, pythons, say)
     if not interpreters.matches(interpreter.version, requirements.python):
         stands_in = f"Python {interpreter.text} stands in for {requirements.python}"
         warning = "; ".join(filter(None, [warning, stands_in]))
@@ -132,34 +117,8 @@ async def _build(planned: Plan, folder: Path, python: Path, say: Say) -> None:
 
 
 async def _uv(planned: Plan, say: Say, *arguments: str) -> None:
-    """Run uv to its end, each line of its output a step. Raises EnvironmentFailed."""
-    process = await asyncio.create_subprocess_exec(
-        uv.find_uv_bin(),
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=os.environ | {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"},
-    )
-    words: list[str] = []
-    try:
-        async with asyncio.timeout(BUILD_TIMEOUT_S):
-            assert process.stdout is not None
-            async for line in process.stdout:
-                words.append(line.decode(errors="replace").rstrip())
-                say(words[-1])
-            code = await process.wait()
-    except TimeoutError:
-        raise EnvironmentFailed(
-            planned.name, f"not finished within {BUILD_TIMEOUT_S:g} s"
-        ) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if code != 0:
-        told = [line for line in words if not line.startswith(_NOISE)]
-        raise EnvironmentFailed(planned.name, "\n".join(told)[-WORDS_MAX:])
+    """Raises EnvironmentFailed."""
+    await uv_command.run(planned.name, say, *arguments, settings={DOWNLOADS: "never"})
 
 
 @contextlib.asynccontextmanager

@@ -27,6 +27,7 @@ class EnvironmentFailed(StartFailed):
 
     def __init__(self, environment: str, words: str, *, hint: str = "") -> None:
         super().__init__(f"environment {environment or 'of the deployment'}: {words}", hint=hint)
+        self.words = words
 
 
 class LaunchRefused(StartFailed, ValueError):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import psutil
 
 from headrace_bus.routing.bodies.shared_file import reach
 from headrace_bus.wire.heartbeat import BATCHES, PULLS, InstanceHeartbeat, InstanceState
 from headrace_bus.wire.launch import Launch, Probe
+from headrace_scorer.errors import StartFailed
+
+ERROR_MAX_CHARS: Final = 32_000  # of a heartbeat's error text
+HINT_MAX_CHARS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +64,13 @@ class Snapshot:
     links: int
     phases: Mapping[str, float]
     workers: tuple[int, ...]
-    error_code: str
-    error: str
+    error: StartFailed | None
 
 
 def heartbeat(
     launch: Launch, epoch: int, client: str, snapshot: Snapshot, vitals: Vitals
 ) -> InstanceHeartbeat:
+    error = snapshot.error
     return InstanceHeartbeat(
         iid=launch.iid,
         owner=launch.owner,
@@ -79,8 +84,9 @@ def heartbeat(
         links=snapshot.links,
         phases=dict(snapshot.phases),
         workers=snapshot.workers,
-        error_code=snapshot.error_code,
-        error=snapshot.error,
+        error_code=error.code if error else "",
+        error=str(error)[:ERROR_MAX_CHARS] if error else "",
+        hint=error.hint[:HINT_MAX_CHARS] if error else "",
         cpu=vitals.cpu,
         memory_bytes=vitals.memory_bytes,
         reach=reach(),  # of our workers too: they are processes of ours

@@ -44,7 +44,6 @@ OK: Final = 0
 LONELY: Final = 1  # exit code after ten minutes without NATS
 FAILED: Final = 3  # exit code of a start that can never succeed
 EQUAL_DEATHS: Final = 3  # of workers before they were ready, one after another: no accident
-ERROR_MAX_CHARS: Final = 32_000  # of a heartbeat's error text
 
 
 class Instance:
@@ -153,12 +152,13 @@ class Instance:
 
     async def _build(self) -> Path:
         began = monotonic()
-        planned, warning = await asyncio.to_thread(environment.plan, self._launch.environment)
+        home = self._settings.home
+        planned, warning = await environment.plan(
+            self._launch.environment, home.interpreters, self._steps.say
+        )
         if warning:
             self._steps.say(warning, level="W")
-        python = await environment.ensure(
-            planned, self._settings.home.environments, self._steps.say
-        )
+        python = await environment.ensure(planned, home.environments, self._steps.say)
         self._steps.say(f"environment ready in {monotonic() - began:.3f} s")
         return python
 
@@ -277,8 +277,7 @@ class Instance:
             links=self._bus.links,
             phases=self._phases,
             workers=self._pids(),
-            error_code=self._error.code if self._error is not None else "",
-            error=str(self._error)[:ERROR_MAX_CHARS] if self._error is not None else "",
+            error=self._error,
         )
 
     def _pids(self) -> tuple[int, ...]:
@@ -321,7 +320,7 @@ def died_in_start(times: int, exit_code: int) -> StartFailed:
 
 
 def never_ready(budget_s: float, ended: int) -> StartFailed:
-    """Why no worker was ready in time. The heartbeat carries the message alone, without a hint."""
+    """Why no worker was ready in time."""
     bound = f"within the {budget_s:g} s that readiness_probe allows"
     if ended:
         return StartFailed(

@@ -1,4 +1,4 @@
-"""Python interpreters of this machine: on PATH, of pyenv, of uv, and our own."""
+"""Python interpreters of this machine: on PATH, of pyenv, of uv, fetched by us, and our own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ PROBE_TIMEOUT_S: Final = 10.0
 _NAME: Final = re.compile(r"python3(\.\d+)?")
 _QUERY: Final = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 MINIMUM: Final = (3, 8)  # what the worker's code runs on
+OLDEST: Final = ".".join(map(str, MINIMUM))
+_SERIES_TRIED: Final = 40  # minor versions and patches that a clause is held against
 
 Version = tuple[int, int, int]
 
@@ -64,20 +66,28 @@ def series(wanted: str) -> str:
     return re.sub(r"==(\d+\.\d+)(\.\d+)*(\.\*)?(?![\w.])", r"==\1.*", wanted)
 
 
-def find() -> list[Interpreter]:
-    """All interpreters of this machine; blocking, so call it in a thread."""
+def is_too_old(wanted: str) -> bool:
+    """Whether the clauses leave no version that a worker runs on."""
+    return not any(
+        matches((3, minor, patch), wanted)
+        for minor in range(MINIMUM[1], _SERIES_TRIED)
+        for patch in range(_SERIES_TRIED)
+    )
+
+
+def find(fetched: Path) -> list[Interpreter]:
+    """All interpreters of this machine, those below `fetched` too; blocking, so use a thread."""
     seen: dict[Path, Interpreter] = {}
-    for path in _candidates():
+    for path in _candidates(fetched):
         real = path.resolve()
         if real not in seen and (one := _probe(path)) is not None:
             seen[real] = one
     return [own(), *seen.values()]
 
 
-def _candidates() -> Iterator[Path]:
-    home = Path.home()
+def _candidates(fetched: Path) -> Iterator[Path]:
     folders = [Path(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part]
-    for root in (home / ".pyenv/versions", home / ".local/share/uv/python"):
+    for root in (*_roots(), fetched):
         folders += sorted(root.glob("*/bin")) if root.is_dir() else []
     for folder in folders:
         if folder.name == "shims" or not folder.is_dir():
@@ -85,6 +95,14 @@ def _candidates() -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             if _NAME.fullmatch(path.name) and os.access(path, os.X_OK):
                 yield path
+
+
+def _roots() -> Iterator[Path]:
+    """Where pyenv and uv keep theirs: a folder a version, by variable or by default."""
+    pyenv, of_uv = os.environ.get("PYENV_ROOT"), os.environ.get("UV_PYTHON_INSTALL_DIR")
+    data = os.environ.get("XDG_DATA_HOME")
+    yield (Path(pyenv) if pyenv else Path.home() / ".pyenv") / "versions"
+    yield Path(of_uv) if of_uv else Path(data or Path.home() / ".local/share") / "uv/python"
 
 
 def _probe(path: Path) -> Interpreter | None:

@@ -121,6 +121,8 @@ class Status(_Record):
     """The operation that is open, or empty."""
     error_code: str = ""
     error: str = ""
+    hint: str = ""
+    """What to do about the error; empty where whoever failed did not say."""
     ready: int = 0
     attached: int = 0
     """Ready instances that somebody started by hand, beside those of ours."""
@@ -143,6 +145,8 @@ class Operation(_Record):
     ended_at: str = ""
     error_code: str = ""
     error: str = ""
+    hint: str = ""
+    """What to do about the error; empty where whoever failed did not say."""
     steps: tuple[tuple[str, float], ...] = ()
     """Phases done so far and their seconds, for progress display."""
 

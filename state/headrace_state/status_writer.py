@@ -94,6 +94,7 @@ class StatusWriter:
         *,
         code: str = "",
         error: str = "",
+        hint: str = "",
     ) -> None:
         """End an operation, together with the state that its end is about."""
         changes = dict(more)
@@ -104,6 +105,7 @@ class StatusWriter:
                 ended_at=timestamp(),
                 error_code=code,
                 error=error,
+                hint=hint,
             )
             changes[operation_key(operation.id)] = ended.encode()
             await self.write(changes)

@@ -104,7 +104,12 @@ def test_an_interpreter_that_is_not_there_is_named(
 ) -> None:
     done = failed["nopython"]
     assert "[ImageBuildFailure]" in done.stderr
-    assert "3.5" in done.stderr
+    assert "needs Python ==3.5.*, and workers run on 3.8 or later" in done.stderr
+    assert "hint: change the version in the conda file" in done.stderr, "the scorer's own hint"
+    waited = serving.platform.run(
+        "online-deployment", "wait", "-e", "shop", "-n", "nopython", code=None
+    )
+    assert "hint: change the version in the conda file" in waited.stderr
     still_serves(serving, done, "nopython")
 
 

@@ -62,6 +62,8 @@ class InstanceHeartbeat:
     """ImageBuildFailure, ResourceNotReady, BadArgument, ... (azure_behaviour.md 3.6)."""
     error: str = ""
     """The user's own traceback or the resolver's words."""
+    hint: str = ""
+    """What to do about the error."""
     cpu: float = 0.0
     """Cores in use by the scorer and its workers, over the last second."""
     memory_bytes: int = 0

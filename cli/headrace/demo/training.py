@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from pathlib import Path
 
 from headrace.demo.project import Project
 from headrace.demo.ticks import DemoFailed
@@ -20,8 +21,7 @@ def train(project: Project, home: Home) -> str:
     Raises EnvironmentFailed with the resolver's words, and DemoFailed when training fails.
     """
     spec = EnvironmentSpec(conda=project.conda.read_text(), name=project.folder.name)
-    planned, _ = environment.plan(spec)
-    python = asyncio.run(environment.ensure(planned, home.environments, lambda _: None))
+    python = asyncio.run(_environment(spec, home))
     done = subprocess.run(
         [str(python), str(project.train)],
         cwd=project.folder,
@@ -33,3 +33,12 @@ def train(project: Project, home: Home) -> str:
     if done.returncode != 0:
         raise DemoFailed("the models are trained", done.stderr[-2000:])
     return "R2 " + " and ".join(line.rsplit(" ", 1)[1] for line in done.stdout.splitlines())
+
+
+async def _environment(spec: EnvironmentSpec, home: Home) -> Path:
+    planned, _ = await environment.plan(spec, home.interpreters, _unsaid)
+    return await environment.ensure(planned, home.environments, _unsaid)
+
+
+def _unsaid(line: str) -> None:
+    """The demo shows one line a step; what uv says is in the error, should it fail."""

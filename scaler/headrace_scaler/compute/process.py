@@ -36,9 +36,9 @@ KEPT_ENDED: Final = 5  # instances of a deployment whose logs stay after their e
 # Everything else of our environment stays with us. The package tools' settings are needed where
 # environments are built; they may hold an index address, so the scorer hands them to no worker.
 _INHERITED: Final = re.compile(
-    r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_CACHE_HOME|LD_LIBRARY_PATH"
+    r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TMPDIR|XDG_CACHE_HOME|XDG_DATA_HOME|LD_LIBRARY_PATH"
     r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|(?i:https?|no)_(?i:proxy)"
-    r"|UV_\w+|PIP_\w+|HEADRACE_LOG_LEVEL"
+    r"|UV_\w+|PIP_\w+|PYENV_ROOT|HEADRACE_LOG_LEVEL"
 )
 _POLL_S: Final = 0.1
 

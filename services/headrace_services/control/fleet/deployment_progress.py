@@ -97,10 +97,13 @@ class DeploymentProgress:
             provisioning_state=ProvisioningState.FAILED,
             error_code=failure.code,
             error=error,
+            hint=failure.hint,
             ready=now.plan.ready,
         )
         changes = {now.status_key: status.encode()}
-        await self.status_writer.close(operation, changes, code=failure.code, error=error)
+        await self.status_writer.close(
+            operation, changes, code=failure.code, error=error, hint=failure.hint
+        )
         log.warning("deployment failed", code=failure.code, iid=failure.iid, **now.name._asdict())
 
     async def _show_settled(self, now: DeploymentRound) -> None:

@@ -110,7 +110,7 @@ class InstanceSteps:
         except (NotFound, InvalidInput, UnreadableRecord, UnreadableName) as error:
             log.warning("instance cannot be launched", reason=error.message, **name._asdict())
             code = _CODES.get(type(error), error.code)
-            return Failure(code=code, error=error.message, iid="")
+            return Failure(code=code, error=error.message, iid="", hint=error.hint)
         return None
 
     def _seen(self, snapshot: Snapshot, instance: Instance) -> Seen:
@@ -145,6 +145,7 @@ class InstanceSteps:
             restarts=instance.restarts,
             error_code=heard.beat.error_code if heard else "",
             error=heard.beat.error if heard else "",
+            hint=heard.beat.hint if heard else "",
         )
 
     def _is_foreign(self, instance: Instance) -> bool:

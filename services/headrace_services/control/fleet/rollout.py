@@ -67,6 +67,7 @@ class Seen:
     """Deaths before ready that led to this instance, one after the other."""
     error_code: str = ""
     error: str = ""
+    hint: str = ""
 
     @property
     def ready(self) -> bool:
@@ -118,6 +119,8 @@ class Failure:
     code: str
     error: str
     iid: str
+    hint: str = ""
+    """What the instance, or the asset that is missing, says to do about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +198,8 @@ def surge(count: int) -> int:
 
 
 def _failed(one: Seen, words: str) -> Failure:
-    return Failure(code=one.error_code or CODE_NOT_READY, error=words, iid=one.iid)
+    code = one.error_code or CODE_NOT_READY
+    return Failure(code=code, error=words, iid=one.iid, hint=one.hint)
 
 
 def _overdue(goal: Goal, one: Seen) -> bool:

@@ -288,7 +288,10 @@ def _state_of_update(old: dict[str, Any], new: dict[str, Any]) -> ProvisioningSt
 
 
 def _details(status: Status) -> dict[str, Any]:
-    error = {"code": status.error_code, "message": status.error} if status.error_code else None
+    error = None
+    if status.error_code:
+        details = arm.hint_details(status.hint)
+        error = arm.error_body(status.error_code, status.error, details=details)["error"]
     return {
         "readyInstances": status.ready,
         "attachedInstances": status.attached,

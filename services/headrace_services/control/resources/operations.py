@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 import structlog
 
-from headrace_api.arm import error_body
+from headrace_api.arm import error_body, hint_details
 from headrace_api.errors import Conflict, NotFound
 from headrace_api.operation import CANCELED, IN_PROGRESS, operation_body
 from headrace_bus.errors import RevisionConflict
@@ -173,5 +173,10 @@ class Operations:
 def _error(operation: Operation) -> dict[str, Any] | None:
     if not operation.error_code:
         return None
-    body = error_body(operation.error_code, operation.error, target=operation.resource)
+    body = error_body(
+        operation.error_code,
+        operation.error,
+        target=operation.resource,
+        details=hint_details(operation.hint),
+    )
     return cast("dict[str, Any]", body["error"])
