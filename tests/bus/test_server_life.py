@@ -24,6 +24,9 @@ from headrace_bus.client.identity import Identities
 from headrace_bus.client.server import EmbeddedServer, accepts
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
+from headrace_bus.wire import subjects
+from headrace_bus.wire.subjects import InstanceAddress
+from support.raw_nats import raw_client
 
 BOUND_S = 30.0  # ends failed tests only
 START_AND_DIE = """
@@ -38,6 +41,15 @@ async def main() -> None:
 
 asyncio.run(main())
 """
+
+# A release whose instances may do nothing, and whose server takes no message over 1 MB.
+OLDER_RELEASE = """
+from headrace_bus.client import identity, server_config
+from headrace_bus.client.jwt import Permissions
+identity.instance_template = lambda: Permissions(publish=("nothing",), subscribe=("nothing",))
+server_config._CONFIG = server_config._CONFIG.replace("max_payload: 8MB", "max_payload: 1MB")
+"""
+BLUE = InstanceAddress("ep", "blue", "i1")
 
 
 @pytest.fixture
@@ -116,6 +128,41 @@ async def test_a_server_whose_owner_was_killed_is_adopted(home: Home) -> None:
     assert (server.adopted, server.pid) == (True, left)
     await server.stop()
     assert not runs(left)
+
+
+async def test_an_adopted_server_takes_the_rights_and_limits_of_this_release(home: Home) -> None:
+    command = [sys.executable, "-c", OLDER_RELEASE + START_AND_DIE, str(home.root)]
+    await asyncio.to_thread(subprocess.run, command, capture_output=True)
+    port = int((home.nats / "port").read_text())
+    kept = Identities(home).mint_instance(BLUE)
+    async with raw_client(f"nats://127.0.0.1:{port}", kept) as instance:
+        assert not await instance.may_publish(subjects.heartbeat(BLUE))
+
+    server = EmbeddedServer(home)
+    await server.start()
+    try:
+        assert server.adopted
+        async with raw_client(server.url, kept) as instance:
+            assert await instance.may_publish(subjects.heartbeat(BLUE))
+            assert await instance.may_subscribe(subjects.instance(BLUE))
+            assert instance.max_payload == 8 * 1024 * 1024
+    finally:
+        await server.stop()
+
+
+async def test_an_adopted_server_keeps_the_connections_it_has(home: Home) -> None:
+    await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", START_AND_DIE, str(home.root)], capture_output=True
+    )
+    url = f"nats://127.0.0.1:{(home.nats / 'port').read_text().strip()}"
+    async with raw_client(url, Identities(home).mint_instance(BLUE)) as instance:
+        server = EmbeddedServer(home)
+        await server.start()
+        try:
+            assert server.adopted
+            assert await instance.may_publish(subjects.heartbeat(BLUE))
+        finally:
+            await server.stop()
 
 
 async def test_a_home_has_one_owner_at_a_time(home: Home, server: EmbeddedServer) -> None:

@@ -7,6 +7,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,48 +24,27 @@ import structlog
 from headrace_api.errors import Conflict, Unavailable
 from headrace_api.home import Home
 from headrace_api.private_files import write_private
+from headrace_bus.client import server_config
 from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.identity import Identities
 from headrace_bus.client.roles import Role
+from headrace_bus.client.server_config import HOST
 
 log = structlog.get_logger(__name__)
 
-HOST: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 30.0  # a store with many streams is recovered first
 STOP_TIMEOUT_S: Final = 10.0  # 500 consumers and 200 streams were seen to take 5.3 s (nats.md 7)
 _PROBE_TIMEOUT_S: Final = 2.0
 _POLL_S: Final = 0.05
 _READY_POLL_S: Final = 0.01  # everything else waits for the server
+_RELOAD_BOUND_S: Final = 5.0
+_RELOAD: Final = re.compile(
+    r"Reloaded server configuration|Failed to reload server configuration: (?P<refused>.+)"
+)
 _FULL_BYTES: Final = 1024 * 1024  # below it a write of a stream may fail
 _ROOM_BYTES: Final = 16 * 1024 * 1024
 _LOG_TAIL_CHARS: Final = 2000
 _FEW_CORES: Final = 4
-
-# sync_interval: an acknowledged write is on disk within a second. A killed process loses nothing
-# (the page cache stays); a power cut may lose that last second. "always" costs 20 times the writes.
-# js_ack_fc_v2: true breaks ordered consumers of today's clients (nats.md 0, trap 6).
-_CONFIG: Final = """\
-listen: "{host}:{port}"
-server_name: "headrace"
-pid_file: "{folder}/nats.pid"
-logfile: "{log}"
-logfile_size_limit: 10MB
-logfile_max_num: 3
-max_payload: 8MB
-ping_interval: "5s"
-ping_max: 2
-feature_flags {{ js_ack_fc_v2: false }}
-jetstream {{
-  store_dir: "{folder}/jetstream"
-  sync_interval: "1s"
-}}
-operator: {operator}
-system_account: {system}
-resolver: MEMORY
-resolver_preload: {{
-{accounts}
-}}
-"""
 
 
 class EmbeddedServer:
@@ -78,7 +58,7 @@ class EmbeddedServer:
         self._home = home
         self._asked_port = port
         self._folder = home.nats
-        self._config = self._folder / "nats.conf"
+        self._config = server_config.path(home)
         self._lock: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._process: psutil.Process | None = None
@@ -113,10 +93,11 @@ class EmbeddedServer:
         kept = self._kept_port()
         self._port = self._asked_port or kept
         if await self._adopt(kept):
+            await self._refresh(identities)
             log.info("adopted a running nats-server", pid=self.pid, port=self._port)
             return
         self._port = self._port or _free_port()
-        write_private(self._config, self._configuration(identities))
+        server_config.write(self._home, self._port, identities)
         await self.restart()
         write_private(self._folder / "port", f"{self._port}\n")
 
@@ -166,7 +147,7 @@ class EmbeddedServer:
 
     @property
     def _log(self) -> Path:
-        return self._home.run / "nats.log"
+        return server_config.log(self._home)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # What it says before it has read `logfile` goes to the same file.
@@ -221,6 +202,26 @@ class EmbeddedServer:
         log.warning("ending a nats-server that cannot be adopted", pid=process.pid)
         await self._end()
         return False
+
+    async def _refresh(self, identities: Identities) -> None:
+        """Give an adopted server this release's rights and limits, now and at its next start.
+
+        Connections stay. What a reload cannot change holds from the next start on.
+        """
+        assert self._process is not None
+        server_config.write(self._home, self._port, identities)
+        said = self._log.stat().st_size
+        self._process.send_signal(signal.SIGHUP)
+        try:
+            async with asyncio.timeout(_RELOAD_BOUND_S):
+                # The log is all that tells.
+                while not (outcome := _RELOAD.search(_text_after(self._log, said))):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            log.warning("the adopted nats-server did not say that it took its configuration")
+            return
+        if outcome["refused"]:
+            log.warning("the adopted nats-server keeps its old limits", reason=outcome["refused"])
 
     def _left_running(self) -> psutil.Process | None:
         # The configuration's path in its arguments is ours alone, so a reused pid is told apart.
@@ -288,17 +289,13 @@ class EmbeddedServer:
                     target="--nats-port",
                 ) from None
 
-    def _configuration(self, identities: Identities) -> str:
-        accounts = identities.account_jwts().items()
-        return _CONFIG.format(
-            host=HOST,
-            port=self._port,
-            folder=_quoted(self._folder),
-            log=_quoted(self._log),
-            operator=identities.operator_jwt(),
-            system=identities.system.public,
-            accounts="\n".join(f"  {public}: {signed}" for public, signed in accounts),
-        )
+
+def _text_after(path: Path, offset: int) -> str:
+    """What was appended to a log; all of it when it was rotated since."""
+    with path.open("rb") as log_file:
+        if os.fstat(log_file.fileno()).st_size >= offset:
+            log_file.seek(offset)
+        return log_file.read().decode(errors="replace")
 
 
 async def accepts(port: int, credentials: Credentials) -> bool:
@@ -381,8 +378,3 @@ def _holder(port: int) -> str:
     except psutil.Error:
         pass
     return "another process"
-
-
-def _quoted(path: Path) -> str:
-    """A path inside a double-quoted string of the configuration."""
-    return str(path).replace("\\", "\\\\").replace('"', '\\"')
