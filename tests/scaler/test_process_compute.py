@@ -201,6 +201,22 @@ async def test_a_second_compute_adopts_and_can_stop_what_runs(bench: Bench) -> N
     await until(lambda: not processes.identify(before.pid))
 
 
+async def test_a_start_that_is_given_up_half_way_is_written_down_all_the_same(
+    bench: Bench,
+) -> None:
+    """As when control ends between a process' start and its record."""
+    first = bench.open()
+    starting = asyncio.create_task(first.start(launch("a1"), "secret"))
+    await asyncio.sleep(0)  # it runs up to the thread that starts the process
+    starting.cancel()
+    await asyncio.wait((starting,))
+    await first.close()
+
+    (pid,) = _pids(bench)
+    assert pid
+    assert (await bench.find(bench.open(), "a1")).pid == pid
+
+
 async def test_a_record_without_a_pid_finds_its_process(bench: Bench) -> None:
     """As a crash between the start and the second record leaves it."""
     first = bench.open()

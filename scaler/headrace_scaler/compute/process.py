@@ -62,6 +62,7 @@ class ProcessCompute:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._watched: dict[str, int] = {}
         self._starting: set[str] = set()
+        self._begun: set[asyncio.Task[None]] = set()
         self._stopping: set[str] = set()
         self._unreadable: set[str] = set()
         self._tasks = Tasks("compute")
@@ -70,19 +71,26 @@ class ProcessCompute:
         folder = InstanceFolder(self._home.instances, launch.iid)
         record = folder.create(launch, credentials, unix_ms())
         self._starting.add(launch.iid)
+        begun = asyncio.create_task(self._begin(folder, record), name=f"compute:start {launch.iid}")
+        self._begun.add(begun)
+        begun.add_done_callback(self._begun.discard)
+        # A process that is started is written down, whether or not the caller still waits.
+        await asyncio.shield(begun)
+
+    async def _begin(self, folder: InstanceFolder, record: InstanceRecord) -> None:
         try:
             child = await asyncio.to_thread(self._spawn, folder)
         except OSError as error:
             folder.remove()
-            raise LaunchFailed(launch.iid, str(error)) from error
+            raise LaunchFailed(folder.iid, str(error)) from error
         finally:
-            self._starting.discard(launch.iid)
-        self._children[launch.iid] = child
+            self._starting.discard(folder.iid)
+        self._children[folder.iid] = child
         found = processes.identify(child.pid)
         started = found.started if found is not None else "ended"
         folder.write(replace(record, pid=child.pid, started=started))
-        self._watch(launch.iid, child.pid)
-        log.info("instance started", iid=launch.iid, pid=child.pid)
+        self._watch(folder.iid, child.pid)
+        log.info("instance started", iid=folder.iid, pid=child.pid)
 
     async def stop(self, iid: str) -> None:
         folder, record = self._require(iid)
@@ -143,7 +151,8 @@ class ProcessCompute:
         return await asyncio.to_thread((folder or candidates[0][0]).tail, wanted, tail)
 
     async def close(self) -> None:
-        """Stop watching; what runs goes on."""
+        """Stop watching; what runs goes on. Starts that have begun are written down first."""
+        await asyncio.gather(*self._begun, return_exceptions=True)
         await self._tasks.stop()
         for iid in tuple(self._watched):
             self._unwatch(iid)
