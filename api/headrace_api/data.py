@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -12,6 +12,8 @@ from headrace_api.errors import InvalidInput
 from headrace_api.model import LocalTree
 from headrace_api.references import parse_path
 from headrace_api.resource import TextDict, lower_case
+from headrace_api.settings.assets import DATA
+from headrace_api.settings.setting import Schema
 from headrace_api.views import data_view
 
 _REMOTE: Final = ("azureml:", "https://", "http://", "wasbs://", "abfss://", "adl://")
@@ -19,6 +21,8 @@ _REMOTE: Final = ("azureml:", "https://", "http://", "wasbs://", "abfss://", "ad
 
 class Data(Asset):
     """A file, a folder or a table by name and version."""
+
+    SCHEMA: ClassVar[Schema | None] = DATA
 
     properties: TextDict = Field(default_factory=dict)
     path: LocalTree | None = None

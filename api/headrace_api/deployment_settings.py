@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from headrace_api.durations import format_ms, parse_ms
 from headrace_api.errors import InvalidInput
@@ -71,16 +71,7 @@ class LivenessProbe(Probe):
 class ScaleSettings(Resource):
     """`default` keeps instance_count; rules are a resource of their own."""
 
-    type: Annotated[Literal["default", "target_utilization"], BeforeValidator(lower_case)] = (
-        "default"
-    )
-
-    @field_validator("type")
-    @classmethod
-    def _managed(cls, kind: str) -> str:
-        if kind != "default":
-            raise ValueError("target_utilization belongs to Kubernetes, which is not supported yet")
-        return kind
+    type: Annotated[Literal["default"], BeforeValidator(lower_case)] = "default"
 
     def to_arm(self) -> dict[str, Any]:
         return {"scaleType": "Default"}

@@ -20,6 +20,8 @@ from headrace_api.resource import (
     keyed,
     lower_case,
 )
+from headrace_api.settings.assets import ENVIRONMENT
+from headrace_api.settings.setting import Schema
 from headrace_api.views import environment_view
 from headrace_api.yaml_file import MAX_FILE_BYTES, parse_yaml, read_bounded
 
@@ -85,7 +87,7 @@ class Build(Resource):
 class Environment(Asset):
     """What a model runs in: an image, a conda file, or both; `conda_file` holds its text."""
 
-    READ_ONLY: ClassVar[tuple[str, ...]] = (*Asset.READ_ONLY, "properties")
+    SCHEMA: ClassVar[Schema | None] = ENVIRONMENT
 
     image: Text | None = None
     build: Build | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
@@ -19,6 +19,8 @@ from headrace_api.resource import (
     existing_path,
     lower_case,
 )
+from headrace_api.settings.assets import MODEL
+from headrace_api.settings.setting import Schema
 from headrace_api.views import model_view
 
 _REMOTE: Final = ("azureml:", "runs:/", "https://", "http://", "wasbs://")
@@ -70,6 +72,8 @@ LocalTree = Annotated[str, BeforeValidator(_tree)]
 
 class Model(Asset):
     """A file or folder by name and version."""
+
+    SCHEMA: ClassVar[Schema | None] = MODEL
 
     properties: TextDict = Field(default_factory=dict)
     path: LocalTree | None = None

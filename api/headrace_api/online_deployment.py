@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -13,7 +13,6 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from headrace_api.code import CodeConfiguration
@@ -41,23 +40,16 @@ from headrace_api.resource import (
     TextDict,
     base_of,
     existing_path,
-    keyed,
     lower_case,
 )
+from headrace_api.settings.judge import require_allowed
+from headrace_api.settings.online import DEPLOYMENT
+from headrace_api.settings.setting import Schema
 from headrace_api.views import deployment_view
 
 MAX_INSTANCES: Final = 1_000
 SKU: Final = "Default"  # the one there is: its capacity is the count of instances
 DEFAULT_INSTANCE_TYPE: Final = "Standard_F4s_v2"  # the REST default
-_READ_ONLY: Final = (
-    "id",
-    "provisioning_state",
-    "creation_context",
-    "kind",
-    "ready_instances",
-    "attached_instances",
-)
-_KUBERNETES_ONLY: Final = "resources"
 _TEXT: Final = f"{TAG_MARK}text"
 _BLOCK: Final = f"{TAG_MARK}block"
 
@@ -92,6 +84,8 @@ def _environment_text(value: str) -> str:
 
 class OnlineDeployment(FileResource):
     """One version of a model behind an endpoint, and how it is served."""
+
+    SCHEMA: ClassVar[Schema | None] = DEPLOYMENT
 
     name: DeploymentName
     endpoint_name: EndpointName
@@ -130,17 +124,6 @@ class OnlineDeployment(FileResource):
     data_collector: DataCollector | None = None
     private_network_connection: bool | None = None
     location: Text | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_kind(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        kubernetes = str(values.get("type", "")).lower() == "kubernetes"
-        if kubernetes or _KUBERNETES_ONLY in values:
-            key = "type" if kubernetes else _KUBERNETES_ONLY
-            raise keyed(key, "belongs to Kubernetes deployments, which are not supported yet")
-        return {key: value for key, value in values.items() if key not in _READ_ONLY}
 
     @field_validator("model")
     @classmethod
@@ -257,6 +240,7 @@ def validate_deployment_arm(
     Raises InvalidInput.
     """
     check_endpoint_name(name, kind="deployment")
+    require_allowed(DEPLOYMENT, arm)
     deployment = OnlineDeployment.from_arm(arm, endpoint=endpoint, name=name)
     _check_wire_references(deployment)
     check_servable(deployment)

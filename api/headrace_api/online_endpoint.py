@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -19,18 +19,13 @@ from headrace_api.resource import (
     keyed,
     lower_case,
 )
+from headrace_api.settings.judge import require_allowed
+from headrace_api.settings.online import ENDPOINT
+from headrace_api.settings.setting import Schema
 from headrace_api.views import endpoint_view
 
 MAX_MIRROR_PERCENT: Final = 50
 MAX_DEPLOYMENTS: Final = 20  # an endpoint, azure_behaviour.md 13.2
-_READ_ONLY: Final = (
-    "id",
-    "kind",
-    "provisioning_state",
-    "scoring_uri",
-    "openapi_uri",
-    "creation_context",
-)
 _AUTH_WIRE: Final = {"key": "Key", "aml_token": "AMLToken", "aad_token": "AADToken"}
 _AUTH_READ: Final = {"amltoken": "aml_token", "aadtoken": "aad_token"}
 _IDENTITY_WIRE: Final = {
@@ -100,6 +95,8 @@ class Identity(Resource):
 class OnlineEndpoint(FileResource):
     """A stable name with traffic over its deployments. Percentages never hold zero entries."""
 
+    SCHEMA: ClassVar[Schema | None] = ENDPOINT
+
     name: EndpointName
     description: Text | None = None
     tags: TextDict = Field(default_factory=dict)
@@ -111,23 +108,6 @@ class OnlineEndpoint(FileResource):
     public_network_access: Switch = "enabled"
     location: Text | None = None
     compute: None = None
-    """Kubernetes endpoints only, which are not supported yet."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_read_only(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            if str(values.get("kind") or "managed").lower() != "managed":
-                raise keyed("kind", f"is {values['kind']!r}: only Managed is supported yet")
-            return {key: value for key, value in values.items() if key not in _READ_ONLY}
-        return values
-
-    @field_validator("compute", mode="before")
-    @classmethod
-    def _managed_only(cls, value: object) -> object:
-        if value:
-            raise ValueError("endpoints on Kubernetes compute are not supported yet; leave it out")
-        return None
 
     @field_validator("traffic")
     @classmethod
@@ -195,6 +175,7 @@ def validate_endpoint_arm(
 
     Raises InvalidInput, also when traffic or mirror name a deployment that does not exist.
     """
+    require_allowed(ENDPOINT, arm)
     endpoint = OnlineEndpoint.from_arm(arm, name=name)
     if deployments is None:
         return endpoint

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from headrace_api.names import check_asset_name, check_endpoint_name
+from headrace_api.settings.judge import refusals
+from headrace_api.settings.setting import Fate, Schema
 from headrace_api.yaml_file import Fault, InvalidResource, KeyPath, YamlFile, read_yaml, shown
 
 MAX_TEXT_CHARS: Final = 8_192
@@ -37,20 +40,54 @@ R = TypeVar("R", bound="Resource")
 class Resource(BaseModel):
     """Strict: no unknown key, no value of another type."""
 
+    SCHEMA: ClassVar[Schema | None] = None
+    """What becomes of its settings, where it has a file of its own."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 def read_resource(cls: type[R], source: YamlFile, *, base: Path | None = None) -> R:
     """Validate; relative paths are resolved and must exist when `base` is given.
 
-    Raises InvalidResource with one line for each fault.
+    With `base` the values are a user's, and settings that are refused here are faults; what was
+    stored may hold them still. Raises InvalidResource with one line for each fault.
     """
-    values = {key: value for key, value in source.values.items() if key != "$schema"}
+    faults = refusals(cls.SCHEMA, source.values, wire=False) if base and cls.SCHEMA else []
+    told = [one.key for one in faults]
+    values = source.values
+    for path in _unread(cls):
+        values = _without(values, path)
     try:
-        return cls.model_validate(values, context={"base": base})
+        found = cls.model_validate(values, context={"base": base})
     except ValidationError as error:
-        faults = [_fault(cls, one) for one in error.errors(include_url=False)]
+        others = [_fault(cls, one) for one in error.errors(include_url=False)]
+        faults += [one for one in others if not _is_within(one.key, told)]
         raise InvalidResource(source, faults) from None
+    if faults:
+        raise InvalidResource(source, faults)
+    return found
+
+
+def _is_within(key: KeyPath, told: list[KeyPath]) -> bool:
+    return any(key[: len(one)] == one for one in told)
+
+
+@cache
+def _unread(cls: type[Resource]) -> tuple[KeyPath, ...]:
+    """Where a file may hold what nothing reads: the table has it, and the class does not."""
+    rows = cls.SCHEMA.settings if cls.SCHEMA else ()
+    told = (one for one in rows if one.key and one.fate in (Fate.SHOWN, Fate.WARNED))
+    paths = [tuple(one.key.split(".")) for one in told]
+    return tuple(path for path in paths if path[-1] not in _fields_at(cls, path[:-1]))
+
+
+def _without(values: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+    first, *rest = path
+    if not isinstance(values, dict) or first not in values:
+        return values
+    if rest:
+        return {**values, str(first): _without(values[str(first)], tuple(rest))}
+    return {key: value for key, value in values.items() if key != first}
 
 
 def with_overrides(source: YamlFile, overrides: Mapping[str, object]) -> YamlFile:

@@ -9,7 +9,7 @@ GROUPS: Final = {
     "component": "Pipeline steps.",
     "datastore": "Named containers of the blob store.",
     "compute": "Compute clusters (stored only; nothing runs on them yet).",
-    "schedule": "Schedules (stored only; not executed yet).",
+    "schedule": "Schedules (stored while disabled; none runs yet).",
     "workspace": "This installation.",
 }
 _DATA: Final = "headrace.data:"
@@ -154,7 +154,7 @@ ROWS: Final = (
     (
         "schedule create",
         _KEPT + "schedule_create",
-        "Store a schedule.",
+        "Store a schedule that is not enabled; none runs yet.",
         "--file -f",
         "--name -n, --no-wait",
         "",

@@ -11,11 +11,14 @@ from headrace.call import Call
 from headrace.errors import ApiError, BadUsage
 from headrace.online_endpoint import confirm, require_found
 from headrace_api.names import check_asset_name
+from headrace_api.settings.assets import COMPONENT
+from headrace_api.settings.catalog import COMPUTE, DATASTORE, SCHEDULE
+from headrace_api.settings.judge import refusals, unknown_keys
+from headrace_api.settings.setting import Schema
 from headrace_api.views import component_view
-from headrace_api.yaml_file import read_yaml, shown
+from headrace_api.yaml_file import InvalidResource, YamlFile, read_yaml, shown
 
 COMPONENTS: Final = "components"
-NOT_RUN: Final = "the schedule is stored and listed but not executed: schedules do not run yet"
 _SCHEDULE_WORDS: Final = {
     "time_zone": "timeZone",
     "start_time": "startTime",
@@ -28,7 +31,7 @@ View = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 def component_create(call: Call) -> Any:
     """Register a component from its file; code it brings is uploaded."""
-    spec = _values(call)
+    spec = _values(call, COMPONENT)
     spec.pop("$schema", None)
     name = call.text("name") or str(spec.get("name") or "")
     if not name:
@@ -66,9 +69,7 @@ def component_update(call: Call) -> Any:
 
 def datastore_create(call: Call) -> Any:
     """A container of the platform's own blob store, under a name."""
-    values = _values(call)
-    if str(values.get("type", "azure_blob")).lower() != "azure_blob":
-        raise BadUsage(f"type {values['type']!r}: only azure_blob is supported")
+    values = _values(call, DATASTORE)
     properties = {
         "datastoreType": "AzureBlob",
         "containerName": values.get("container_name"),
@@ -92,7 +93,7 @@ def datastore_delete(call: Call) -> None:
 
 def compute_create(call: Call) -> Any:
     """A cluster of the given size, kept for the jobs to come."""
-    values = _values(call)
+    values = _values(call, COMPUTE)
     options = ("type", "min_instances", "max_instances", "size")
     values |= {name: text for name in options if (text := call.text(name))}
     return _put(call, "computes", _name(call, values), compute_body(values))
@@ -142,9 +143,8 @@ def compute_delete(call: Call) -> None:
 
 
 def schedule_create(call: Call) -> Any:
-    """Keep a schedule; it says that nothing runs by it yet."""
-    values = _values(call)
-    call.warn(NOT_RUN)
+    """Keep a schedule that is not enabled: none runs yet."""
+    values = _values(call, SCHEDULE)
     return _put(call, "schedules", _name(call, values), schedule_body(values))
 
 
@@ -185,7 +185,6 @@ def schedule_list(call: Call) -> Any:
 
 
 def schedule_enable(call: Call) -> Any:
-    call.warn(NOT_RUN)
     return _switch(call, enabled=True)
 
 
@@ -224,9 +223,16 @@ def workspace_update(call: Call) -> Any:
     return _shown(call.client.patch("", body, match=match).json())
 
 
-def _values(call: Call) -> dict[str, Any]:
+def _values(call: Call, schema: Schema) -> dict[str, Any]:
+    """What the file and the options say. Raises InvalidResource for keys that are refused here."""
+    from headrace_api.resource import changed
+
     file = call.text("file")
-    return edit.edited(dict(read_yaml(Path(file)).values) if file else {}, call)
+    source = read_yaml(Path(file)) if file else YamlFile(values={})
+    source = changed(source, edit.edited(dict(source.values), call))
+    if faults := refusals(schema, source.values, wire=False) + unknown_keys(schema, source.values):
+        raise InvalidResource(source, faults)
+    return source.values
 
 
 def _name(call: Call, values: Mapping[str, Any]) -> str:

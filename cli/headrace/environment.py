@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headrace import assets, edit
 from headrace.call import Call
-from headrace.errors import BadUsage, NotOffered
+from headrace.errors import BadUsage
 from headrace_api.views import environment_view
 
 if TYPE_CHECKING:
@@ -37,11 +37,6 @@ def create(call: Call) -> Any:
 
 def register(call: Call, environment: Environment) -> dict[str, Any]:
     """Put the version; returns its ARM resource. Without a name it is anonymous."""
-    if environment.build is not None:
-        raise NotOffered(
-            "environments with a build context are not supported yet",
-            hint="use image, conda_file or both",
-        )
     if not environment.name:
         return anonymous(call, environment)
     path = assets.path_to_make(call.client, KIND, environment.name, environment.version)
@@ -53,8 +48,6 @@ def anonymous(call: Call, environment: Environment) -> dict[str, Any]:
     """One that has no name of its own: its version is the digest of its definition."""
     from headrace_api.environment import ANONYMOUS_NAME
 
-    if environment.build is not None:
-        raise NotOffered("environments with a build context are not supported yet")
     path = assets.version_path(KIND, ANONYMOUS_NAME, environment.digest())
     found: dict[str, Any] | None = call.client.find(path)
     if found is not None:

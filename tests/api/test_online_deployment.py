@@ -130,9 +130,12 @@ def test_paths_are_found_beside_the_file_and_defaults_are_azures(tmp_path: Path)
         ({"request_settings": {"request_timeout": 5}}, "did you mean 'request_timeout_ms'?"),
         ({"liveness_probe": {"success_threshold": 2}}, "liveness_probe.success_threshold is 2"),
         ({"readiness_probe": {"period": 0}}, "readiness_probe.period is 0: at least 1"),
-        ({"type": "kubernetes"}, "type belongs to Kubernetes deployments, which are not supported"),
-        ({"resources": {"requests": {}}}, "resources belongs to Kubernetes"),
-        ({"scale_settings": {"type": "target_utilization"}}, "belongs to Kubernetes"),
+        ({"type": "kubernetes"}, "type is 'kubernetes': Kubernetes is not supported yet"),
+        ({"resources": {"requests": {}}}, "resources is not supported: Kubernetes"),
+        (
+            {"scale_settings": {"type": "target_utilization"}},
+            "scale_settings.type is 'target_utilization': it belongs to Kubernetes",
+        ),
         ({"model": {"path": "modell"}}, "model.path is 'modell': no such file or folder"),
         ({"model": "modell"}, "model is 'modell': no such file or folder"),
         ({"model": ["a"]}, "a reference, a path or a block is allowed"),
@@ -141,7 +144,7 @@ def test_paths_are_found_beside_the_file_and_defaults_are_azures(tmp_path: Path)
         ({"environment": {"channels": []}}, "environment.channels belongs in conda_file"),
         (
             {"environment": {"image": "x", "build": {"path": "."}}},
-            "environment.build cannot be combined with image",
+            "environment.build is not supported: images are not built here yet",
         ),
         (
             {"environment": {"image": "x", "inference_config": {}}},
@@ -221,7 +224,7 @@ def test_a_wire_body_without_queue_wait_has_the_default() -> None:
         ({"model": "/etc/passwd"}, "model must be the id"),
         ({"model": f"{WORKSPACE}/environments/e/versions/1"}, "is not a reference to models"),
         ({"codeConfiguration": {"codeId": "x", "scoringScript": "a.py"}}, "codeId must be the id"),
-        ({"endpointComputeType": "Kubernetes"}, "belongs to Kubernetes"),
+        ({"endpointComputeType": "Kubernetes"}, "is 'Kubernetes': Kubernetes is not supported"),
         ({"livenessProbe": {"period": "PT0.2S"}}, "liveness_probe.period is 0.2: at least 1"),
     ],
 )

@@ -69,7 +69,7 @@ def arm(**properties: object) -> dict[str, Any]:
         (arm(traffic={"red": 100}), "traffic names 'red', which is not a deployment"),
         (arm(mirrorTraffic={"red": 10}), "mirror_traffic names 'red'"),
         (arm(authMode="Password"), "auth_mode is 'password': allowed are 'key'"),
-        (arm(compute="azureml:k8s"), "Kubernetes compute are not supported yet"),
+        (arm(compute="azureml:k8s"), "compute is not supported: Kubernetes is not supported yet"),
         (arm(properties=3), "properties must be an object"),
         ({"properties": "x"}, "properties must be an object"),
         ({"kind": "K8S", "properties": {}}, "only Managed is supported yet"),

@@ -66,7 +66,7 @@ async def test_files_of_every_other_noun_are_kept(control: ControlClient, tmp_pa
         "datastore": "name: mine\ntype: azure_blob\naccount_name: x\ncontainer_name: my-data\n",
         "compute": "name: big\ntype: amlcompute\nsize: Standard_F2s_v2\nmax_instances: 3\n",
         "schedule": "name: nightly\ntrigger:\n  type: cron\n  expression: 0 3 * * *\n"
-        "create_job:\n  type: pipeline\n",
+        "create_job:\n  type: pipeline\nis_enabled: false\n",
         "component": "name: c\nversion: 3\ntype: command\ncommand: echo\n",
     }
     for noun, text in files.items():
@@ -128,7 +128,8 @@ async def test_of_two_who_change_the_same_one_is_told_and_nothing_is_lost(
     await control.put("/data/d/versions/1", {"properties": data})
     trigger = {"triggerType": "Cron", "expression": "0 8 * * *"}
     action = {"actionType": "CreateJob"}
-    await control.put("/schedules/s", {"properties": {"trigger": trigger, "action": action}})
+    schedule = {"trigger": trigger, "action": action, "isEnabled": False}
+    await control.put("/schedules/s", {"properties": schedule})
     context = ssl.create_default_context(cafile=control.home.ca)
     port = int(control.base.rpartition(":")[2])
 

@@ -70,24 +70,28 @@ async def test_a_compute_is_kept_merged_and_deleted(control: ControlClient) -> N
     assert (gone.status, (await control.get("/computes/big")).status) == (200, 404)
 
 
-async def test_schedules_are_kept_and_listed_by_whether_they_are_enabled(
+async def test_a_schedule_that_would_not_run_is_refused_and_one_that_is_disabled_kept(
     control: ControlClient,
 ) -> None:
     properties = {"trigger": TRIGGER, "action": ACTION, "displayName": "nightly"}
-    put = await control.put("/schedules/one", {"properties": properties})
-    await control.put("/schedules/two", {"properties": {**properties, "isEnabled": False}})
+    enabled = await control.put("/schedules/one", {"properties": properties})
+    off = {"properties": {**properties, "isEnabled": False}}
+    put = await control.put("/schedules/two", off)
+    on = await control.put("/schedules/two", {"properties": {**properties, "isEnabled": True}})
 
     async def names(view: str) -> list[str]:
         found = await control.get(f"/schedules?listViewType={view}")
         return [one["name"] for one in found.json["value"]]
 
-    assert (put.status, put.json["properties"]["isEnabled"]) == (201, True)
+    for refused in (enabled, on):
+        assert (refused.status, refused.code) == (400, "BadArgument")
+        assert "schedules do not run here yet" in refused.json["error"]["message"]
+    assert (put.status, put.json["properties"]["isEnabled"]) == (201, False)
     assert put.json["properties"]["provisioningState"] == "Succeeded"
-    assert await names("EnabledOnly") == ["one"]
-    assert await names("DisabledOnly") == ["two"]
-    assert await names("All") == ["one", "two"]
-    assert (await control.send("DELETE", "/schedules/one")).status == 200
-    assert (await control.get("/schedules/one")).status == 404
+    assert await names("EnabledOnly") == []
+    assert await names("DisabledOnly") == await names("All") == ["two"]
+    assert (await control.send("DELETE", "/schedules/two")).status == 200
+    assert (await control.get("/schedules/two")).status == 404
 
 
 @pytest.mark.parametrize(

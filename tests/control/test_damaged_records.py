@@ -49,7 +49,7 @@ def versions(kind: str, **properties: Any) -> Kind:
 
 def catalog(kind: str, **properties: Any) -> Kind:
     return Kind(
-        listed=f"/{kind}",
+        listed=f"/{kind}?listViewType=All",
         whole=f"/{kind}/whole",
         damaged=f"/{kind}/broken",
         key=catalog_key(kind, "broken"),
@@ -65,7 +65,9 @@ KINDS: Final = {
     "component": versions("components", componentSpec=SPEC),
     "datastore": catalog("datastores", datastoreType="AzureBlob", containerName="my-data"),
     "compute": catalog("computes", computeType="AmlCompute", properties={"vmSize": "x"}),
-    "schedule": catalog("schedules", trigger=TRIGGER, action={"actionType": "CreateJob"}),
+    "schedule": catalog(
+        "schedules", trigger=TRIGGER, action={"actionType": "CreateJob"}, isEnabled=False
+    ),
 }
 every_kind: Final = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 

@@ -300,7 +300,7 @@ async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) ->
         ({"codeConfiguration": {"codeId": "azureml:absent:1", "scoringScript": "s.py"}}, "absent"),
         ({"requestSettings": {"requestTimeout": "PT1H"}}, "request_timeout"),
         ({"requestSettings": None, "livenessProbe": {"period": "soon"}}, "period"),
-        ({"scaleSettings": {"scaleType": "TargetUtilization"}}, "target_utilization"),
+        ({"scaleSettings": {"scaleType": "TargetUtilization"}}, "belongs to Kubernetes"),
         ({"endpointComputeType": "Kubernetes"}, "Kubernetes"),
     ],
 )

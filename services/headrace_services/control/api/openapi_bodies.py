@@ -125,14 +125,14 @@ _CATALOG: Final[dict[str, Schema]] = {
         ),
     ),
     "schedules": object_of(
-        ("trigger", "action"),
+        ("trigger", "action", "isEnabled"),
         trigger=object_of(
             ("triggerType", "expression"),
             triggerType=one_of("Cron"),
             expression={"type": "string", "examples": ["0 8 * * *"]},
         ),
         action=object_of(("actionType",), actionType=one_of("CreateJob", "InvokeBatchEndpoint")),
-        isEnabled={"type": "boolean"},
+        isEnabled={"type": "boolean", "const": False},
     ),
     "clients": object_of(
         ("role",), role=_ROLE, displayName=optional(TEXT), endpoint=optional(TEXT)

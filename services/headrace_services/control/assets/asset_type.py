@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace_api.settings.setting import Schema
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetType:
@@ -13,6 +15,8 @@ class AssetType:
 
     kind: str
     """Segment of the path, and of the key."""
+    schema: Schema
+    """What becomes of its settings."""
     frozen: tuple[str, ...]
     """Properties that never change once a version exists."""
     uri: str = ""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from headrace_api.errors import Conflict, InvalidInput
 from headrace_api.names import check_asset_name
+from headrace_api.settings.judge import require_allowed
 from headrace_services.control.arm.paging import paged
 from headrace_services.control.arm.request import Answer, Call, object_at
 from headrace_services.control.assets.asset_resources import AssetResources
@@ -39,7 +40,9 @@ class AssetVersions:
         found = await self.store.specs.present(key)
         require_match(call, found)
         old = readable(found)
-        if old is not None:
+        if old is None:  # one that was stored before may be described and archived
+            require_allowed(self.store.type.schema, call.body)
+        else:
             self.rules.require_same(self.resources.properties(old.value), given)
             await self.rules.require_kept(old.value)
         now = timestamp()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from headrace_api.errors import InvalidInput
+from headrace_api.settings.catalog import COMPUTE, DATASTORE, SCHEDULE
 from headrace_services.control.arm.request import Call, object_at, text_at
 from headrace_services.control.assets.registry import ResourceKind
 from headrace_services.control.blobs.http import CONTAINER
@@ -67,6 +68,7 @@ def datastores(account_name: Callable[[], str]) -> ResourceKind:
     return ResourceKind(
         kind="datastores",
         one="datastore",
+        schema=DATASTORE,
         check=_datastore,
         builtin=builtin,
         shown=shown,
@@ -79,6 +81,7 @@ def computes() -> ResourceKind:
     return ResourceKind(
         kind="computes",
         one="compute",
+        schema=COMPUTE,
         check=_compute,
         builtin={"cpu-cluster": _AML_COMPUTE},
         is_tracked=True,
@@ -86,18 +89,18 @@ def computes() -> ResourceKind:
 
 
 def schedules() -> ResourceKind:
-    """Schedules are kept and shown; nothing runs by them until jobs are offered."""
-    return ResourceKind(kind="schedules", one="schedule", check=_schedule, lists=_lists_schedule)
+    """Schedules that are not enabled are kept and shown; none runs until jobs are offered."""
+    return ResourceKind(
+        kind="schedules",
+        one="schedule",
+        schema=SCHEDULE,
+        check=_schedule,
+        lists=_lists_schedule,
+    )
 
 
 def _datastore(properties: Mapping[str, Any]) -> dict[str, Any]:
-    kind = text_at(properties, "datastoreType", "AzureBlob")
-    if kind.lower() != "azureblob":
-        raise InvalidInput(
-            f"datastoreType {kind[:80]!r} is not supported: a datastore is a container of this "
-            "installation's blob store, of type AzureBlob",
-            target="properties.datastoreType",
-        )
+    text_at(properties, "datastoreType", "AzureBlob")
     container = text_at(properties, "containerName")
     if len(container) > 63 or not re.fullmatch(CONTAINER, container):
         raise InvalidInput(
@@ -119,12 +122,8 @@ def _lists_datastore(call: Call, name: str, properties: Mapping[str, Any]) -> bo
 
 
 def _compute(properties: Mapping[str, Any]) -> dict[str, Any]:
-    kind = text_at(properties, "computeType")
-    if kind.lower() != "amlcompute":
-        raise InvalidInput(
-            f"computeType {kind[:80]!r} is not supported: use AmlCompute",
-            target="properties.computeType",
-        )
+    if not text_at(properties, "computeType"):
+        raise InvalidInput("computeType is required", target="properties.computeType")
     inner = object_at(properties, "properties")
     if not text_at(inner, "vmSize"):
         raise InvalidInput("vmSize is required", target="properties.properties.vmSize")

@@ -9,6 +9,8 @@ from typing import Any
 from headrace_api import arm
 from headrace_api.errors import Conflict, NotFound
 from headrace_api.names import check_asset_name
+from headrace_api.settings.judge import require_allowed
+from headrace_api.settings.setting import Schema
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.merge_patch import merged
@@ -32,6 +34,8 @@ class ResourceKind:
     """Segment of the path, and of the key."""
     one: str
     """As a message calls it."""
+    schema: Schema
+    """What becomes of its settings."""
     check: Callable[[Mapping[str, Any]], dict[str, Any]]
     """The properties to keep, of those that were given. Raises InvalidInput."""
     builtin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -125,7 +129,9 @@ class Catalog:
     ) -> Answer:
         require_match(call, found)
         old = readable(found)
-        kept: dict[str, Any] = {"properties": self._noun.check(object_at(body, "properties"))}
+        given = object_at(body, "properties")
+        require_allowed(self._noun.schema, body)
+        kept: dict[str, Any] = {"properties": self._noun.check(given)}
         if self._noun.is_tracked:
             kept |= {key: body[key] for key in TRACKED if isinstance(body.get(key), dict | str)}
         now = timestamp()

@@ -9,11 +9,14 @@ from headrace_api.component import validate_component_arm
 from headrace_api.data import validate_data_arm
 from headrace_api.environment import validate_environment_arm
 from headrace_api.model import validate_model_arm
+from headrace_api.settings.assets import CODE, COMPONENT, ENVIRONMENT, MODEL
+from headrace_api.settings.assets import DATA as DATA_SETTINGS
 from headrace_services.control.assets import curated
 from headrace_services.control.assets.asset_type import AssetType
 
 MODELS: Final = AssetType(
     kind="models",
+    schema=MODEL,
     uri="modelUri",
     frozen=("modelUri",),
     check=validate_model_arm,
@@ -22,15 +25,19 @@ MODELS: Final = AssetType(
 )
 ENVIRONMENTS: Final = AssetType(
     kind="environments",
+    schema=ENVIRONMENT,
     frozen=("image", "condaFile", "build", "inferenceConfig"),
     check=validate_environment_arm,
     defaults={"osType": "Linux", "environmentType": "UserCreated"},
     is_stand_in=curated.is_curated,
     stand_in=curated.properties_of,
 )
-CODES: Final = AssetType(kind="codes", uri="codeUri", frozen=("codeUri",), check=validate_code_arm)
+CODES: Final = AssetType(
+    kind="codes", schema=CODE, uri="codeUri", frozen=("codeUri",), check=validate_code_arm
+)
 DATA: Final = AssetType(
     kind="data",
+    schema=DATA_SETTINGS,
     uri="dataUri",
     frozen=("dataUri", "dataType"),
     points_anywhere=True,
@@ -50,6 +57,7 @@ def _named_spec(properties: dict[str, Any], name: str, version: str) -> dict[str
 
 COMPONENTS: Final = AssetType(
     kind="components",
+    schema=COMPONENT,
     frozen=("componentSpec",),
     check=validate_component_arm,
     complete=_named_spec,

@@ -11,6 +11,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from headrace_api import arm
 from headrace_api.errors import InvalidInput, NotFound
+from headrace_api.settings.catalog import WORKSPACE
+from headrace_api.settings.judge import require_allowed
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.merge_patch import merged
@@ -86,6 +88,7 @@ class Workspace:
 
     async def update(self, call: Call) -> Answer:
         """Merge tags and words; nothing else of a workspace can be changed."""
+        require_allowed(WORKSPACE, call.body)
         found = await self.words.present(self._key)
         require_match(call, found)
         old = readable(found)

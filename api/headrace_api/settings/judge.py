@@ -1,0 +1,147 @@
+"""What the table says of one file or body: what is refused, what is warned of, what it lacks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_api.errors import InvalidInput
+from headrace_api.settings.setting import GIVEN, Case, Fate, Schema, Setting, When
+from headrace_api.yaml_file import Fault, KeyPath, key_text, shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What is said of one value."""
+
+    key: KeyPath
+    fate: Fate
+    text: str
+    """What was found and why, to stand after the key."""
+
+    @property
+    def fault(self) -> Fault:
+        return Fault(key=self.key, text=self.text)
+
+    def __str__(self) -> str:
+        return f"{key_text(self.key)} {self.text}"
+
+
+def remarks(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> tuple[Remark, ...]:
+    """Of all that is refused or warned of; `wire` reads ARM JSON, else a file's keys."""
+    return tuple(
+        remark
+        for setting in schema.settings
+        if setting.path(wire=wire)
+        for key, value, block in _found(values, setting, wire=wire)
+        if (remark := _remark(setting, key, value, block)) is not None
+    )
+
+
+def refusals(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> list[Fault]:
+    return [one.fault for one in remarks(schema, values, wire=wire) if one.fate is Fate.REFUSED]
+
+
+def warnings_of(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> tuple[str, ...]:
+    """One line each."""
+    found = remarks(schema, values, wire=wire)
+    return tuple(str(one) for one in found if one.fate is Fate.WARNED)
+
+
+def require_allowed(schema: Schema, body: Mapping[str, Any]) -> None:
+    """Raises InvalidInput when a body of the wire holds what is refused; one line for each."""
+    found = [one for one in remarks(schema, body, wire=True) if one.fate is Fate.REFUSED]
+    if found:
+        text = "\n".join(str(one) for one in found)
+        raise InvalidInput(text, target=key_text(found[0].key))
+
+
+def unknown_keys(schema: Schema, values: Mapping[str, Any]) -> list[Fault]:
+    """Of a file: keys that the table does not have, each with its neighbour."""
+    if schema.is_open:
+        return []
+    known = [one for one in schema.settings if one.key]
+    return [
+        Fault(key=key, text=_unknown(known, key)) for key in _keys(values) if not _has(known, key)
+    ]
+
+
+def _found(
+    values: Mapping[str, Any], setting: Setting, *, wire: bool
+) -> Iterator[tuple[KeyPath, Any, Mapping[str, Any]]]:
+    parts = setting.path(wire=wire).replace("[]", ".[]").split(".")
+    found = list(_at(values, parts, (), values))
+    if not found and setting.default is not None:
+        found = [(tuple(parts), setting.default, values)]
+    yield from found
+
+
+def _at(
+    value: Any, parts: list[str], key: KeyPath, block: Mapping[str, Any]
+) -> Iterator[tuple[KeyPath, Any, Mapping[str, Any]]]:
+    if not parts:
+        if value is not None:
+            yield key, value, block
+        return
+    first, *rest = parts
+    if first == "[]":
+        for at, one in enumerate(value if isinstance(value, list) else ()):
+            yield from _at(one, rest, (*key, at), block)
+    elif isinstance(value, Mapping):
+        for name in value if first == "*" else [first] if first in value else []:
+            yield from _at(value[name], rest, (*key, name), value)
+
+
+def _remark(setting: Setting, key: KeyPath, value: Any, block: Mapping[str, Any]) -> Remark | None:
+    case = next((one for one in _cases(setting) if one.when.holds(value, block)), None)
+    if case is None:
+        return None
+    return Remark(key=key, fate=case.fate, text=f"{_what(case.when, key, value)}: {case.says}")
+
+
+def _cases(setting: Setting) -> tuple[Case, ...]:
+    if setting.fate in (Fate.APPLIED, Fate.SHOWN):
+        return setting.cases
+    return (*setting.cases, Case(when=GIVEN, fate=setting.fate, says=setting.says))
+
+
+def _what(when: When, key: KeyPath, value: Any) -> str:
+    return when.found or f"is {shown(key, value)}"
+
+
+def _keys(values: Any, key: KeyPath = ()) -> Iterator[KeyPath]:
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield (*key, name)
+            yield from _keys(value, (*key, name))
+    elif isinstance(values, list):
+        for at, value in enumerate(values):
+            yield from _keys(value, (*key, at))
+
+
+def _has(known: list[Setting], key: KeyPath) -> bool:
+    return any(covers(one, key, wire=False) for one in known)
+
+
+def covers(setting: Setting, key: KeyPath, *, wire: bool) -> bool:
+    """Whether the row, or a block that holds it, speaks of this place."""
+    path = setting.path(wire=wire).replace("[]", ".[]").split(".")
+    if len(key) > len(path) and not setting.whole:
+        return False
+    return all(
+        mine in ("*", str(theirs)) or (mine == "[]" and isinstance(theirs, int))
+        for mine, theirs in zip(path, key, strict=False)
+    )
+
+
+def _unknown(known: list[Setting], key: KeyPath) -> str:
+    beside = {
+        one.key.split(".")[len(key) - 1]
+        for one in known
+        if covers(one, key[:-1], wire=False) and one.key.count(".") >= len(key) - 1
+    }
+    near = difflib.get_close_matches(str(key[-1]), beside, n=1)
+    rest = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(sorted(beside))}"
+    return f"is not a key of this block; {rest}"
