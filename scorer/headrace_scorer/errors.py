@@ -3,6 +3,7 @@
 HeadraceError
 +-- StartFailed                 the instance cannot become ready; `code` reaches the deployment
     +-- EnvironmentFailed       ImageBuildFailure: interpreter or packages
+    +-- FetchFailed             ResourceNotReady: model or code cannot be fetched from control
     +-- LaunchRefused           BadArgument: the launch record asks what cannot be done
     +-- ScriptFailed            ResourceNotReady: import or init of the script
 """
@@ -28,6 +29,16 @@ class EnvironmentFailed(StartFailed):
     def __init__(self, environment: str, words: str, *, hint: str = "") -> None:
         super().__init__(f"environment {environment or 'of the deployment'}: {words}", hint=hint)
         self.words = words
+
+
+class FetchFailed(StartFailed):
+    """A file of the model or the code does not come, or is not what its digest says."""
+
+    def __init__(self, path: str, where: str, words: str) -> None:
+        super().__init__(
+            f"{path!r} cannot be fetched from {where}: {words}",
+            hint="this home must hold the platform's ca.pem, and reach control at that address",
+        )
 
 
 class LaunchRefused(StartFailed, ValueError):

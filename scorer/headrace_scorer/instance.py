@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,8 +25,8 @@ from headrace_bus.errors import BusDisconnected, BusError
 from headrace_bus.routing.bodies.shared_file import Bodies
 from headrace_bus.wire import subjects
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceState
-from headrace_bus.wire.launch import AssetFile, Launch
-from headrace_scorer import assets, environment, layout
+from headrace_bus.wire.launch import Launch
+from headrace_scorer import asset_fetch, environment, layout
 from headrace_scorer.console_file import ConsoleFile
 from headrace_scorer.errors import LaunchRefused, ScriptFailed, StartFailed
 from headrace_scorer.health import Meter, Snapshot, Vitals, heartbeat, readiness_budget_s
@@ -134,21 +135,16 @@ class Instance:
     async def _fetch(self) -> layout.Folders:
         launch = self._launch
         began = monotonic()
-        code = await self._materialise("code", launch.code_files)
-        model = await self._materialise("model", launch.model_files)
+        bring = partial(
+            asset_fetch.bring, launch=launch, home=self._settings.home, say=self._steps.say
+        )
+        code = await bring("code", launch.code_files)
+        model = await bring("model", launch.model_files)
         folders = await asyncio.to_thread(
             layout.lay_out, launch, self._settings.folder, code, model
         )
         self._steps.say(f"fetched in {monotonic() - began:.3f} s")
         return folders
-
-    async def _materialise(self, what: str, files: tuple[AssetFile, ...]) -> Path | None:
-        if not files:
-            return None
-        size = sum(file.size_bytes for file in files)
-        self._steps.say(f"fetching {what}: {len(files)} files, {size} bytes")
-        home = self._settings.home
-        return await asyncio.to_thread(assets.materialise, files, home.blobs, home.assets)
 
     async def _build(self) -> Path:
         began = monotonic()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace_api.home import Home
 from support.deploy import Workbench
 from support.platform import HEADRACE, Platform, until
 
@@ -19,12 +23,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
 @pytest.fixture
 def attached(running: Platform, houses: Workbench) -> Iterator[subprocess.Popen[bytes]]:
+    with attached_from(running, running.home) as child:
+        yield child
+
+
+@contextmanager
+def attached_from(running: Platform, home: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     words = ["run", "scorer", "--endpoint", "houses", "--deployment", "blue"]
     child = subprocess.Popen(
-        [str(HEADRACE), *words, "--home", str(running.home)],
+        [str(HEADRACE), *words, "--home", str(home)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=os.environ | env,
     )
     try:
         until(lambda: shown(running).get("attached_instances") == 1, "the attached instance")
@@ -76,6 +87,29 @@ def test_it_serves_is_counted_and_survives_scale_in_and_update(
     assert attached.wait(40) == 0
     until(lambda: "attached_instances" not in shown(running), "the count to fall")
     assert list((running.home / "attached").iterdir()) == []
+
+
+def test_it_serves_from_a_home_that_shares_an_address_a_ca_and_a_token(
+    running: Platform, houses: Workbench, tmp_path: Path
+) -> None:
+    """Another machine's home: no blob, no asset and no environment of the platform is in it."""
+    far = Home(tmp_path / "far")
+    far.root.mkdir()
+    shutil.copy(running.home / "ca.pem", far.ca)
+    shutil.copy(running.home / "token", far.token)
+    control = json.loads((running.home / "run" / "status.json").read_text())["control_url"]
+
+    with attached_from(running, far.root, HEADRACE_CONTROL_URL=control) as attached:
+        assert any(path.is_file() for path in far.blobs.rglob("*")), "fetched by digest"
+        for pid in running.scorers().values():
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert served_by(running), "ours stand still, so the attached one answered"
+        finally:
+            for pid in running.scorers().values():
+                os.kill(pid, signal.SIGCONT)
+        attached.send_signal(signal.SIGINT)
+        assert attached.wait(40) == 0
 
 
 def test_what_cannot_be_attached_to_is_said(running: Platform, houses: Workbench) -> None:

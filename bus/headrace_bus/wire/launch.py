@@ -82,6 +82,9 @@ class Launch:
     readiness: Probe = field(default_factory=Probe)
     idempotent: bool = True
     nats_url: str = ""
+    bytes_url: str = ""
+    """Signed address of the bytes by digest, for a home that lacks them: `...?<signature>`, with
+    `/<digest>` to be put before the '?'. Empty where the home is control's own."""
 
     def write(self, path: Path) -> None:
         """Write it with mode 0600."""

@@ -57,11 +57,15 @@ def run(
 
 
 def _asked(endpoint: str, deployment: str) -> tuple[Launch, str]:
-    from headrace.client import Client
+    from headrace.client import Client, local_target
     from headrace.online_deployment import path_of
 
-    found = Client.of(settings()).post(f"{path_of(endpoint, deployment)}/attach").json()
-    return Launch.decode(json.dumps(found["launch"]).encode()), str(found["credentials"])
+    client = Client.of(settings())
+    found = client.post(f"{path_of(endpoint, deployment)}/attach").json()
+    launch = Launch.decode(json.dumps(found["launch"]).encode())
+    # Control may know itself by an address that means nothing here.
+    here = f"{client.http.origin}{local_target(launch.bytes_url)}" if launch.bytes_url else ""
+    return replace(launch, bytes_url=here), str(found["credentials"])
 
 
 def _lay_down(folder: Path, launch: Launch, credentials: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.identity import Identities
@@ -14,6 +15,7 @@ from headrace_services.control.api.diagnosis import Diagnosis
 from headrace_services.control.api.directory import Directory
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.assets.references import AssetReferences
+from headrace_services.control.blobs.http import DIGESTS
 from headrace_services.control.blobs.sas import SasSigner
 from headrace_services.control.blobs.wire import BlobWire
 from headrace_services.control.fleet.metrics import FleetMetrics
@@ -27,7 +29,7 @@ from headrace_services.control.identity.issuer import Issuer
 from headrace_services.control.identity.issuer_fetch import IssuerFetch
 from headrace_services.control.identity.issuers import Issuers
 from headrace_services.control.identity.oidc import OpenIdProvider
-from headrace_services.control.online.attach import Attachments
+from headrace_services.control.online.attach import FETCH_BOUND, Attachments
 from headrace_services.control.online.deployments import Deployments
 from headrace_services.control.online.endpoints import Endpoints
 from headrace_services.control.resources.operations import Operations
@@ -120,12 +122,7 @@ def build_handlers(
         assets=assets,
         endpoints=endpoints,
         deployments=deployments,
-        attachments=Attachments(
-            deployments=deployments,
-            states=stores.states,
-            builder=fleet.builder,
-            mint=_mint(settings),
-        ),
+        attachments=_attachments(settings, stores, deployments, fleet, _bytes_url(signer, ids)),
         clients=clients,
         issuers=_issuers(settings, stores, ids, fleet),
         provider=OpenIdProvider(control_url=settings.control_url, issuer=issuer, clients=clients),
@@ -136,6 +133,33 @@ def build_handlers(
         journal=EventLog(events=stores.events),
     )
     return handlers, _authenticator(settings, handlers, issuer)
+
+
+def _attachments(
+    settings: Settings,
+    stores: Stores,
+    deployments: Deployments,
+    fleet: Reconciler,
+    bytes_url: Callable[[], str],
+) -> Attachments:
+    return Attachments(
+        deployments=deployments,
+        states=stores.states,
+        builder=fleet.builder,
+        mint=_mint(settings),
+        bytes_url=bytes_url,
+    )
+
+
+def _bytes_url(signer: SasSigner, ids: ArmIds) -> Callable[[], str]:
+    """Signs an address of the bytes by digest for an instance whose home may lack them.
+
+    A digest is told with a launch record alone, so the signature opens what that record names.
+    """
+    return lambda: (
+        f"{ids.blob_base}/{DIGESTS}?"
+        + signer.sign(DIGESTS, now=datetime.now(UTC), lifetime=FETCH_BOUND, permissions="r")
+    )
 
 
 def _mint(settings: Settings) -> Callable[[InstanceAddress], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from headrace_api.errors import Conflict
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex, BlobPage
@@ -12,6 +13,8 @@ from headrace_bus.store.blobs import BlobStore
 from headrace_services.control.blobs.http import BlobPath, BlobRefused
 from headrace_services.control.blobs.uploads import BlockStage
 from headrace_state.blob_location import UPLOADS, BlobLocation
+
+_NEVER_CHANGED: Final = "1970-01-01T00:00:00+00:00"  # what a digest names is the same for ever
 
 
 class ContainerStore:
@@ -24,6 +27,13 @@ class ContainerStore:
 
     async def find(self, path: BlobPath) -> BlobEntry | None:
         return await self._index.get(path.container, path.blob)
+
+    async def by_digest(self, digest: str) -> BlobEntry | None:
+        """The bytes of a digest, whatever they are named. Raises InvalidInput for no digest."""
+        size_bytes = await self._bytes.size(digest)
+        if size_bytes is None:
+            return None
+        return BlobEntry(digest=digest, size_bytes=size_bytes, modified=_NEVER_CHANGED)
 
     async def list(
         self, path: BlobPath, prefix: str, *, delimiter: str, marker: str, limit: int

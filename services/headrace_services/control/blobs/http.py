@@ -19,6 +19,9 @@ MAX_METADATA_BYTES: Final = 8 * 1024  # Azure's own limit
 MAX_TOLD_CHARS: Final = 256  # of what was asked for, in an error
 ERROR_CODE: Final = "x-ms-error-code"
 METADATA_PREFIX: Final = "x-ms-meta-"
+DIGESTS: Final = "$digests"
+"""Stands where a container's name does: below it lie all bytes, named by their SHA-256. No client
+can make a container of this name, as '$' is in none."""
 CONTAINER: Final = "[a-z0-9](-?[a-z0-9]){2,62}"
 _METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})?")
@@ -63,6 +66,8 @@ def blob_path(segments: Sequence[str], workspace: str) -> BlobPath:
         raise BlobRefused("ResourceNotFound", f"there is no blob store at {asked!r}", 404)
     if below[0].startswith(_SACRIFICE):
         del below[0]
+    if below[:1] == [DIGESTS]:
+        return BlobPath(container=DIGESTS, blob="/".join(below[1:])[:MAX_NAME_CHARS])
     if not below or len(below[0]) > 63 or not re.fullmatch(CONTAINER, below[0]):
         raise BlobRefused(
             "InvalidResourceName",

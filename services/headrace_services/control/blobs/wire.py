@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +15,7 @@ from headrace_bus.store.blob_index import MAX_PAGE, BlobEntry
 from headrace_services.control.arm.request import path_segments
 from headrace_services.control.blobs.containers import ContainerStore
 from headrace_services.control.blobs.http import (
+    DIGESTS,
     ERROR_CODE,
     METADATA_PREFIX,
     BlobMissing,
@@ -39,6 +40,7 @@ MAX_BLOCK_LIST_BYTES: Final = 8 * 1024 * 1024  # 50,000 ids of 64 characters and
 MAX_BLOCK_ID_CHARS: Final = 128
 METHODS_OF_A_BLOB: Final = ("GET", "HEAD", "PUT", "DELETE")
 _METHODS_OF_A_CONTAINER: Final = ("GET",)
+_METHODS_OF_A_DIGEST: Final = ("GET", "HEAD")
 _NEEDS: Final = {"GET": "r", "HEAD": "r", "PUT": "wc", "DELETE": "d"}
 
 
@@ -106,7 +108,10 @@ class BlobWire:
         raise BlobRefused("UnsupportedQueryParameter", f"{action} is not supported")
 
     async def _known(self, path: BlobPath) -> BlobEntry:
-        entry = await self._repository.find(path)
+        if path.container == DIGESTS:
+            entry = await self._repository.by_digest(path.blob)
+        else:
+            entry = await self._repository.find(path)
         if entry is None:
             raise BlobMissing(f"there is no blob {path.blob!r} in {path.container!r}")
         return entry
@@ -189,7 +194,9 @@ class BlobWire:
 
 
 def _require_method(request: web.Request, path: BlobPath) -> None:
-    allowed = METHODS_OF_A_BLOB if path.blob else _METHODS_OF_A_CONTAINER
+    allowed: Sequence[str] = METHODS_OF_A_BLOB if path.blob else _METHODS_OF_A_CONTAINER
+    if path.container == DIGESTS:
+        allowed = _METHODS_OF_A_DIGEST
     if request.method not in allowed:
         words = f"{request.method} is not supported here"
         raise BlobRefused("UnsupportedHttpVerb", words, 405, allowed=allowed)

@@ -8,7 +8,9 @@ counts, replaces or stops such an instance; its heartbeats alone make it known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Final
 
 from headrace_api.errors import Conflict
 from headrace_bus.store.bucket import Bucket
@@ -21,6 +23,9 @@ from headrace_state.launch_builder import LaunchBuilder, template_of
 from headrace_state.records import Instance, Spec, applied_key
 from headrace_telemetry.clock import timestamp
 
+FETCH_BOUND: Final = timedelta(days=1)
+"""How long an attached instance may take to fetch its model and code."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachments:
@@ -30,6 +35,8 @@ class Attachments:
     states: Bucket
     builder: LaunchBuilder
     mint: Callable[[InstanceAddress], str]
+    bytes_url: Callable[[], str]
+    """Makes a signed address of the bytes by digest."""
 
     async def attach(self, call: Call) -> Answer:
         """`{"launch": ..., "credentials": ...}` of a new instance of what serves now.
@@ -57,6 +64,7 @@ class Attachments:
             created_at=timestamp(),
         )
         launch = await self.builder.build(instance, spec)
+        launch = replace(launch, bytes_url=self.bytes_url())
         audit(call, "attach", stored.key, stored.revision)
         body = {"launch": asdict(launch), "credentials": self.mint(address)}
         return Answer(body=body, headers={"Cache-Control": "no-store"})
