@@ -24,7 +24,7 @@ from headrace_bus.routing.exchange.accounting import Tally
 from headrace_bus.routing.exchange.call import Call, Deliver, Incoming
 from headrace_bus.routing.exchange.channel import Channel
 from headrace_bus.routing.exchange.metrics import ChannelMetrics, GatewayMetrics
-from headrace_bus.routing.exchange.refusals import Refusal, too_many_pending
+from headrace_bus.routing.exchange.refusals import Refusal
 from headrace_bus.routing.exchange.remote_body import FarBodies
 from headrace_bus.routing.queueing.dispatch import SWEEP_S, MakeDispatch, plain_dispatch
 from headrace_bus.routing.queueing.limits import Peers
@@ -148,9 +148,7 @@ class Gateway:
         A Refusal that is returned is not delivered as well.
         """
         channel = self._channel(endpoint, decision.deployment)
-        pending = channel.dispatch.pending + self._peers.pending(channel.name)
-        if pending >= channel.limit:
-            refusal = too_many_pending(channel.limit)
+        if (refusal := channel.overload()) is not None:
             channel.metrics.rejected(refusal.reason)
             return refusal
         call = channel.start(incoming, deliver)
@@ -180,6 +178,7 @@ class Gateway:
             metrics=ChannelMetrics(self._metrics, endpoint, route.name),
             tally=self.tally,
             far=self._far,
+            peers=self._peers,
             kubernetes=known.route.kubernetes if known is not None else False,
         )
         if not self._bus.connected:

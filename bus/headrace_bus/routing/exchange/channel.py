@@ -25,11 +25,12 @@ from headrace_bus.routing.exchange.refusals import (
     model_error,
     overdue,
     too_large,
+    too_many_pending,
 )
 from headrace_bus.routing.exchange.remote_body import FarBodies
 from headrace_bus.routing.exchange.request_batch import ReplySubjects, RequestBatch
 from headrace_bus.routing.queueing.dispatch import Dispatch
-from headrace_bus.routing.queueing.limits import pending_limit, queue_wait_s
+from headrace_bus.routing.queueing.limits import Peers, pending_limit, queue_wait_s
 from headrace_bus.routing.queueing.queue_entry import QueueEntry
 from headrace_bus.routing.queueing.retry import may_retry
 from headrace_bus.wire.batch import uncouple
@@ -79,6 +80,7 @@ class Channel:
         tally: Tally | None = None,
         far: FarBodies | None = None,
         kubernetes: bool = False,
+        peers: Peers | None = None,
     ) -> None:
         self.endpoint, self.deployment = address
         self.name = f"{self.endpoint}.{self.deployment}"
@@ -87,6 +89,7 @@ class Channel:
         self.metrics = metrics
         self.tally = tally or Tally()
         self._far = far or FarBodies(None)
+        self._peers = Peers(ingress_id) if peers is None else peers  # an empty one is falsy
         self._bus = bus
         self._ingress_id = ingress_id
         self._subjects: dict[str, str] = {}
@@ -101,6 +104,14 @@ class Channel:
         self.limit = pending_limit(route)
         self.dispatch.cold_start.expected = route.desired_instances > 0 and not route.failed
 
+    def overload(self) -> Refusal | None:
+        """Why one more may not wait: as many wait and run, here and at other edges, as may."""
+        pending = self.dispatch.pending + self._peers.pending(self.name)
+        if pending < self.limit:
+            return None
+        limit = pending_limit(self.route, self.dispatch.ready)
+        return too_many_pending(limit) if pending >= limit else None
+
     def start(self, incoming: Incoming, deliver: Deliver) -> Call:
         """Take a request; `deliver` gets its result."""
         self.tally.accepted += 1
@@ -114,7 +125,7 @@ class Channel:
 
     def mirror(self, incoming: Incoming) -> None:
         """Take a copy nobody waits for; drop it when the deployment is behind."""
-        if self.dispatch.pending >= self.limit:
+        if self.overload() is not None:
             self.metrics.mirror_dropped.inc()
             return
         self.metrics.mirror_sent.inc()

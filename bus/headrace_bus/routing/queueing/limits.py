@@ -12,9 +12,13 @@ from headrace_bus.wire.route_record import DeploymentRoute
 PENDING_FACTOR: Final = 2  # azure_behaviour.md 3.1
 
 
-def pending_limit(deployment: DeploymentRoute) -> int:
-    """2 x max_concurrent_requests_per_instance x max(1, instances)."""
-    return PENDING_FACTOR * deployment.max_concurrent * max(1, deployment.desired_instances)
+def pending_limit(deployment: DeploymentRoute, ready: int = 0) -> int:
+    """2 x max_concurrent_requests_per_instance x the instances that are wanted, or more are ready.
+
+    Those that somebody attached are wanted by nobody and add room all the same.
+    """
+    instances = max(1, deployment.desired_instances, ready)
+    return PENDING_FACTOR * deployment.max_concurrent * instances
 
 
 def queue_wait_s(deployment: DeploymentRoute, ready: int) -> float:
