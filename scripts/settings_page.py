@@ -22,7 +22,9 @@ of Azure's files and bodies is here.
 * **applied**: it does what it says.
 * **refused**: nothing is stored, and the message says why and what to do instead. What protects is
   refused until it works.
-* **warned**: it is stored, and does not do here what it does on Azure.
+* **warned**: it is stored, and does not do here what it does on Azure. The command prints a
+  warning; a client finds it in the answer, at `properties.properties["headrace.warning"]`, a line
+  for each; `show` has it in `warnings`.
 * **shown**: only read. A file or body may hold it, so that what was read can be sent back; it
   changes nothing.
 

@@ -1,15 +1,27 @@
-"""This boot of this machine, and when a process of it started: what tells processes apart."""
+"""This machine: what it has, its boot, and when a process of it started."""
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
 _BOOT: Final = _PROC / "sys/kernel/random/boot_id"
+_GPUS: Final = ("nvidia[0-9]*", "dxg")  # the second is Windows' own, seen from its Linux
 _ENDED: Final = ("Z", "X")  # a zombie does nothing any more
 _STATE_FIELD, _START_FIELD = 0, 19  # of /proc/<pid>/stat, after the name in parentheses
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def gpu_count() -> int:
+    """GPUs whose devices are here."""
+    return sum(len(list(Path("/dev").glob(name))) for name in _GPUS)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
@@ -131,19 +131,9 @@ class FileResource(Resource):
     """A resource that has a YAML file of its own."""
 
     @classmethod
-    def from_yaml(
-        cls,
-        path: Path,
-        overrides: Mapping[str, object] | None = None,
-        edit: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-    ) -> Self:
-        """Read a file; overrides are values by dotted path, `edit` changes what results.
-
-        Raises InvalidInput, and what `edit` raises.
-        """
+    def from_yaml(cls, path: Path, overrides: Mapping[str, object] | None = None) -> Self:
+        """Read a file; overrides are values by dotted path. Raises InvalidInput."""
         source = with_overrides(read_yaml(path), overrides or {})
-        if edit is not None:
-            source = changed(source, edit(source.values))
         return read_resource(cls, source, base=path.absolute().parent)
 
     @classmethod

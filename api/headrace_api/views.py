@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from headrace_api.durations import parse_ms
 from headrace_api.errors import InvalidInput
+from headrace_api.settings.told import WARNING, warnings_in
 
 DEFAULT_MAX_QUEUE_WAIT_MS: Final = 500
-SDK_POLLUTION: Final = frozenset({"createdby", "createdat", "lastmodifiedby", "lastmodifiedat"})
-"""What the SDK copies from systemData into properties.properties and sends back."""
+READ_BACK: Final = frozenset(
+    {"createdby", "createdat", "lastmodifiedby", "lastmodifiedat", WARNING}
+)
+"""What a client finds in properties.properties, or the SDK copies there, and sends back."""
 _AUTH_MODES: Final = {"key": "key", "amltoken": "aml_token", "aadtoken": "aad_token"}
 _IDENTITIES: Final = {
     "systemassigned": "system_assigned",
@@ -141,9 +144,9 @@ def block(arm: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def clean_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """properties.properties without what the SDK adds."""
+    """properties.properties without what only a reader sees."""
     given = block(properties, "properties")
-    return {key: value for key, value in given.items() if key.lower() not in SDK_POLLUTION}
+    return {key: value for key, value in given.items() if key.lower() not in READ_BACK}
 
 
 def _common(arm: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +159,7 @@ def _common(arm: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, 
         "properties": clean_properties(properties),
         "provisioning_state": properties.get("provisioningState"),
         "creation_context": _creation(arm),
+        "warnings": warnings_in(arm) or None,
     }
 
 
@@ -173,6 +177,7 @@ def _asset(arm: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, A
             "properties": clean_properties(properties),
             "is_archived": properties.get("isArchived") or None,
             "creation_context": _creation(arm),
+            "warnings": warnings_in(arm) or None,
         }
     )
 

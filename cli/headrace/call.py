@@ -50,4 +50,4 @@ class Call:
             click.echo(line, err=True)
 
     def warn(self, line: str) -> None:
-        self.say(f"warning: {line}")
+        self.settings.warn(line)

@@ -13,8 +13,9 @@ from headrace.online_endpoint import confirm, require_found
 from headrace_api.names import check_asset_name
 from headrace_api.settings.assets import COMPONENT
 from headrace_api.settings.catalog import COMPUTE, DATASTORE, SCHEDULE
-from headrace_api.settings.judge import refusals, unknown_keys
+from headrace_api.settings.judge import refusals, unknown_keys, warnings_of
 from headrace_api.settings.setting import Schema
+from headrace_api.settings.told import warnings_in, without_warnings
 from headrace_api.views import component_view
 from headrace_api.yaml_file import InvalidResource, YamlFile, read_yaml, shown
 
@@ -232,6 +233,8 @@ def _values(call: Call, schema: Schema) -> dict[str, Any]:
     source = changed(source, edit.edited(dict(source.values), call))
     if faults := refusals(schema, source.values, wire=False) + unknown_keys(schema, source.values):
         raise InvalidResource(source, faults)
+    for line in warnings_of(schema, source.values, wire=False):
+        call.warn(line)
     return source.values
 
 
@@ -276,4 +279,7 @@ def _delete(call: Call, kind: str) -> None:
 def _shown(arm: Mapping[str, Any]) -> dict[str, Any]:
     """Name and properties at one level, as a table and --query want them."""
     own = {key: arm[key] for key in ("id", "name", "location", "tags") if arm.get(key) is not None}
-    return own | {key: one for key, one in arm["properties"].items() if one is not None}
+    if told := warnings_in(arm):
+        own["warnings"] = told
+    properties = without_warnings(arm["properties"])
+    return own | {key: one for key, one in properties.items() if one is not None}

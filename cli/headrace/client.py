@@ -20,6 +20,7 @@ from headrace.http_client import UP_COMMAND, Answer, Http, api_error
 from headrace.settings import Settings
 from headrace_api.home import Home
 from headrace_api.ids import ResourceId
+from headrace_api.settings.told import warnings_in
 
 CONTROL_URL_VARIABLE: Final = "HEADRACE_CONTROL_URL"
 API_VERSION: Final = "2023-04-01"
@@ -39,17 +40,25 @@ def control_url(home: Home) -> str:
 class Client:
     """The control API of one workspace."""
 
-    def __init__(self, http_client: Http, signed_in: Bearer, workspace: ResourceId) -> None:
+    def __init__(
+        self,
+        http_client: Http,
+        signed_in: Bearer,
+        workspace: ResourceId,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.http = http_client
         self.workspace = workspace
         self._signed_in = signed_in
+        self._warn = warn
+        """Told what control warns of in what it has stored."""
 
     @classmethod
     def of(cls, settings: Settings) -> Client:
         home = settings.home
         signed_in = credential(home, os.environ)
         http_client = Http(control_url(home), ca=home.ca, trace=tracer(settings))
-        return cls(http_client, signed_in, ResourceId())
+        return cls(http_client, signed_in, ResourceId(), settings.warn)
 
     def bearer(self) -> str:
         """The token that goes with a call. Raises ApiError, Unreachable."""
@@ -112,7 +121,13 @@ class Client:
         answer = self.http.send(method, target, headers=headers, body=data)
         if answer.status >= 400:
             raise api_error(answer)
+        if method in ("PUT", "PATCH"):
+            self._tell(answer)
         return answer
+
+    def _tell(self, answer: Answer) -> None:
+        for line in warnings_in(answer.json()) if answer.body else ():
+            self._warn(line)
 
     def _target(self, path: str, query: Mapping[str, str]) -> str:
         from urllib.parse import quote, urlencode

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +15,7 @@ from headrace.options import GROUP_SEPARATOR
 
 if TYPE_CHECKING:
     from headrace_api.resource import FileResource
+    from headrace_api.yaml_file import YamlFile
 
 F = TypeVar("F", bound="FileResource")
 
@@ -62,9 +62,28 @@ def from_file(kind: type[F], call: Call, given: Mapping[str, object]) -> F:
 
     Raises BadUsage, InvalidInput.
     """
-    asked = any(call.many(option) for option in ("set", "add", "remove"))
-    change = partial(edited, call=call) if asked else None
-    return kind.from_yaml(Path(call.text("file")), given, edit=change)
+    from headrace_api.resource import changed, with_overrides
+    from headrace_api.yaml_file import read_yaml
+
+    source = with_overrides(read_yaml(Path(call.text("file"))), given)
+    if any(call.many(option) for option in ("set", "add", "remove")):
+        source = changed(source, edited(source.values, call))
+    return from_source(kind, call, source)
+
+
+def from_source(kind: type[F], call: Call, source: YamlFile) -> F:
+    """The resource that a file says; what of it does nothing here is warned of.
+
+    Raises InvalidInput.
+    """
+    from headrace_api.resource import read_resource
+    from headrace_api.settings.judge import warnings_of
+
+    base = source.path.absolute().parent if source.path else Path.cwd()
+    found = read_resource(kind, source, base=base)
+    for line in warnings_of(kind.SCHEMA, source.values, wire=False) if kind.SCHEMA else ():
+        call.warn(line)
+    return found
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from headrace import assets, edit
 from headrace.call import Call
 from headrace.errors import BadUsage
+from headrace_api.settings.told import warnings_in
 from headrace_api.views import environment_view
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def curated(call: Call, text: str) -> str:
         return ""
     path = assets.version_path(KIND, name if is_named else _CURATED + name, _CURATED_VERSION)
     arm: dict[str, Any] = call.client.get(path)
-    if warning := (arm["properties"].get("properties") or {}).get("headrace.warning"):
-        call.warn(str(warning))
+    for line in warnings_in(arm):
+        call.warn(line)
     return str(arm["id"])
 
 

@@ -187,9 +187,12 @@ def _from_options(call: Call) -> OnlineEndpoint:
 
 def _file_values(call: Call) -> dict[str, Any]:
     from headrace_api.online_endpoint import OnlineEndpoint
+    from headrace_api.resource import with_overrides
+    from headrace_api.yaml_file import read_yaml
 
     path = Path(call.text("file"))
-    endpoint = OnlineEndpoint.from_yaml(path, {"name": call.text("name") or None})
+    source = with_overrides(read_yaml(path), {"name": call.text("name") or None})
+    endpoint = edit.from_source(OnlineEndpoint, call, source)
     values = endpoint.to_yaml()
     # An explicit empty table stops the traffic; one that is not mentioned leaves it.
     for key in endpoint.model_fields_set & {"traffic", "mirror_traffic"}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import click
@@ -25,6 +25,7 @@ class Settings:
     only_show_errors: bool = False
     verbose: bool = False
     debug: bool = False
+    _warned: set[str] = field(default_factory=set, repr=False)
 
     @property
     def home(self) -> Home:
@@ -36,6 +37,16 @@ class Settings:
         if chosen := self.output or os.environ.get(OUTPUT_VARIABLE):
             return chosen
         return "table" if sys.stdout.isatty() else "json"
+
+    def warn(self, line: str) -> None:
+        """Tell it on stderr, never with --only-show-errors.
+
+        Once: of a file and of the resource that was made of it, whose keys may differ.
+        """
+        text = line.partition(" ")[2]
+        if text not in self._warned and not self.only_show_errors:
+            click.echo(f"warning: {line}", err=True)
+        self._warned.add(text)
 
 
 def settings() -> Settings:

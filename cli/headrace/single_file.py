@@ -19,7 +19,6 @@ from headrace_api.environment import Environment
 from headrace_api.legacy_endpoint import is_legacy, split
 from headrace_api.online_deployment import OnlineDeployment
 from headrace_api.online_endpoint import OnlineEndpoint
-from headrace_api.resource import read_resource
 from headrace_api.views import endpoint_view
 from headrace_api.yaml_file import YamlFile, read_yaml
 
@@ -44,11 +43,10 @@ def read(call: Call) -> SingleFile | None:
     if name := call.text("name"):
         values["name"] = name
     parts = split(YamlFile(path=path, values=values, lines=source.lines))
-    base = path.absolute().parent
     found = SingleFile(
-        endpoint=read_resource(OnlineEndpoint, parts.endpoint, base=base),
+        endpoint=edit.from_source(OnlineEndpoint, call, parts.endpoint),
         deployments=tuple(
-            read_resource(OnlineDeployment, one, base=base) for one in parts.deployments
+            edit.from_source(OnlineDeployment, call, one) for one in parts.deployments
         ),
     )
     call.say(f"  ✓ validated {path.name}: an endpoint with {len(found.deployments)} deployments")

@@ -105,6 +105,8 @@ class Spec(_Record):
     deleting: bool = False
     deployments: tuple[str, ...] = ()
     """Endpoints only: the set of their deployments."""
+    warnings: tuple[str, ...] = ()
+    """Of a deployment: what its write found in the assets that it refers to."""
 
     def _require_kind(self, key: str) -> None:
         require_body(self.arm, key)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.command import headrace
+from support.command import headrace, told
 from support.control import ControlClient, running_control
 from support.nats_server import NatsServer
 from support.resources import endpoint_body
@@ -171,3 +171,22 @@ async def test_each_kind_of_asset_is_archived_and_restored(
         shown = await headrace(control, kind, "list")
         assert "one" not in [each["name"] for each in hidden], kind
         assert "one" in [each["name"] for each in shown], kind
+
+
+async def test_a_warning_is_told_once_and_a_refusal_names_its_line(
+    control: ControlClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "big.yml"
+    file.write_text("name: big\ntype: amlcompute\nsize: Standard_F2s_v2\n")
+    monitor = tmp_path / "monitor.yml"
+    monitor.write_text("name: m\nis_enabled: false\ncreate_monitor:\n  compute: {}\n  target: x\n")
+
+    _, made = await told(control, "compute", "create", "--file", str(file))
+    _, quiet = await told(control, "compute", "create", "-f", str(file), "--only-show-errors")
+    _, refused = await told(control, "schedule", "create", "--file", str(monitor), code=1)
+
+    assert made.count("warning: size has no effect") == 1
+    assert quiet == ""
+    assert "monitor.yml:3: create_monitor is not supported" in refused
+    shown = await headrace(control, "compute", "show", "-n", "big")
+    assert [line.partition(" ")[0] for line in shown["warnings"]] == ["size"]

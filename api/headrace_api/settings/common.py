@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headrace_api.settings.setting import Setting, When, refusal, row, shown, warning
+from headrace_api.settings.setting import (
+    Setting,
+    When,
+    other_than,
+    refusal,
+    row,
+    shown,
+    warned,
+    warning,
+)
 
 SECRET_REFERENCES: Final = ("${{azureml://connections/", "${{keyvault:")
 
@@ -25,7 +34,13 @@ NO_IDENTITY: Final = (
     "give it credentials by environment_variables"
 )
 IDENTITY: Final = (
-    warning("identity.type", "identity.type", NO_IDENTITY),
+    warning("identity.type", "", NO_IDENTITY),
+    row(
+        "",
+        "identity.type",
+        "`SystemAssigned`, which the stock client sends for everybody: stored and shown.",
+        warned(other_than("SystemAssigned", "None"), NO_IDENTITY),
+    ),
     warning("identity.user_assigned_identities", "identity.userAssignedIdentities", NO_IDENTITY),
     *shown(
         ("identity.$schema", ""),

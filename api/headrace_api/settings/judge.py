@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api.errors import InvalidInput
-from headrace_api.settings.setting import GIVEN, Case, Fate, Schema, Setting, When
+from headrace_api.settings.setting import GIVEN, IDLE, Case, Fate, Schema, Setting, When
 from headrace_api.yaml_file import Fault, KeyPath, key_text, shown
 
 
@@ -17,6 +17,8 @@ class Remark:
     """What is said of one value."""
 
     key: KeyPath
+    name: str
+    """The setting's, as files have it."""
     fate: Fate
     text: str
     """What was found and why, to stand after the key."""
@@ -45,9 +47,10 @@ def refusals(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> list[F
 
 
 def warnings_of(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> tuple[str, ...]:
-    """One line each."""
+    """One line each, by the key of the file where there is one."""
     found = remarks(schema, values, wire=wire)
-    return tuple(str(one) for one in found if one.fate is Fate.WARNED)
+    lines = (f"{one.name} {one.text}" for one in found if one.fate is Fate.WARNED)
+    return tuple(dict.fromkeys(lines))
 
 
 def require_allowed(schema: Schema, body: Mapping[str, Any]) -> None:
@@ -98,16 +101,24 @@ def _remark(setting: Setting, key: KeyPath, value: Any, block: Mapping[str, Any]
     case = next((one for one in _cases(setting) if one.when.holds(value, block)), None)
     if case is None:
         return None
-    return Remark(key=key, fate=case.fate, text=f"{_what(case.when, key, value)}: {case.says}")
+    return Remark(
+        key=key,
+        name=setting.key or setting.wire,
+        fate=case.fate,
+        text=f"{_what(case.when, key, value)}: {case.says}",
+    )
 
 
 def _cases(setting: Setting) -> tuple[Case, ...]:
     if setting.fate in (Fate.APPLIED, Fate.SHOWN):
         return setting.cases
-    return (*setting.cases, Case(when=GIVEN, fate=setting.fate, says=setting.says))
+    when = GIVEN if setting.fate is Fate.REFUSED else IDLE
+    return (*setting.cases, Case(when=when, fate=setting.fate, says=setting.says))
 
 
 def _what(when: When, key: KeyPath, value: Any) -> str:
+    if isinstance(value, bool):
+        return when.found or f"is {str(value).lower()}"
     return when.found or f"is {shown(key, value)}"
 
 

@@ -80,6 +80,7 @@ def _is_given(value: Any, _: Mapping[str, Any]) -> bool:
 
 
 GIVEN: Final = When(words="given", found="is not supported", holds=_is_given)
+IDLE: Final = When(words="given", found="has no effect", holds=_is_given)
 
 
 def one_of(*values: object) -> When:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from headrace_api.machine import cpu_count, gpu_count
+from headrace_api.settings.capacity import Host
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.identity import Identities
 from headrace_bus.wire.subjects import InstanceAddress
@@ -115,6 +117,7 @@ def build_handlers(
             ids=ids, assets=assets.stores, has_bytes=stores.blobs.has_bytes, find=specs.find
         ),
         logs=computes,
+        host=Host(cpus=cpu_count(), gpus=gpu_count()),
     )
     handlers = Handlers(
         workspace=assets.workspace,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api import arm
+from headrace_api.settings.judge import warnings_of
+from headrace_api.settings.told import with_warnings
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.assets.asset_store import AssetStore
 from headrace_services.control.assets.bodies import next_version, system_data
@@ -45,7 +47,9 @@ class AssetResources:
             "provisioningState": "Succeeded",
         }
         identity = self.ids.version(self.store.type.kind, spec.name, str(spec.arm["version"]))
-        return arm.resource(identity, properties, systemData=system_data(spec))
+        told = warnings_of(self.store.type.schema, {"properties": properties}, wire=True)
+        shown = with_warnings(properties, told)
+        return arm.resource(identity, shown, systemData=system_data(spec))
 
     def container(
         self, name: str, specs: list[Spec], container: Spec | None, damaged: Iterable[Damaged]

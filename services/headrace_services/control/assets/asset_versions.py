@@ -35,14 +35,14 @@ class AssetVersions:
     async def put(self, call: Call) -> Answer:
         """Create a version, or change what may change of it: words, tags, archived."""
         name, version = _named(call)
-        given = await self._checked(call, name, version)
         key = self.store.version_key(name, version)
         found = await self.store.specs.present(key)
-        require_match(call, found)
         old = readable(found)
         if old is None:  # one that was stored before may be described and archived
             require_allowed(self.store.type.schema, call.body)
-        else:
+        given = await self._checked(call, name, version)
+        require_match(call, found)
+        if old is not None:
             self.rules.require_same(self.resources.properties(old.value), given)
             await self.rules.require_kept(old.value)
         now = timestamp()

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from headrace_api.errors import NotFound
+from headrace_api.settings.told import WARNING
 
 REGISTRY: Final = "azureml"
 VERSION: Final = "1"
-WARNING: Final = "headrace.warning"
 _PREFIX: Final = "azureml-"
 _MINOR: Final = sys.version_info.minor
 

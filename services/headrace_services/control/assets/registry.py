@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_api import arm
 from headrace_api.errors import Conflict, NotFound
 from headrace_api.names import check_asset_name
-from headrace_api.settings.judge import require_allowed
+from headrace_api.settings.judge import require_allowed, warnings_of
 from headrace_api.settings.setting import Schema
+from headrace_api.settings.told import with_warnings, without_warnings
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.merge_patch import merged
@@ -129,7 +130,7 @@ class Catalog:
     ) -> Answer:
         require_match(call, found)
         old = readable(found)
-        given = object_at(body, "properties")
+        given = without_warnings(object_at(body, "properties"))
         require_allowed(self._noun.schema, body)
         kept: dict[str, Any] = {"properties": self._noun.check(given)}
         if self._noun.is_tracked:
@@ -147,7 +148,8 @@ class Catalog:
         except RevisionConflict:
             raise ChangedMeanwhile(self._id(name)) from None
         audit(call, "write", self._id(name), stored.revision)
-        return Answer(body=self._body(spec), status=200 if old else 201)
+        told = warnings_of(self._noun.schema, body, wire=True)
+        return Answer(body=self._body(spec, told), status=200 if old else 201)
 
     def _require_free(self, name: str) -> None:
         if self._is_builtin(name):
@@ -168,8 +170,10 @@ class Catalog:
     def _builtin(self, name: str) -> dict[str, Any]:
         return self._resource(name, dict(self._noun.builtin[name]), {}, None)
 
-    def _body(self, spec: Spec) -> dict[str, Any]:
-        return self._resource(spec.name, spec.arm["properties"], spec.arm, system_data(spec))
+    def _body(self, spec: Spec, told: Iterable[str] = ()) -> dict[str, Any]:
+        """`told` are warnings of what is not kept."""
+        body = self._resource(spec.name, spec.arm["properties"], spec.arm, system_data(spec))
+        return {**body, "properties": with_warnings(body["properties"], told)}
 
     def _resource(
         self,
@@ -182,7 +186,8 @@ class Catalog:
         if self._noun.is_tracked:
             tracked |= {"location": self._ids.location, "tags": given.get("tags") or {}}
             tracked["identity"] = given.get("identity")
-        shown = self._noun.shown(dict(properties))
+        told = warnings_of(self._noun.schema, {**given, "properties": properties}, wire=True)
+        shown = with_warnings(self._noun.shown(dict(properties)), told)
         return arm.resource(self._ids.workspace.child(self._noun.kind, name), shown, **tracked)
 
 

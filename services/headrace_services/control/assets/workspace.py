@@ -12,7 +12,8 @@ from uuid import NAMESPACE_URL, uuid5
 from headrace_api import arm
 from headrace_api.errors import InvalidInput, NotFound
 from headrace_api.settings.catalog import WORKSPACE
-from headrace_api.settings.judge import require_allowed
+from headrace_api.settings.judge import require_allowed, warnings_of
+from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.merge_patch import merged
@@ -108,7 +109,9 @@ class Workspace:
         except RevisionConflict:
             raise ChangedMeanwhile(str(self.ids.workspace)) from None
         audit(call, "write", str(self.ids.workspace), stored.revision)
-        return Answer(body=self._document(stored))
+        body = self._document(stored)
+        told = warnings_of(WORKSPACE, call.body, wire=True)
+        return Answer(body={**body, "properties": with_warnings(body["properties"], told)})
 
     async def list_workspaces(self, call: Call) -> Answer:
         return listing([self._document(await self._stored())])

@@ -15,12 +15,16 @@ from headrace_api.online_deployment import (
     validate_deployment_arm,
 )
 from headrace_api.online_endpoint import MAX_DEPLOYMENTS
+from headrace_api.settings.capacity import Host, capacity_warnings
+from headrace_api.settings.judge import warnings_of
+from headrace_api.settings.online import DEPLOYMENT
+from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.merge_patch import merged
 from headrace_services.control.arm.request import Answer, Call, listing, object_at
 from headrace_services.control.assets.bodies import system_data
-from headrace_services.control.assets.references import AssetReferences
+from headrace_services.control.assets.references import AssetReferences, Pinned
 from headrace_services.control.online.endpoints import Endpoints
 from headrace_services.control.online.logs_view import read_logs
 from headrace_services.control.online.traffic_rules import require_no_traffic
@@ -59,6 +63,7 @@ class Deployments:
     endpoints: Endpoints
     references: AssetReferences
     logs: LogSource
+    host: Host
 
     async def put(self, call: Call) -> Answer:
         """Create, or replace in full; 200 with `Succeeded` when nothing would change."""
@@ -150,8 +155,22 @@ class Deployments:
         tracked = {key: spec.arm[key] for key in ("location", "tags", "sku") if key in spec.arm}
         identity = self.ids.deployment(endpoint.name, spec.name)
         return arm.resource(
-            identity, properties, **tracked, kind="Managed", systemData=system_data(spec)
+            identity,
+            with_warnings(properties, self._warnings(spec)),
+            **tracked,
+            kind="Managed",
+            systemData=system_data(spec),
         )
+
+    def _warnings(self, spec: Spec) -> tuple[str, ...]:
+        """Of its settings, of what it refers to, and of what the host lacks."""
+        given = spec.arm["properties"]
+        lacks = capacity_warnings(
+            self.host,
+            instance_type=str(given.get("instanceType", "")),
+            instance_count=int(spec.arm.get("sku", {}).get("capacity", 1)),
+        )
+        return (*warnings_of(DEPLOYMENT, spec.arm, wire=True), *spec.warnings, *lacks)
 
     async def _shown(self, endpoint: Spec, spec: Spec) -> dict[str, Any]:
         key = deployment_status_key(endpoint.name.lower(), spec.name.lower())
@@ -192,18 +211,18 @@ class Deployments:
         key = deployment_status_key(endpoint.value.name.lower(), old.value.name.lower())
         status = await self.writes.state_before(old.value, key)
         failed = status.provisioning_state is ProvisioningState.FAILED
-        if wanted == old.value.arm and not failed:
+        if wanted.arm == old.value.arm and not failed:
             return Answer(body=self.body(endpoint.value, old.value, status))
         if is_create_only(call) and not failed:
             raise AlreadyExists(resource)
-        spec = replace(old.value, arm=wanted, modified_at=timestamp())
-        state = _state_of_update(old.value.arm, wanted)
+        spec = replace(old.value, arm=wanted.arm, warnings=wanted.warnings, modified_at=timestamp())
+        state = _state_of_update(old.value.arm, wanted.arm)
         change = self._change(endpoint.value, spec, "update", state)
         operation = await self.writes.apply(call, old, change)
         return self.writes.accepted(operation, await self._shown(endpoint.value, spec), 200)
 
     async def _create(
-        self, call: Call, endpoint: Stored[Spec], old: Damaged | None, wanted: dict[str, Any]
+        self, call: Call, endpoint: Stored[Spec], old: Damaged | None, wanted: Pinned
     ) -> Answer:
         """Also over what cannot be read."""
         if old is not None and is_create_only(call):
@@ -213,7 +232,8 @@ class Deployments:
         now = timestamp()
         spec = Spec(
             name=call.path["deployment"],
-            arm=wanted,
+            arm=wanted.arm,
+            warnings=wanted.warnings,
             created_at=now,
             modified_at=now,
             created_by=call.principal.name,

@@ -11,6 +11,9 @@ from headrace_api import arm
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import check_endpoint_name
 from headrace_api.online_endpoint import validate_endpoint_arm
+from headrace_api.settings.judge import warnings_of
+from headrace_api.settings.online import ENDPOINT
+from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.merge_patch import merged
@@ -173,11 +176,16 @@ class Endpoints:
         }
         named = {ENDPOINT_ID_PROPERTY: str(identity)}
         properties["properties"] = {**properties.get("properties", {}), **named}
+        told = warnings_of(ENDPOINT, spec.arm, wire=True)
         tracked = {
             key: spec.arm[key] for key in ("location", "tags", "identity") if key in spec.arm
         }
         return arm.resource(
-            identity, properties, **tracked, kind="Managed", systemData=system_data(spec)
+            identity,
+            with_warnings(properties, told),
+            **tracked,
+            kind="Managed",
+            systemData=system_data(spec),
         )
 
     async def _shown(self, spec: Spec) -> dict[str, Any]:
