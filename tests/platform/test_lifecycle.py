@@ -55,6 +55,13 @@ def test_up_is_ready_when_it_returns_and_down_leaves_nothing(platform: Platform)
     assert Path(status["ca_path"]).is_file()
     again = platform.run("up", "--detach")
     assert f"already running (pid {status['pid']})" in again.stdout
+    (event,) = platform.run("up", "-d", "-o", "json").stdout.splitlines()
+    assert json.loads(event)["card"]["pid"] == status["pid"]
+    port = status["http_url"].rpartition(":")[2]
+    assert "already running" in platform.run("up", "-d", "--http-port", port).stdout
+    refused = platform.run("up", "-d", "--http-port", "1", code=1).stderr
+    assert f"with --http-port {port}; --http-port 1 is not applied" in refused
+    assert "hint: headrace down && headrace up -d --http-port 1" in refused
 
     said = platform.run("down").stdout
     assert "stays" in said

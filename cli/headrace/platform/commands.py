@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ import click
 
 from headrace import errors
 from headrace._version import VERSION
+from headrace.platform import running
 from headrace.platform import status_file as status_files
 from headrace.platform.lock import HomeLock
 from headrace.platform.nats_option import NatsUrl
@@ -25,9 +25,7 @@ from headrace_api.home import Home
 
 __all__ = ["down", "run", "status", "up"]
 PORT: Final = click.IntRange(0, 65535)
-_WAIT_READY_S: Final = 35.0  # for an `up` of somebody else that has not finished
 _WAIT_DOWN_S: Final = 120.0  # three drains one after the other, and a margin
-_POLL_S: Final = 0.05
 
 
 @click.command()
@@ -65,18 +63,20 @@ def up(context: click.Context, /, **given: Any) -> None:
     if given["nats_creds"] and not given["nats_url"]:
         raise click.UsageError("--nats-creds needs --nats")
     home = settings().home
-    say = events.ndjson_to_stdout() if given["output"] == "json" else events.Lines()
+    as_json = given["output"] == "json"
+    say = _flat(events.ndjson_to_stdout() if as_json else events.Lines(), as_json)
     if given["events_fd"] is not None:
         _serve_for_parent(home, context, given["events_fd"])
         return
     if HomeLock(home).held():
-        _already_running(home, say)
+        running.tell(home, say, _flags(context))
     elif given["detach"]:
         from headrace.platform import detach
 
-        detach.start(home, _flags(context), _flat(say, given["output"] == "json"))
+        words = [word for pair in _flags(context).items() for word in pair]
+        detach.start(home, words, say)
     else:
-        _supervise(home, context, _flat(say, given["output"] == "json"))
+        _supervise(home, context, say)
 
 
 def _serve_for_parent(home: Home, context: click.Context, descriptor: int) -> None:
@@ -115,7 +115,7 @@ def _supervise(home: Home, context: click.Context, say: Any) -> None:
     given = context.params
     with HomeLock(home) as lock:
         if not lock.acquire():
-            _already_running(home, say)
+            running.tell(home, say, _flags(context))
             return
         # In front of a person the events say it already; in the background all goes to up.log.
         configure("up", least="WARNING" if given["events_fd"] is None else "INFO")
@@ -131,23 +131,6 @@ def _supervise(home: Home, context: click.Context, say: Any) -> None:
             version=VERSION,
         )
         asyncio.run(Supervisor(plan, say).run())
-
-
-def _already_running(home: Home, say: Any) -> None:
-    """Show the status of the platform that runs, once it is ready."""
-    end = time.monotonic() + _WAIT_READY_S
-    while time.monotonic() < end:
-        status_file = StatusFile.read(home)
-        if status_file is not None and status_file.supervised and status_file.state == "running":
-            say("already_running", pid=status_file.pid, card=status_file)
-            return
-        if not HomeLock(home).held():
-            break
-        time.sleep(_POLL_S)
-    raise errors.Unreachable(
-        f"another `headrace up` holds {home.root} and is not ready",
-        hint="headrace status, or headrace down",
-    )
 
 
 @click.command()
@@ -281,16 +264,17 @@ def _show(status_file: StatusFile) -> None:
         click.echo(line)
 
 
-def _flags(context: click.Context) -> list[str]:
+def _flags(context: click.Context) -> dict[str, str]:
     """The options that were given, for the supervisor in the background."""
-    words = []
-    for name, value in context.params.items():
-        if name.endswith("_port") and _is_given(context, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+    given = {
+        f"--{name.replace('_', '-')}": str(value)
+        for name, value in context.params.items()
+        if name.endswith("_port") and _is_given(context, name)
+    }
     for flag, name in (("--nats", "nats_url"), ("--nats-creds", "nats_creds")):
         if value := context.params[name]:
-            words += [flag, str(value)]
-    return words
+            given[flag] = str(value)
+    return given
 
 
 def _is_given(context: click.Context, name: str) -> bool:

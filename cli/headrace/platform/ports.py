@@ -18,6 +18,11 @@ LISTENERS: Final = {
     "http": "the ingress' loopback port",
     "console": "the console",
 }
+PORT_FLAGS: Final = {
+    "control": (("control", "--port"), ("console", "--console-port")),
+    "ingress": (("ingress", "--port"), ("http", "--http-port")),
+}
+"""Of each service: the listeners, and the flag of `headrace run` that sets the port of each."""
 HIGHEST: Final = 65535
 
 

@@ -19,7 +19,7 @@ import structlog
 from headrace import errors
 from headrace.platform import services
 from headrace.platform.events import Listener
-from headrace.platform.ports import Ports
+from headrace.platform.ports import PORT_FLAGS, Ports
 from headrace.platform.services import ServiceProcess
 from headrace.platform.status_file import StatusFile
 from headrace.platform.stop import stop_instances
@@ -130,7 +130,7 @@ class Supervisor:
         Raises PortTaken.
         """
         wanted, held = self._plan.ports, frozenset[str]()
-        for service in _PORT_FLAGS:
+        for service in PORT_FLAGS:
             running = services.found(service, self._home)
             kept = self._kept_ports(service, running)
             if kept is None:
@@ -143,7 +143,7 @@ class Supervisor:
         """The ports of a running service; None when it cannot be adopted."""
         if len(running) != 1:
             return None
-        texts = {name: services.flag_of(running[0], flag) for name, flag in _PORT_FLAGS[service]}
+        texts = {name: services.flag_of(running[0], flag) for name, flag in PORT_FLAGS[service]}
         if not all(text.isdecimal() for text in texts.values()):
             return None
         found = {name: int(text) for name, text in texts.items()}
@@ -309,11 +309,5 @@ class Supervisor:
         self._stop.set()
 
 
-_PORT_FLAGS: Final = {
-    "control": (("control", "--port"), ("console", "--console-port")),
-    "ingress": (("ingress", "--port"), ("http", "--http-port")),
-}
-
-
 def _flags(service: str, ports: Ports) -> dict[str, str]:
-    return {flag: str(getattr(ports, name)) for name, flag in _PORT_FLAGS[service]}
+    return {flag: str(getattr(ports, name)) for name, flag in PORT_FLAGS[service]}
