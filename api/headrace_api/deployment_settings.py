@@ -98,11 +98,15 @@ class Collection(Resource):
     data: CollectionData | None = None
     client_id: Text | None = None
 
+    @property
+    def is_enabled(self) -> bool:
+        return self.enabled.lower() == "true"
+
     def to_arm(self, sampling_rate: float) -> dict[str, Any]:
         data = self.data or CollectionData()
         arm = {
             "clientId": self.client_id,
-            "dataCollectionMode": "Enabled" if self.enabled.lower() == "true" else "Disabled",
+            "dataCollectionMode": "Enabled" if self.is_enabled else "Disabled",
             "samplingRate": sampling_rate,
             "dataName": data.name,
             "dataPath": data.path,

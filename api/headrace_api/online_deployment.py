@@ -40,6 +40,7 @@ from headrace_api.resource import (
     TextDict,
     base_of,
     existing_path,
+    keyed,
     lower_case,
 )
 from headrace_api.settings.judge import require_allowed
@@ -142,6 +143,14 @@ class OnlineDeployment(FileResource):
             raise ValueError("an absolute path without '..' is allowed")
         return path
 
+    @field_validator("environment_variables")
+    @classmethod
+    def _a_process_can_have_them(cls, variables: dict[str, str]) -> dict[str, str]:
+        for name, value in variables.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise keyed(name, "cannot be a variable: a name without '=' is allowed, and no NUL")
+        return variables
+
     @field_validator("properties")
     @classmethod
     def _check_options(cls, properties: dict[str, str]) -> dict[str, str]:
@@ -243,25 +252,7 @@ def validate_deployment_arm(
     require_allowed(DEPLOYMENT, arm)
     deployment = OnlineDeployment.from_arm(arm, endpoint=endpoint, name=name)
     _check_wire_references(deployment)
-    check_servable(deployment)
     return deployment
-
-
-def check_servable(deployment: OnlineDeployment) -> None:
-    """Raises InvalidInput for what could be stored and never start."""
-    if deployment.code_configuration is None:
-        raise InvalidInput(
-            "code_configuration is required: models without code (MLflow, Triton) are not "
-            "supported yet",
-            target="codeConfiguration",
-            hint="add code_configuration with code and scoring_script",
-        )
-    for name, value in deployment.environment_variables.items():
-        if not name or "=" in name or "\0" in name + value:
-            raise InvalidInput(
-                f"environment variable {name!r}: a name without '=' is allowed, and no NUL",
-                target="environmentVariables",
-            )
 
 
 def _check_wire_references(deployment: OnlineDeployment) -> None:

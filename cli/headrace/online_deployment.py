@@ -150,7 +150,7 @@ def _state(arm: Mapping[str, Any]) -> str:
 
 
 def _from_file(call: Call) -> OnlineDeployment:
-    from headrace_api.online_deployment import OnlineDeployment, check_servable
+    from headrace_api.online_deployment import OnlineDeployment
 
     path = Path(call.text("file"))
     given: dict[str, object] = {
@@ -158,7 +158,6 @@ def _from_file(call: Call) -> OnlineDeployment:
         "endpoint_name": call.text("endpoint_name") or None,
     }
     deployment = edit.from_file(OnlineDeployment, call, given)
-    check_servable(deployment)
     call.say(f"  ✓ validated {path.name}")
     return deployment
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from headrace_api.deployment_settings import DataCollector
 from headrace_api.deployment_settings import Probe as ProbeSettings
 from headrace_api.environment import Environment
 from headrace_api.errors import InvalidInput, NotFound
@@ -19,6 +20,7 @@ from headrace_state.blob_location import BlobLocation, located
 from headrace_state.records import Instance, Spec, asset_key
 
 REPORT_MARGIN_S: Final = 10.0  # the scorer keeps the same budget and knows better why
+_OF_THE_SERVER: Final = frozenset({"request", "response"})  # collected without the script
 _NOT_IN_TEMPLATE: Final = frozenset({"description", "properties", "scaleSettings"})
 
 
@@ -52,7 +54,10 @@ class LaunchBuilder:
             code_files=await self._code_files(typed),
             scoring_script=(code.scoring_script or "") if code else "",
             environment=await self._environment(typed),
-            environment_variables=dict(typed.environment_variables),
+            environment_variables={
+                **collector_variables(typed.data_collector),
+                **typed.environment_variables,
+            },
             max_concurrent=typed.max_concurrent,
             request_timeout_ms=typed.request_settings.request_timeout_ms,
             liveness=_probe(typed.liveness_probe),
@@ -128,6 +133,21 @@ class LaunchBuilder:
             if not page.next:
                 return found
             marker = page.next
+
+
+def collector_variables(collector: DataCollector | None) -> dict[str, str]:
+    """So that Azure's Collector starts in a script and prints what it is given to the log.
+
+    Without them it raises at its first line; nothing stores what it collects yet.
+    """
+    own = [one for one in (collector.collections if collector else {}).items() if one[1].is_enabled]
+    if collector is None or all(name.lower() in _OF_THE_SERVER for name, _ in own):
+        return {}
+    return {
+        "AZUREML_MDC_ENABLED": "true",
+        "AZUREML_MDC_LOCAL_CAPTURE": "true",
+        "AZUREML_MDC_SAMPLE_RATE": str(round(collector.sampling_rate * 100)),
+    }
 
 
 def read_deployment(endpoint: str, spec: Spec) -> OnlineDeployment:

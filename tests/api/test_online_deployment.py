@@ -229,6 +229,8 @@ def test_a_wire_body_without_queue_wait_has_the_default() -> None:
     ],
 )
 def test_a_wrong_wire_body_is_refused(properties: dict[str, Any], said: str) -> None:
+    code = {"codeConfiguration": {"codeId": "azureml:c:1", "scoringScript": "score.py"}}
+    body = {"properties": code | properties}
     with pytest.raises(InvalidInput) as caught:
-        validate_deployment_arm({"properties": properties}, endpoint="iris", name="blue")
+        validate_deployment_arm(body, endpoint="iris", name="blue")
     assert said in caught.value.message

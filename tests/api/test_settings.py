@@ -112,6 +112,18 @@ def test_the_page_is_what_the_table_says() -> None:
         assert text in ("create", "up", "gc", "data")
 
 
+CODE = {"code": "azureml:c:1", "scoring_script": "score.py"}
+CODE_ARM = {"codeId": "azureml:c:1", "scoringScript": "score.py"}
+
+
+def whole(schema: Schema, values: dict[str, Any], *, wire: bool) -> dict[str, Any]:
+    """With what is required beside."""
+    if schema is DEPLOYMENT:
+        code = {"codeConfiguration": CODE_ARM} if wire else {"code_configuration": CODE}
+        values = code | values
+    return {"properties": values} if wire else values
+
+
 SECRET = "${{azureml://connections/c/credentials/key}}"
 REFUSED: tuple[tuple[Schema, dict[str, Any], dict[str, Any] | None], ...] = (
     (ENDPOINT, {"public_network_access": "disabled"}, {"publicNetworkAccess": "Disabled"}),
@@ -131,6 +143,7 @@ REFUSED: tuple[tuple[Schema, dict[str, Any], dict[str, Any] | None], ...] = (
         {"environment_variables": {"K": "${{keyvault:https://v/s}}"}},
         {"environmentVariables": {"K": "x${{KeyVault:https://v/s}}"}},
     ),
+    (DEPLOYMENT, {"code_configuration": {}}, {"codeConfiguration": None}),
     (DEPLOYMENT, {"environment": {"build": {"path": "."}}}, None),
     (ENVIRONMENT, {"build": {"path": "."}}, {"build": {"contextUri": "https://x"}}),
     (
@@ -160,11 +173,11 @@ REFUSED: tuple[tuple[Schema, dict[str, Any], dict[str, Any] | None], ...] = (
 def test_what_protects_and_does_not_work_is_refused_in_a_file_and_on_the_wire(
     schema: Schema, file: dict[str, Any], properties: dict[str, Any] | None
 ) -> None:
-    (fault,) = refusals(schema, file, wire=False)
+    (fault,) = refusals(schema, whole(schema, file, wire=False), wire=False)
     assert fault.key[0] in (*file, "is_enabled")
     if properties is not None:
         with pytest.raises(InvalidInput) as caught:
-            require_allowed(schema, {"properties": properties})
+            require_allowed(schema, whole(schema, properties, wire=True))
         assert fault.text.rpartition(": ")[2] in caught.value.message
     for secret in (SECRET, "https://v/s"):
         assert secret not in fault.text
@@ -228,7 +241,7 @@ def test_what_informs_and_does_nothing_is_warned_of(
 def test_what_asks_for_nothing_that_is_missing_passes_in_silence(
     schema: Schema, file: dict[str, Any]
 ) -> None:
-    assert remarks(schema, file, wire=False) == ()
+    assert remarks(schema, whole(schema, file, wire=False), wire=False) == ()
 
 
 def test_a_key_that_the_table_lacks_names_its_neighbour() -> None:

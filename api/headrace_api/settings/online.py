@@ -16,6 +16,8 @@ from headrace_api.settings.common import (
     TAGS,
 )
 from headrace_api.settings.setting import (
+    LEFT_OUT,
+    MISSING,
     Fate,
     Schema,
     Setting,
@@ -175,13 +177,23 @@ DEPLOYMENT: Final = Schema(
             "nothing is mounted there; the script finds the model at AZUREML_MODEL_DIR",
         ),
         row(
+            "code_configuration",
+            "properties.codeConfiguration",
+            "What runs.",
+            refused(
+                MISSING,
+                "models without code (MLflow, Triton) are not supported yet; give code and "
+                "scoring_script",
+            ),
+            default=LEFT_OUT,
+        ),
+        row(
             "code_configuration.code", "properties.codeConfiguration.codeId", "The script's folder."
         ),
         row(
             "code_configuration.scoring_script",
             "properties.codeConfiguration.scoringScript",
-            "The script with `init` and `run`. Required: models without code (MLflow, Triton) "
-            "are not supported yet.",
+            "The script with `init` and `run`.",
         ),
         *shown(("code_configuration.$schema", "")),
         row("environment", "properties.environmentId", "The packages it runs with."),

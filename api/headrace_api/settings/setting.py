@@ -79,6 +79,11 @@ def _is_given(value: Any, _: Mapping[str, Any]) -> bool:
     return value not in (None, "", [], {})
 
 
+LEFT_OUT: Final = object()
+"""A default that no file can give: what is required is refused without it."""
+MISSING: Final = When(
+    words="left out", found="is required", holds=lambda value, _: value is LEFT_OUT or value == {}
+)
 GIVEN: Final = When(words="given", found="is not supported", holds=_is_given)
 IDLE: Final = When(words="given", found="has no effect", holds=_is_given)
 
