@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace_services.control import app
+from headrace_services.control import listeners
 from headrace_services.control.arm.head_timeout import HeadTimeout
 from support.control import running_control
 from support.nats_server import NatsServer
@@ -22,7 +22,7 @@ async def test_a_head_that_never_ends_is_not_waited_for(
     said: bytes, tmp_path: Path, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside it, who has asked once keeps its connection, and a body may take its time."""
-    monkeypatch.setattr(app, "HeadTimeout", partial(HeadTimeout, timeout_s=1.5, look_s=0.05))
+    monkeypatch.setattr(listeners, "HeadTimeout", partial(HeadTimeout, timeout_s=1.5, look_s=0.05))
     async with running_control(tmp_path / "home", nats_server.url) as control:
         idle, idle_writer = await control.connected()
         idle_writer.write(HALF + b": 1\r\n\r\n")

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,19 +18,20 @@ from aiohttp import web
 from headrace_bus.client.connection import Bus
 from headrace_bus.client.settings import BusSettings
 from headrace_scaler.compute.computes import Computes
+from headrace_services import open_files
 from headrace_services.certificates import ensure_certificates
 from headrace_services.control.api.application import Handlers, build_api
 from headrace_services.control.api.console import build_console
-from headrace_services.control.arm.head_timeout import HeadTimeout
 from headrace_services.control.fleet.metrics import FleetMetrics, package_version
 from headrace_services.control.gc.collector import collect_forever
 from headrace_services.control.gc.sweeper import sweep_forever
 from headrace_services.control.identity.issuer import Issuer
-from headrace_services.control.listeners import listen, serve
+from headrace_services.control.listeners import serve
 from headrace_services.control.settings import ROLE, Settings
 from headrace_services.control.stores import Stores, open_stores
 from headrace_services.control.trail.request_accounting import Conservation
 from headrace_services.control.wiring import build_handlers, build_reconciler
+from headrace_services.listening import listen
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import Spec
 from headrace_state.repository import Repository
@@ -41,11 +43,16 @@ from headrace_telemetry.tasks import Tasks
 log = structlog.get_logger(__name__)
 
 LOOPBACK: Final = "127.0.0.1"
+# Of the open files this process may have; the rest is for blobs, instances and the bus.
+API_SHARE: Final = 1 / 4
+CONSOLE_SHARE: Final = 1 / 16
+CONSOLE_CONNECTIONS: Final = 64
 
 
 def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; returns when everything is closed."""
     logs.configure(ROLE)
+    open_files.raise_limit()
     logging.getLogger("aiohttp.server").addFilter(is_ours)
     uvloop.run(_until_signal(settings))
 
@@ -96,14 +103,14 @@ async def run(
             build_handlers, settings, stores, fleet, computes, issuer, books, view
         )
         application = build_api(handlers, authenticator, ready.is_set)
-        silence = HeadTimeout()
-        application.middlewares.insert(0, silence.hear)
         context = await asyncio.to_thread(certificates.server_context)
-        server = await serve(stack, application, listener, settings.drain_s, context)
-        tasks.forever(silence.end_forever(server), "silence", on_end=stop.set)
+        most = open_files.share(API_SHARE, settings.max_connections)
+        serve_on = partial(serve, stack, drain_s=settings.drain_s)
+        await serve_on(application, listener, max_connections=most, context=context)
         if console is not None:
             page = build_console(metrics.registry, ready.is_set, _places(settings))
-            await serve(stack, page, console, settings.drain_s)
+            most = open_files.share(CONSOLE_SHARE, CONSOLE_CONNECTIONS)
+            await serve_on(page, console, max_connections=most)
             log.info("the console is ready", port=console.getsockname()[1])
         _keep_house(tasks, handlers, stores, stop)
         ready.set()

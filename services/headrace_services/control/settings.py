@@ -37,6 +37,8 @@ class Settings:
     """Public base URL of scoring, as scoring URIs carry it."""
     allow_private_urls: bool = False
     """Whether addresses that users give, as of an issuer, may lie inside: private, loopback."""
+    max_connections: int = 1024
+    """Of the API's port, within what the limit of open files leaves; more are dropped."""
     drain_s: float = 5.0
     """How long a stop waits for requests under way; scoring does not pass here."""
 

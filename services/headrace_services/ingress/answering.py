@@ -28,9 +28,6 @@ class Phase(IntEnum):
     LINGER = 4
 
 
-_QUIET_S: Final = {Phase.IDLE: KEEP_ALIVE_S, Phase.LINGER: LINGER_S}
-
-
 class Edge(Protocol):
     """Who decides what a request is answered."""
 
@@ -73,6 +70,7 @@ class Answering(asyncio.Protocol):
         self._queue: deque[Exchange] = deque()
         self._since = edge.now
         self._began = edge.now
+        self._idle_s = SLOW_S  # for the next head; more once one has come
         self._discarded = 0
         self._stalled_since: float | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -151,7 +149,7 @@ class Answering(asyncio.Protocol):
             self._transport.abort()
         elif self._is_slow(now):
             self._refuse(slow_client())
-        elif now - self._since > _QUIET_S.get(self.phase, now):
+        elif self._is_idle(now):
             self._close()
 
     def _write(self, data: bytes) -> None:
@@ -170,6 +168,11 @@ class Answering(asyncio.Protocol):
             return now - self._since > SLOW_S or now - self._began > BODY_S
         return False
 
+    def _is_idle(self, now: float) -> bool:
+        if self.phase is Phase.IDLE:
+            return now - self._since > self._idle_s
+        return self.phase is Phase.LINGER and now - self._since > LINGER_S
+
     def _start(self, exchange: Exchange) -> None:
         self._current = exchange
         self.phase = Phase.BUSY
@@ -180,6 +183,7 @@ class Answering(asyncio.Protocol):
 
     def _finished(self, *, keep: bool) -> None:
         self._current = None
+        self._idle_s = KEEP_ALIVE_S
         self._since = self._edge.now
         if not keep:
             self.phase = Phase.LINGER

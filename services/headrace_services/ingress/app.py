@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from headrace_bus.routing.bodies.shared_file import Bodies
 from headrace_bus.routing.edge.gateway import Gateway, GatewaySettings
 from headrace_bus.routing.edge.routes import BucketRoutes
 from headrace_bus.store.bucket import Bucket
+from headrace_services import open_files
 from headrace_services.certificates import ensure_certificates
 from headrace_services.ingress.connection import Connection
 from headrace_services.ingress.exchange import Reply
@@ -33,6 +33,7 @@ from headrace_services.ingress.metrics import EdgeMetrics
 from headrace_services.ingress.replies import text
 from headrace_services.ingress.scoring import ScoringEdge
 from headrace_services.ingress.settings import IngressSettings
+from headrace_services.listening import BACKLOG, TlsListener, listen
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import CONTENT_TYPE, Registry
 from headrace_telemetry.signals import asked_to_stop
@@ -42,8 +43,7 @@ log = structlog.get_logger(__name__)
 
 LOOPBACK: Final = "127.0.0.1"
 TICK_S: Final = 1.0
-BACKLOG: Final = 1024  # connections the kernel keeps while the loop is busy
-HANDSHAKE_S: Final = 10.0
+CONNECTIONS_SHARE: Final = 3 / 8  # of the open files, for each port; the rest is for bodies
 _JSON: Final = "application/json"
 
 
@@ -72,24 +72,24 @@ class Ingress:
             EdgeMetrics(registry),
             LargeBodies(bodies),
             max_body_bytes=settings.max_body_bytes,
-            max_connections=settings.max_connections,
+            max_connections=open_files.share(CONNECTIONS_SHARE, settings.max_connections),
             domain=settings.domain,
         )
         self._public: ScoringEdge = make_edge()
         self._loopback: ScoringEdge = make_edge(
             pages={"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}
         )
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._tasks = Tasks("ingress")
         self._draining = False
 
     async def start(self) -> Listening:
-        """Listen on both ports. Raises OSError for one that is taken, BusDisconnected."""
+        """Listen on both ports. Raises Conflict for one that is taken, BusDisconnected."""
         settings = self._settings
         await self.gateway.start()
         listening = Listening(
-            https_port=await self._listen(settings.port, settings.host, self._public, tls=True),
-            http_port=await self._listen(settings.http_port, LOOPBACK, self._loopback, tls=False),
+            https_port=await self._listen_tls(settings.port, settings.host, self._public),
+            http_port=await self._listen(settings.http_port, LOOPBACK, self._loopback),
         )
         self._tasks.forever(self._tick(), "tick")
         return listening
@@ -111,24 +111,25 @@ class Ingress:
         await self._tasks.stop()
         await self.gateway.stop()
 
-    async def _listen(
-        self, port: int | None, host: str, edge: ScoringEdge, *, tls: bool
-    ) -> int | None:
+    async def _listen_tls(self, port: int | None, host: str, edge: ScoringEdge) -> int | None:
         if port is None:
             return None
-        loop = asyncio.get_running_loop()
-        context = self._tls() if tls else None
-        server = await loop.create_server(
-            partial(Connection, edge),
-            host,
-            port,
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_S if tls else None,
-            backlog=BACKLOG,
-            family=socket.AF_UNSPEC if tls else socket.AF_INET,
+        context = self._tls()
+        listener = listen(host, port)
+        accepting = TlsListener(listener, context, partial(Connection, edge), edge.has_room)
+        accepting.start()
+        self._servers.append(accepting)
+        return int(listener.getsockname()[1])
+
+    async def _listen(self, port: int | None, host: str, edge: ScoringEdge) -> int | None:
+        if port is None:
+            return None
+        listener = listen(host, port, "--http-port")
+        server = await asyncio.get_running_loop().create_server(
+            partial(Connection, edge), sock=listener, backlog=BACKLOG
         )
         self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        return int(listener.getsockname()[1])
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -174,7 +175,8 @@ async def run(
 ) -> None:
     """Serve until `stop`; drained and closed when it returns.
 
-    Raises BusDisconnected, Unauthorized (NATS), OSError (a port is taken, no certificate).
+    Raises BusDisconnected, Unauthorized (NATS), Conflict (a port is taken), OSError (no
+    certificate).
     """
     gateway = gateway or GatewaySettings(ingress_id=f"in-{secrets.token_hex(8)}")
     async with AsyncExitStack() as stack:
@@ -204,6 +206,7 @@ async def run(
 def main(settings: IngressSettings) -> int:
     """Run the process until SIGTERM or SIGINT; returns its exit code."""
     logs.configure("ingress")
+    open_files.raise_limit()
 
     async def serve() -> None:
         await run(settings, asked_to_stop())

@@ -90,6 +90,10 @@ class ScoringEdge:
         self._metrics.connections.inc()
         return len(self.connections) <= self._max_connections
 
+    def has_room(self, coming: int) -> bool:
+        """Whether one more connection may begin beside those open and those that are `coming`."""
+        return len(self.connections) + coming < self._max_connections
+
     def closed(self, connection: Answering) -> None:
         if connection in self.connections:
             self.connections.discard(connection)

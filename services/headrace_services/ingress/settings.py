@@ -40,7 +40,7 @@ class IngressSettings:
     max_spool_bytes: int = SPOOLED_BYTES
     """Of all large bodies and answers that lie in files at once; past it 507."""
     max_connections: int = 4096
-    """Over both ports; more are dropped."""
+    """Of each port, within what the limit of open files leaves; more are dropped."""
     drain_s: float = 30.0
     """What open requests get at a stop."""
 

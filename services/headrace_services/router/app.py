@@ -38,6 +38,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.envelope import PIECE_BYTES, AnswerKind
 from headrace_bus.wire.head import Headers, request_head
 from headrace_bus.wire.subjects import ROUTER_QUEUE, all_scores
+from headrace_services import open_files
 from headrace_services.router.settings import RouterSettings
 from headrace_telemetry import logs
 from headrace_telemetry.metrics import Registry
@@ -266,6 +267,7 @@ async def run(
 def main(settings: RouterSettings) -> int:
     """Run the process until SIGTERM or SIGINT; returns its exit code."""
     logs.configure("router")
+    open_files.raise_limit()
 
     async def serve() -> None:
         await run(settings, asked_to_stop())

@@ -6,7 +6,8 @@ connection then says is a method that it lets be replaced.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+import asyncio
+from typing import Any, ClassVar, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -37,7 +38,17 @@ class HeadTooLarge(HeadraceError):
 
 
 class ArmConnection(web.RequestHandler):
-    """A client's connection."""
+    """A client's connection, dropped at once where there are as many as may be."""
+
+    def __init__(self, server: web.Server, *, max_connections: int, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._server = server
+        self._max_connections = max_connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._server.connections) > self._max_connections:
+            cast("asyncio.Transport", transport).abort()
 
     def handle_error(
         self,

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
-HEAD_TIMEOUT_S: Final = 30.0
+HEAD_TIMEOUT_S: Final = 10.0
 LOOK_S: Final = 2.0
 
 
