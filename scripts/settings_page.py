@@ -30,7 +30,11 @@ of Azure's files and bodies is here.
 
 Paths are those of the YAML files and of the ARM JSON: `*` stands for any name, `[]` for each item
 of a list. A row of a block stands for all that is in it. A file with a key that is not here is
-refused.
+refused; a key of a body that is not here is warned of (endpoints, deployments) or kept and shown.
+
+Batch endpoints, batch deployments, jobs, registries and connections are not offered yet: their
+verbs exit with 2, and their paths are a 404. The single file of 2021 is told of in
+[assets](assets.md).
 """
 
 

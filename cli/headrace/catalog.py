@@ -76,6 +76,7 @@ def datastore_create(call: Call) -> Any:
         "containerName": values.get("container_name"),
         "description": values.get("description"),
         "tags": values.get("tags") or {},
+        "properties": values.get("properties") or {},
     }
     return _put(call, "datastores", _name(call, values), {"properties": properties})
 
@@ -164,6 +165,7 @@ def schedule_body(values: Mapping[str, Any]) -> dict[str, Any]:
         "displayName": values.get("display_name"),
         "description": values.get("description"),
         "tags": values.get("tags") or {},
+        "properties": values.get("properties") or {},
         "trigger": {"triggerType": kind, **renamed},
         "action": {"actionType": "CreateJob", "jobDefinition": values.get("create_job")},
         "isEnabled": values.get("is_enabled", True),

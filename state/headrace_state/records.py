@@ -106,7 +106,7 @@ class Spec(_Record):
     deployments: tuple[str, ...] = ()
     """Endpoints only: the set of their deployments."""
     warnings: tuple[str, ...] = ()
-    """Of a deployment: what its write found in the assets that it refers to."""
+    """What its write found that `arm` does not tell: in assets it refers to, in keys not kept."""
 
     def _require_kind(self, key: str) -> None:
         require_body(self.arm, key)

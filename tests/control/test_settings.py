@@ -101,6 +101,24 @@ async def test_what_a_deployment_s_settings_do_not_do_is_in_the_answer_and_in_sh
     assert [line.partition(" ")[0] for line in of_environment] == ["image"]
 
 
+async def test_keys_that_are_not_kept_are_told_and_told_again_by_show(
+    control: ControlClient,
+) -> None:
+    sku = {"name": "Default", "capacity": 1, "tier": "Premium"}
+    endpoint = await control.put(EP, endpoint_body(sampling={"rate": 1}) | {"zones": ["1"]})
+    await control.finished(endpoint)
+    code_id = await upload_code(control, SCORE)
+    put = await control.put(BLUE, deployment_body(code_id, hyperdrive=True) | {"sku": sku})
+
+    assert warnings_in((await control.get(EP)).json) == [
+        "properties.sampling is not known here: nothing is read of it",
+        "zones is not known here: nothing is read of it",
+    ]
+    told = warnings_in((await control.get(BLUE)).json)
+    assert told == warnings_in(put.json)
+    assert [line.partition(" ")[0] for line in told] == ["sku.tier", "properties.hyperdrive"]
+
+
 async def test_a_warning_that_a_client_sends_back_is_not_stored(control: ControlClient) -> None:
     properties = {
         "computeType": "AmlCompute",

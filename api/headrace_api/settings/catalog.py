@@ -21,6 +21,7 @@ from headrace_api.settings.setting import (
     refused,
     row,
     shown,
+    warned,
     warning,
 )
 
@@ -54,8 +55,18 @@ DATASTORE: Final = Schema(
             "Not kept: this installation signs for its own store.",
             whole=True,
         ),
-        row("endpoint", "properties.endpoint", "Shown as the client expects it."),
-        row("protocol", "properties.protocol", "`https`."),
+        row(
+            "endpoint",
+            "properties.endpoint",
+            "`core.windows.net`, as the client expects it.",
+            warned(other_than("core.windows.net"), _OWN_STORE),
+        ),
+        row(
+            "protocol",
+            "properties.protocol",
+            "`https`.",
+            warned(other_than("https"), _OWN_STORE),
+        ),
         *READ_ONLY,
         *shown(
             ("is_default", "properties.isDefault"),
@@ -111,6 +122,8 @@ COMPUTE: Final = Schema(
             warning(key, wire, _NO_NODES)
             for key, wire in (
                 ("ssh_settings", f"{_INNER}.userAccountCredentials"),
+                ("ssh_public_access_enabled", ""),
+                ("enable_node_public_ip", ""),
                 ("", f"{_INNER}.virtualMachineImage"),
                 ("", f"{_INNER}.propertyBag"),
             )
@@ -118,8 +131,8 @@ COMPUTE: Final = Schema(
         *(
             row(key, wire, "Stored and shown.")
             for key, wire in (
-                ("ssh_public_access_enabled", f"{_INNER}.remoteLoginPortPublicAccess"),
-                ("enable_node_public_ip", f"{_INNER}.enableNodePublicIp"),
+                ("", f"{_INNER}.remoteLoginPortPublicAccess"),
+                ("", f"{_INNER}.enableNodePublicIp"),
                 ("", f"{_INNER}.osType"),
                 ("", "properties.disableLocalAuth"),
             )

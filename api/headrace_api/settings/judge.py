@@ -53,6 +53,25 @@ def warnings_of(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> tup
     return tuple(dict.fromkeys(lines))
 
 
+def beyond(schema: Schema, body: Mapping[str, Any], stored: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a body of the wire warns of that is not told by what was stored of it; one line each."""
+    told = warnings_of(schema, stored, wire=True)
+    found = (*warnings_of(schema, body, wire=True), *_unread(schema, body))
+    return tuple(line for line in found if line not in told)
+
+
+def _unread(schema: Schema, body: Mapping[str, Any]) -> Iterator[str]:
+    """The topmost keys that no row speaks of."""
+    rows = [one for one in schema.settings if one.wire]
+    passed: list[KeyPath] = []
+    for key, value in _items(body):
+        if any(key[: len(one)] == one for one in passed):
+            continue
+        if value is not None and not any(covers(one, key, wire=True) for one in rows):
+            passed.append(key)
+            yield f"{key_text(key)} is not known here: nothing is read of it"
+
+
 def require_allowed(schema: Schema, body: Mapping[str, Any]) -> None:
     """Raises InvalidInput when a body of the wire holds what is refused; one line for each."""
     found = [one for one in remarks(schema, body, wire=True) if one.fate is Fate.REFUSED]
@@ -67,7 +86,9 @@ def unknown_keys(schema: Schema, values: Mapping[str, Any]) -> list[Fault]:
         return []
     known = [one for one in schema.settings if one.key]
     return [
-        Fault(key=key, text=_unknown(known, key)) for key in _keys(values) if not _has(known, key)
+        Fault(key=key, text=_unknown(known, key))
+        for key, _ in _items(values)
+        if not any(covers(one, key, wire=False) for one in known)
     ]
 
 
@@ -122,18 +143,15 @@ def _what(when: When, key: KeyPath, value: Any) -> str:
     return when.found or f"is {shown(key, value)}"
 
 
-def _keys(values: Any, key: KeyPath = ()) -> Iterator[KeyPath]:
+def _items(values: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every key, those of blocks within too, with its value."""
     if isinstance(values, Mapping):
         for name, value in values.items():
-            yield (*key, name)
-            yield from _keys(value, (*key, name))
+            yield (*key, name), value
+            yield from _items(value, (*key, name))
     elif isinstance(values, list):
         for at, value in enumerate(values):
-            yield from _keys(value, (*key, at))
-
-
-def _has(known: list[Setting], key: KeyPath) -> bool:
-    return any(covers(one, key, wire=False) for one in known)
+            yield from _items(value, (*key, at))
 
 
 def covers(setting: Setting, key: KeyPath, *, wire: bool) -> bool:

@@ -160,7 +160,9 @@ DEPLOYMENT: Final = Schema(
         row(
             "properties",
             "properties.properties",
-            "Stored and shown; those that begin with `headrace.` are options (docs/assets.md).",
+            "Stored and shown. Options of ours are `headrace.idempotent`, `headrace.hedge`, "
+            "`headrace.wakeTimeout` and `headrace.maxBodyBytes`; another `headrace.` name is "
+            "refused.",
             whole=True,
         ),
         row(

@@ -51,7 +51,7 @@ _ENDPOINT: Final = object_of(
     properties=optional(WORDS),
     traffic=_percentages(100),
     mirrorTraffic=_percentages(50),
-    publicNetworkAccess=one_of("Enabled", "Disabled"),
+    publicNetworkAccess=one_of("Enabled"),
 )
 _DEPLOYMENT: Final = object_of(
     endpointComputeType=one_of("Managed"),

@@ -16,7 +16,7 @@ from headrace_api.online_deployment import (
 )
 from headrace_api.online_endpoint import MAX_DEPLOYMENTS
 from headrace_api.settings.capacity import Host, capacity_warnings
-from headrace_api.settings.judge import warnings_of
+from headrace_api.settings.judge import beyond, warnings_of
 from headrace_api.settings.online import DEPLOYMENT
 from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
@@ -203,11 +203,11 @@ class Deployments:
         _require_alive(endpoint.value, known.value if known else None)
         typed = self._validated(call, given)
         if not isinstance(old, Stored):
-            wanted = await self.references.pinned(typed)
+            wanted = await self._pinned(typed, given)
             return await self._create(call, endpoint, old, wanted)
         resource = str(self.ids.deployment(endpoint.value.name, old.value.name))
         await self.writes.operations.require_idle(resource, old.value)
-        wanted = await self.references.pinned(typed)
+        wanted = await self._pinned(typed, given)
         key = deployment_status_key(endpoint.value.name.lower(), old.value.name.lower())
         status = await self.writes.state_before(old.value, key)
         failed = status.provisioning_state is ProvisioningState.FAILED
@@ -243,6 +243,12 @@ class Deployments:
         change = self._change(endpoint.value, spec, "create", ProvisioningState.CREATING)
         operation = await self.writes.apply(call, old, change)
         return self.writes.accepted(operation, await self._shown(endpoint.value, spec), 201)
+
+    async def _pinned(self, typed: OnlineDeployment, given: dict[str, Any]) -> Pinned:
+        """What to store, with what is said of the body beyond that."""
+        found = await self.references.pinned(typed)
+        more = beyond(DEPLOYMENT, given, found.arm)
+        return replace(found, warnings=(*found.warnings, *more))
 
     def _validated(self, call: Call, given: dict[str, Any]) -> OnlineDeployment:
         for key in ("properties", "tags", "sku"):

@@ -11,7 +11,7 @@ from headrace_api import arm
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import check_endpoint_name
 from headrace_api.online_endpoint import validate_endpoint_arm
-from headrace_api.settings.judge import warnings_of
+from headrace_api.settings.judge import beyond, warnings_of
 from headrace_api.settings.online import ENDPOINT
 from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
@@ -176,7 +176,7 @@ class Endpoints:
         }
         named = {ENDPOINT_ID_PROPERTY: str(identity)}
         properties["properties"] = {**properties.get("properties", {}), **named}
-        told = warnings_of(ENDPOINT, spec.arm, wire=True)
+        told = (*warnings_of(ENDPOINT, spec.arm, wire=True), *spec.warnings)
         tracked = {
             key: spec.arm[key] for key in ("location", "tags", "identity") if key in spec.arm
         }
@@ -210,7 +210,8 @@ class Endpoints:
             return Answer(body=self.body(old.value, status), headers=old.etag)
         if is_create_only(call) and not failed:
             raise AlreadyExists(identity)
-        spec = replace(old.value, arm=wanted, modified_at=timestamp())
+        more = beyond(ENDPOINT, given, wanted)
+        spec = replace(old.value, arm=wanted, warnings=more, modified_at=timestamp())
         change = self._change(spec, "update", ProvisioningState.UPDATING)
         operation = await self.writes.apply(call, old, change)
         return self.writes.accepted(operation, await self._shown(spec), 200)
@@ -222,9 +223,11 @@ class Endpoints:
             raise AlreadyExists(str(self.ids.endpoint(name)))
         has = await self._staying(name.lower()) if old else ()
         now = timestamp()
+        wanted = self._validated(given, name, has)
         spec = Spec(
             name=name,
-            arm=self._validated(given, name, has),
+            arm=wanted,
+            warnings=beyond(ENDPOINT, given, wanted),
             created_at=now,
             modified_at=now,
             created_by=call.principal.name,
