@@ -18,9 +18,14 @@ HeadraceError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from headrace_api.errors import Conflict, HeadraceError, NotFound
+
+_NO_ROOM_HINT: Final = (
+    "NATS has no room for its streams: free disk space where the home is, or raise the server's "
+    "max_file_store where it is an outside one"
+)
 
 
 class BusError(HeadraceError):
@@ -71,8 +76,14 @@ class NoResponders(BusError):
 class JetStreamRefused(BusError):
     """The JetStream API answered with an error; `err_code` is the server's number for it."""
 
+    NO_ROOM: ClassVar[frozenset[int]] = frozenset((10002, 10023, 10028, 10047, 10077))
+
     def __init__(self, call: str, err_code: int, description: str) -> None:
-        super().__init__(f"JetStream {call}: {description} ({err_code})", target=call)
+        super().__init__(
+            f"JetStream {call}: {description} ({err_code})",
+            target=call,
+            hint=_NO_ROOM_HINT if err_code in self.NO_ROOM else "",
+        )
         self.call = call
         self.err_code = err_code
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from headrace_api.errors import InvalidInput
 from headrace_bus.client.connection import Bus
+from headrace_bus.client.settings import BusSettings
 from headrace_bus.errors import JetStreamRefused, RevisionConflict
 from headrace_bus.store.bucket import Bucket, Record
+from headrace_bus.store.events import Events
 from headrace_bus.store.feed import Delivery
+from headrace_bus.store.jetstream import make_stream
+from support.nats_server import NatsServer
 from support.platform_nats import PlatformNats, platform_nats
 
 BOUND_S = 30.0  # ends failed tests only
@@ -273,3 +278,22 @@ async def test_a_value_past_the_bound_is_refused(bus: Bus) -> None:
     bucket = await Bucket.open(bus, "state")
     with pytest.raises(JetStreamRefused):
         await bucket.create("a", b"x" * (4 * 1024 * 1024 + 1))
+
+
+async def test_streams_that_are_there_need_no_room_to_be_opened(tmp_path: Path) -> None:
+    """A server that may keep less than a stream's bound refuses even to create it again."""
+    with NatsServer(tmp_path) as server:
+        bus = await Bus.connect(BusSettings(url=server.url, name="test"))
+        try:
+            await Events.open(bus)
+            server.extra = f'jetstream {{ store_dir: "{tmp_path}/js", max_file_store: 50MB }}'
+            server.restart()
+
+            assert await (await Events.open(bus)).last(1) == []
+
+            config = {"name": "large", "max_bytes": 60 << 20, "num_replicas": 1}
+            with pytest.raises(JetStreamRefused) as refused:
+                await make_stream(bus, config)
+            assert "free disk space" in refused.value.hint
+        finally:
+            await bus.close()

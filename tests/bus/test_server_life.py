@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -24,6 +25,7 @@ from headrace_bus.client.identity import Identities
 from headrace_bus.client.server import EmbeddedServer, accepts
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
+from headrace_bus.store.events import MAX_BYTES, Events
 from headrace_bus.wire import subjects
 from headrace_bus.wire.subjects import InstanceAddress
 from support.raw_nats import raw_client
@@ -48,6 +50,7 @@ from headrace_bus.client import identity, server_config
 from headrace_bus.client.jwt import Permissions
 identity.instance_template = lambda: Permissions(publish=("nothing",), subscribe=("nothing",))
 server_config._CONFIG = server_config._CONFIG.replace("max_payload: 8MB", "max_payload: 1MB")
+server_config._LIMIT = ""
 """
 BLUE = InstanceAddress("ep", "blue", "i1")
 
@@ -146,6 +149,8 @@ async def test_an_adopted_server_takes_the_rights_and_limits_of_this_release(hom
             assert await instance.may_publish(subjects.heartbeat(BLUE))
             assert await instance.may_subscribe(subjects.instance(BLUE))
             assert instance.max_payload == 8 * 1024 * 1024
+        await server.restart()  # and the rest, which a reload cannot change
+        assert "max_file_store: 1TB" in (home.nats / "nats.conf").read_text()
     finally:
         await server.stop()
 
@@ -285,6 +290,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tiny", str(disk)], check=True)
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+async def test_streams_are_opened_where_little_room_is_left(small_disk: Path) -> None:
+    """The server would take three quarters of what is free for the most it may ever keep."""
+    server = EmbeddedServer(Home(small_disk / "home"))
+    await server.start()
+    credentials = Identities(Home(small_disk / "home")).mint_role("control")
+    bus = await Bus.connect(BusSettings(url=server.url, name="test", credentials=credentials))
+    try:
+        assert shutil.disk_usage(small_disk).free < MAX_BYTES
+        events = await Events.open(bus)
+        await events.write("kept", {"of": "before"})
+        await server.restart()
+
+        events = await Events.open(bus)
+
+        assert await events.last(1) == [{"of": "before"}]
+    finally:
+        await bus.close()
+        await server.stop()
 
 
 async def write(state: Bucket, many: int) -> None:

@@ -94,12 +94,28 @@ def test_a_killed_supervisor_is_succeeded_by_one_that_adopts_all(
     assert platform.scorers() == scorers
 
 
-def test_down_without_a_supervisor_ends_what_it_left(platform: Platform, tmp_path: Path) -> None:
+def test_an_up_that_fails_leaves_what_serves_and_down_ends_it(
+    platform: Platform, tmp_path: Path
+) -> None:
+    """The supervisor and control are gone, and control cannot start for now."""
     platform.up()
     bench = Workbench(platform, tmp_path)
     bench.endpoint("left")
     bench.deploy("left", "blue", "patient")
     os.kill(platform.status()["pid"], signal.SIGKILL)
+    os.kill(part(platform, "control"), signal.SIGKILL)
+    until(lambda: not platform.pids("headrace run control"), "its end")
+    serving = platform.pids("nats-server"), part(platform, "ingress"), platform.scorers()
+    (platform.home / "secret.key").write_bytes(b"damaged")
+
+    failed = platform.run("up", "--detach", code=5)
+
+    assert "control exited while starting" in failed.stderr
+    assert "found running and left so" in failed.stdout
+    assert platform.pids("headrace run control") == []
+    still = platform.pids("nats-server"), part(platform, "ingress"), platform.scorers()
+    assert still == serving
+    assert platform.status()["state"] == "degraded"
 
     platform.down()
 

@@ -97,7 +97,6 @@ class EmbeddedServer:
             log.info("adopted a running nats-server", pid=self.pid, port=self._port)
             return
         self._port = self._port or _free_port()
-        server_config.write(self._home, self._port, identities)
         await self.restart()
         write_private(self._folder / "port", f"{self._port}\n")
 
@@ -108,6 +107,7 @@ class EmbeddedServer:
         """
         await self._end()
         self._refuse_taken_port()
+        self._configure()
         self._child = self._spawn()
         self._process = psutil.Process(self._child.pid)
         try:
@@ -148,6 +148,15 @@ class EmbeddedServer:
     @property
     def _log(self) -> Path:
         return server_config.log(self._home)
+
+    def _configure(self) -> None:
+        try:
+            server_config.write(self._home, self._port, Identities(self._home))
+        except OSError:
+            if (
+                not self._config.exists()
+            ):  # else the disk is full, and the one that is there will do
+                raise
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # What it says before it has read `logfile` goes to the same file.
@@ -206,10 +215,10 @@ class EmbeddedServer:
     async def _refresh(self, identities: Identities) -> None:
         """Give an adopted server this release's rights and limits, now and at its next start.
 
-        Connections stay. What a reload cannot change holds from the next start on.
+        Connections stay. What a reload cannot change holds from the next restart on.
         """
         assert self._process is not None
-        server_config.write(self._home, self._port, identities)
+        server_config.write(self._home, self._port, identities, running=True)
         said = self._log.stat().st_size
         self._process.send_signal(signal.SIGHUP)
         try:

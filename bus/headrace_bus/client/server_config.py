@@ -12,10 +12,13 @@ from headrace_bus.client import jwt
 from headrace_bus.client.identity import Identities
 
 HOST: Final = "127.0.0.1"
+_LIMIT: Final = "max_file_store: 1TB"
 _OPERATOR: Final = re.compile(r"^operator: (\S+)$", re.MULTILINE)
 
 # sync_interval: an acknowledged write is on disk within a second. A killed process loses nothing
 # (the page cache stays); a power cut may lose that last second. "always" costs 20 times the writes.
+# max_file_store: by default three quarters of what is free at the start. On a disk that is nearly
+# full, streams that have been there for long would be refused.
 # js_ack_fc_v2: true breaks ordered consumers of today's clients (nats.md 0, trap 6).
 _CONFIG: Final = """\
 listen: "{host}:{port}"
@@ -31,6 +34,7 @@ feature_flags {{ js_ack_fc_v2: false }}
 jetstream {{
   store_dir: "{folder}/jetstream"
   sync_interval: "1s"
+  {limit}
 }}
 operator: {operator}
 system_account: {system}
@@ -49,18 +53,21 @@ def log(home: Home) -> Path:
     return home.run / "nats.log"
 
 
-def write(home: Home, port: int, identities: Identities) -> None:
+def write(home: Home, port: int, identities: Identities, *, running: bool = False) -> None:
     """Write it whole, mode 0600.
 
-    The operator's JWT stays as it was, since a running server takes no other by a reload.
+    The operator's JWT stays as it was, and for a `running` server the room for its streams: it
+    refuses a reload that changes either.
     """
     before = path(home).read_text() if path(home).exists() else ""
+    kept = running and _LIMIT not in before
     accounts = identities.account_jwts().items()
     text = _CONFIG.format(
         host=HOST,
         port=port,
         folder=_quoted(home.nats),
         log=_quoted(log(home)),
+        limit="" if kept else _LIMIT,
         operator=_kept_operator(before, identities) or identities.operator_jwt(),
         system=identities.system.public,
         accounts="\n".join(f"  {public}: {signed}" for public, signed in accounts),

@@ -19,6 +19,7 @@ BOUND_S: Final = 10.0  # all attempts together: a restart of the server fits in
 WRONG_LAST_SEQUENCE: Final = frozenset((10071, 10164))
 _PAUSE_S: Final = 0.05
 _NAME_IN_USE: Final = 10058
+_NO_STREAM: Final = 10059
 _NOT_FOUND: Final = frozenset((10037,))
 _NOT_YET: Final = frozenset((10008, 10039))  # JetStream is starting up; its account is not there
 
@@ -51,14 +52,35 @@ async def call(bus: Bus, api: str, body: Mapping[str, Any]) -> dict[str, Any]:
 async def make_stream(bus: Bus, config: Mapping[str, Any]) -> None:
     """Create the stream of this configuration, or bring the one of its name up to date.
 
+    One that is as wanted is left alone: a server short of room refuses even to create it again.
+    More replicas than wanted stay, as somebody chose them.
     Raises JetStreamRefused, BusDisconnected after BOUND_S.
     """
+    name = str(config["name"])
+    found = await _configuration(bus, name)
+    if found is None:
+        try:
+            await call(bus, f"STREAM.CREATE.{name}", config)
+            return
+        except JetStreamRefused as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
+        found = await _configuration(bus, name) or {}
+    replicas = max(int(config["num_replicas"]), int(found.get("num_replicas", 1)))
+    wanted = {**config, "num_replicas": replicas}
+    if any((found.get(field) or 0) != (value or 0) for field, value in wanted.items()):
+        await call(bus, f"STREAM.UPDATE.{name}", wanted)
+
+
+async def _configuration(bus: Bus, name: str) -> dict[str, Any] | None:
+    """Of the stream of this name, or None when there is none."""
     try:
-        await call(bus, f"STREAM.CREATE.{config['name']}", config)
+        found: dict[str, Any] = (await call(bus, f"STREAM.INFO.{name}", {}))["config"]
     except JetStreamRefused as error:
-        if error.err_code != _NAME_IN_USE:
-            raise
-        await call(bus, f"STREAM.UPDATE.{config['name']}", config)
+        if error.err_code == _NO_STREAM:
+            return None
+        raise
+    return found
 
 
 async def store(bus: Bus, subject: str, data: bytes, headers: Mapping[str, str]) -> int:

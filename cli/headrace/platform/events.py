@@ -73,6 +73,9 @@ class Lines:
         self._say(f"already running (pid {pid})")
         self._card(card)
 
+    def _left_running(self, *, parts: list[str], **_: Any) -> None:
+        self._say(f"found running and left so, with their instances: {', '.join(parts)}")
+
     def _stopping(self, *, what: str, **_: Any) -> None:
         self._say(f"stopping: {what}")
 

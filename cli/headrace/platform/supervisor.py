@@ -18,6 +18,7 @@ import structlog
 
 from headrace import errors
 from headrace.platform import services
+from headrace.platform.adoption import settle_ports
 from headrace.platform.events import Listener
 from headrace.platform.ports import PORT_FLAGS, Ports
 from headrace.platform.services import ServiceProcess
@@ -28,7 +29,6 @@ from headrace_api.home import Home
 from headrace_bus.client.identity import Identities
 from headrace_bus.client.roles import Role
 from headrace_bus.client.server import EmbeddedServer
-from headrace_scaler.compute.processes import ProcessId
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ NATS: Final = "nats-server"
 
 
 class UpFailed(errors.CommandError):
-    """The platform did not become ready; what was started has been ended."""
+    """The platform did not become ready; what this `up` started has been ended."""
 
     exit_code = errors.OPERATION_FAILED
 
@@ -80,7 +80,8 @@ class Supervisor:
         began = time.monotonic()
         self._say("starting", version=self._plan.version, home=str(self._home.root))
         with ExitStack() as claimed:
-            ports = await self._settle_ports(claimed)
+            plan = self._plan
+            ports = await settle_ports(self._home, plan.ports, plan.given, claimed, self._hurry)
             await self._start_or_end(ports, claimed, began)
         await self._stop.wait()
         await self._stop_all()
@@ -91,13 +92,13 @@ class Supervisor:
             async with asyncio.timeout(READY_BOUND_S):
                 await self._start(ports, claimed, began)
         except TimeoutError:
-            await self._stop_all()
+            await self._undo()
             raise UpFailed(
                 f"the platform was not ready within {READY_BOUND_S:.0f} s",
                 hint=f"the logs are in {self._home.run}",
             ) from None
         except (HeadraceError, OSError):
-            await self._stop_all()
+            await self._undo()
             raise
 
     async def _start(self, ports: Ports, claimed: ExitStack, began: float) -> None:
@@ -123,33 +124,6 @@ class Supervisor:
 
     async def _start_services(self) -> None:
         await asyncio.gather(*(self._start_service(service) for service in self._services))
-
-    async def _settle_ports(self, claimed: ExitStack) -> Ports:
-        """Keep the ports of services that are adopted; check and choose the others.
-
-        Raises PortTaken.
-        """
-        wanted, held = self._plan.ports, frozenset[str]()
-        for service in PORT_FLAGS:
-            running = services.found(service, self._home)
-            kept = self._kept_ports(service, running)
-            if kept is None:
-                await services.end(running, self._hurry)
-            else:
-                wanted, held = replace(wanted, **kept), held | kept.keys()
-        return wanted.settled(claimed, held)
-
-    def _kept_ports(self, service: str, running: list[ProcessId]) -> dict[str, int] | None:
-        """The ports of a running service; None when it cannot be adopted."""
-        if len(running) != 1:
-            return None
-        texts = {name: services.flag_of(running[0], flag) for name, flag in PORT_FLAGS[service]}
-        if not all(text.isdecimal() for text in texts.values()):
-            return None
-        found = {name: int(text) for name, text in texts.items()}
-        asked = {name: getattr(self._plan.ports, name) for name in found}
-        moved = [n for n in self._plan.given & found.keys() if asked[n] not in (0, found[n])]
-        return None if moved else found
 
     async def _start_nats(self) -> tuple[str, Path | None]:
         if self._server is None:
@@ -261,6 +235,25 @@ class Supervisor:
                 log.warning("nats-server could not be restarted", reason=error.message)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
+
+    async def _undo(self) -> None:
+        """After a start that failed: end what it started. What was found running may serve: it
+        goes on, with NATS.
+        """
+        found = [service.name for service in self._services if service.adopted]
+        if self._server is not None and self._server.adopted:
+            found.append(NATS)
+        if not found:
+            await self._stop_all()
+            return
+        self._stop.set()
+        await self._tasks.stop()
+        ours = [one.process for one in self._services if one.process and not one.adopted]
+        await services.end(ours, self._hurry)
+        self._say("left_running", parts=found)
+        if self._card is not None:
+            with suppress(OSError):
+                replace(self._card, state="degraded", pid=0).write(self._home)
 
     async def _stop_all(self) -> None:
         """The ingress drains, control goes so that nothing is restarted, scorers drain, NATS."""
