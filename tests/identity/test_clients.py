@@ -30,6 +30,20 @@ def endpoint_body(auth_mode: str = "Key") -> dict[str, Any]:
     return {"location": "local", "properties": {"authMode": auth_mode}}
 
 
+async def test_a_mistyped_limit_is_refused_and_gives_nothing(control: ControlClient) -> None:
+    """A role that was to be limited to one endpoint would else reach all."""
+    guid = "00000000-1111-2222-3333-444444444444"
+    for limit in ({"endpointName": "houses"}, {"Endpoint": "houses"}):
+        put = await control.put(f"/clients/{guid}", {"properties": {"role": "scorer"} | limit})
+        assert (put.status, put.code) == (400, "BadArgument")
+        assert "allowed are properties.role, properties.endpoint" in put.json["error"]["message"]
+    issuer = {"issuer": "https://idp.example", "audience": "a", "subjects": "me"}
+    put = await control.put(f"/issuers/{guid}", {"properties": issuer})
+    assert (put.status, put.code) == (400, "BadArgument")
+    assert "properties.subjects is not a key of issuers" in put.json["error"]["message"]
+    assert (await control.get(f"/clients/{guid}")).status == 404
+
+
 async def test_the_discovery_documents_lead_to_a_token_endpoint_and_the_key(
     control: ControlClient,
 ) -> None:

@@ -31,7 +31,9 @@ def _asks_to_unpack(value: Any, _: Mapping[str, Any]) -> bool:
 _UNPACKS: Final = When(
     words=f"with `{UNPACK}: true`", found=f"asks for {UNPACK}", holds=_asks_to_unpack
 )
-_KEPT_PACKED: Final = "an archive is not unpacked here; register the folder that it holds"
+_KEPT_PACKED: Final = (
+    "an archive is not unpacked here; register the folder that it holds, or unpack it in init"
+)
 
 
 def _is_beside_conda(value: Any, block: Mapping[str, Any]) -> bool:

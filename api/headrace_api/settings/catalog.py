@@ -163,6 +163,11 @@ _NOT_RUN: Final = (
     "schedule with is_enabled: false"
 )
 
+_NO_MONITOR: Final = "models are not monitored here yet; look at /metrics of the console port"
+_NO_IMPORT: Final = (
+    "data is not imported here; upload it and register it with `headrace data create`"
+)
+
 SCHEDULE: Final = Schema(
     name="schedule",
     note="One that is not enabled is stored and shown.",
@@ -181,15 +186,22 @@ SCHEDULE: Final = Schema(
         ),
         row("trigger", "properties.trigger", "Checked, stored and shown.", whole=True),
         row("create_job", "properties.action", "Stored and shown.", whole=True),
+        row(
+            "",
+            "properties.action.actionType",
+            "`CreateJob` or `InvokeBatchEndpoint`.",
+            refused(one_of("CreateMonitor"), _NO_MONITOR),
+            refused(one_of("ImportData"), _NO_IMPORT),
+        ),
         refusal(
             "create_monitor",
             "properties.action.monitorDefinition",
-            "models are not monitored here yet; look at /metrics of the console port",
+            _NO_MONITOR,
         ),
         refusal(
             "import_data",
             "properties.action.dataImportDefinition",
-            "data is not imported here; upload it and register it with `headrace data create`",
+            _NO_IMPORT,
         ),
         *READ_ONLY,
     ),

@@ -60,7 +60,22 @@ def beyond(schema: Schema, body: Mapping[str, Any], stored: Mapping[str, Any]) -
     return tuple(line for line in found if line not in told)
 
 
+def require_known(schema: Schema, body: Mapping[str, Any]) -> None:
+    """Raises InvalidInput when a body of the wire has a key that no row speaks of."""
+    if key := next(_unknown_to(schema, body), None):
+        allowed = ", ".join(one.wire for one in schema.settings if one.fate is not Fate.SHOWN)
+        raise InvalidInput(
+            f"{key_text(key)} is not a key of {schema.name}s; allowed are {allowed}",
+            target=key_text(key),
+        )
+
+
 def _unread(schema: Schema, body: Mapping[str, Any]) -> Iterator[str]:
+    for key in _unknown_to(schema, body):
+        yield f"{key_text(key)} is not known here: nothing is read of it"
+
+
+def _unknown_to(schema: Schema, body: Mapping[str, Any]) -> Iterator[KeyPath]:
     """The topmost keys that no row speaks of."""
     rows = [one for one in schema.settings if one.wire]
     passed: list[KeyPath] = []
@@ -69,7 +84,7 @@ def _unread(schema: Schema, body: Mapping[str, Any]) -> Iterator[str]:
             continue
         if value is not None and not any(covers(one, key, wire=True) for one in rows):
             passed.append(key)
-            yield f"{key_text(key)} is not known here: nothing is read of it"
+            yield key
 
 
 def require_allowed(schema: Schema, body: Mapping[str, Any]) -> None:

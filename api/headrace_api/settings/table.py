@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from headrace_api.settings.access import CLIENT, ISSUER
 from headrace_api.settings.assets import CODE, COMPONENT, DATA, ENVIRONMENT, MODEL
 from headrace_api.settings.catalog import COMPUTE, DATASTORE, SCHEDULE, WORKSPACE
 from headrace_api.settings.online import DEPLOYMENT, ENDPOINT
@@ -20,4 +21,6 @@ SCHEMAS: Final = (
     COMPUTE,
     SCHEDULE,
     WORKSPACE,
+    CLIENT,
+    ISSUER,
 )

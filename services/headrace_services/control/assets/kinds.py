@@ -17,7 +17,7 @@ DEFAULT_DATASTORE: Final = "workspaceblobstore"
 STORAGE_SUFFIX: Final = "core.windows.net"  # never resolved: see Datastores.account_name
 NOT_KEPT: Final = frozenset({"credentials", "provisioningState", "isDefault", "subscriptionId"})
 _FREQUENCIES: Final = ("minute", "hour", "day", "week", "month")
-_ACTIONS: Final = ("CreateJob", "InvokeBatchEndpoint", "CreateMonitor", "ImportData")
+_ACTIONS: Final = ("CreateJob", "InvokeBatchEndpoint")
 _VIEWS: Final = {
     "": {True},
     "enabledonly": {True},

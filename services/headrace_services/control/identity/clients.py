@@ -11,6 +11,8 @@ from typing import Any, Final
 from headrace_api import arm
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import check_endpoint_name
+from headrace_api.settings.access import CLIENT
+from headrace_api.settings.judge import require_known
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.arm.request import Answer, Call, listing, object_at, text_at
@@ -40,6 +42,7 @@ class Clients:
         """Create; the answer is the only one that ever holds the secret."""
         client_id = checked_id(call.path["client"])
         properties = object_at(call.body, "properties")
+        require_known(CLIENT, call.body)
         secret = secrets.token_urlsafe(SECRET_BYTES)
         client = Client(
             id=client_id,

@@ -12,6 +12,8 @@ import structlog
 
 from headrace_api import arm
 from headrace_api.errors import Conflict, HeadraceError, InvalidInput, NotFound
+from headrace_api.settings.access import ISSUER
+from headrace_api.settings.judge import require_known
 from headrace_api.trusted_issuer import ALGORITHMS
 from headrace_bus.errors import RevisionConflict
 from headrace_services.control.arm.ids import ArmIds
@@ -133,6 +135,7 @@ class Issuers:
 
 def _record(call: Call) -> OuterIssuer:
     properties = object_at(call.body, "properties")
+    require_known(ISSUER, call.body)
     issuer = _text(properties, "issuer", required=True)
     require_https(issuer)
     return OuterIssuer(
