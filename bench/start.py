@@ -26,7 +26,7 @@ from bench.workloads import WORKLOADS
 
 WANTED: Final = 4
 BOUND_S: Final = 60.0
-_READY: Final = re.compile(r"^headrace_instances\{[^}]*state=\"ready\"[^}]*\} (\d+)", re.MULTILINE)
+_READY: Final = re.compile(r"^headrace_visible_instances\{[^}]*\} (\d+)", re.MULTILINE)
 
 
 class Started(Headrace):

@@ -121,7 +121,7 @@ class Rig:
 
     def serving(self) -> int:
         """Instances that the ingress sees ready; -1 when it does not answer."""
-        return int(_metric(self.url, "headrace_instances"))
+        return int(_metric(self.url, "headrace_visible_instances"))
 
     async def shift_clock(self, seconds: int) -> None:
         await asyncio.to_thread(self._clock.shift, seconds)

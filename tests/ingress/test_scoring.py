@@ -312,14 +312,3 @@ async def test_an_instance_of_a_job_gets_no_request_of_an_edge(world: World) -> 
             assert got.status == 200
     assert len(one.seen) == 5
     assert all(each["houses.blue"] == 1 for each in world.live.values())
-
-
-async def test_metrics_carry_the_labels_that_dashboards_ask_for(world: World) -> None:
-    listening = await world.ingress()
-    await world.route(make_route())
-    await world.instance()
-    async with world.http.get(url(listening, "/metrics")) as got:
-        text = await got.text()
-    of = 'endpoint="houses",deployment="blue",lane="online"'
-    assert f'headrace_instances{{{of},state="ready"}} 1' in text
-    assert 'lane="online",term="accepted"' in text

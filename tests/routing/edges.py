@@ -55,9 +55,11 @@ class Edge:
         message = await asyncio.wait_for(self.requests.get(), BOUND_S)
         return decode_request(message.data), message.reply
 
-    async def answer(self, request: Request, reply: str, kind: AnswerKind, epoch: int) -> None:
+    async def answer(
+        self, request: Request, reply: str, kind: AnswerKind, epoch: int, *, exec_us: int = 10
+    ) -> None:
         """Publish an answer to the request, and return when the channel has seen it."""
-        made = Answer(kind, request.request_id, 200, 10, 1, 0, "", epoch, b"", request.body)
+        made = Answer(kind, request.request_id, 200, exec_us, 1, 0, "", epoch, b"", request.body)
         self.bus.publish(reply, encode_answer(made))
         await self.bus.flush()
 

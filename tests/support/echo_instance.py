@@ -53,6 +53,8 @@ class EchoInstance:
         self.admission = Admission(slots)
         self.epoch = unix_ms()
         self.seen: list[Request] = []
+        self.codes: dict[bytes, int] = {}
+        """Other codes than 200, by body."""
         self.refused = 0
         self.cancelled: list[str] = []
         self.state = InstanceState.READY
@@ -112,7 +114,8 @@ class EchoInstance:
             if what := self.told(request.body):
                 self._tasks.start(self._work(request, message.reply, what), "work")
             else:
-                self._finish(request, message.reply, 200, request.body)
+                status = self.codes.get(request.body, 200)
+                self._finish(request, message.reply, status, request.body)
         elif isinstance(verdict, Duplicate):
             if verdict.finished and request.request_id in self._answers:
                 self._answer(message.reply, self._answers[request.request_id])

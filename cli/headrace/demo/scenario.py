@@ -182,8 +182,8 @@ class Scenario:
 
     def _ready(self, deployment: str) -> int:
         """Ready instances as the ingress sees them."""
-        labels = f'endpoint="{ENDPOINT}",deployment="{deployment}",lane="online",state="ready"'
-        return int(self._metric(f"headrace_instances{{{labels}}}"))
+        labels = f'endpoint="{ENDPOINT}",deployment="{deployment}",lane="online"'
+        return int(self._metric(f"headrace_visible_instances{{{labels}}}"))
 
     def _mirrored(self) -> tuple[int, int]:
         """Copies sent to shadows, and copies dropped because the shadow was behind."""

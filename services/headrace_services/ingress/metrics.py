@@ -29,8 +29,15 @@ class EdgeMetrics:
         ).labels()
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
+    def refused(self, endpoint: str, status: int) -> None:
+        """Count what no deployment was asked for: its time says nothing of anybody's latency.
+
+        Unknown endpoints come as '', so callers cannot make labels.
+        """
+        self._requests.labels(endpoint, "", _ONLINE, str(status)).inc()
+
     def answered(self, endpoint: str, deployment: str, status: int, seconds: float) -> None:
-        """Count one answer. Unknown endpoints come as '', so callers cannot make labels."""
+        """Count one answer and how long it took."""
         key = (endpoint, deployment, status)
         children = self._children.get(key)
         if children is None:

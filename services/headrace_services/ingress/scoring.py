@@ -209,7 +209,7 @@ class ScoringEdge:
 
     def _refused(self, exchange: Exchange, reply: Reply, *, endpoint: str) -> Reply:
         """`endpoint` is empty when there is none of the name, so callers cannot make labels."""
-        self._metrics.answered(endpoint, "", reply.status, 0.0)
+        self._metrics.refused(endpoint, reply.status)
         fields = outward(b"", exchange.request_id or new_request_id(), "")
         return Reply(reply.status, reply.fields + fields, reply.body, reply.close)
 

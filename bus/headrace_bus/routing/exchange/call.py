@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from headrace_bus.errors import StreamBroken
 from headrace_bus.routing.bodies.shared_file import SharedFile
 from headrace_bus.routing.exchange.accounting import End, Tally, end_of
+from headrace_bus.routing.exchange.metrics import ChannelMetrics
 from headrace_bus.routing.exchange.refusals import Refusal
 from headrace_bus.routing.queueing.queue_entry import QueueEntry
 from headrace_bus.wire.envelope import Answer, AnswerKind
@@ -30,6 +31,7 @@ class Owner(Protocol):
 
     route: DeploymentRoute
     tally: Tally
+    metrics: ChannelMetrics
 
     def credit(self, call: Call, chunks: int) -> None: ...
     def cancel(self, call: Call) -> None: ...
@@ -140,6 +142,7 @@ class Call(QueueEntry):
     def resolve(self, result: Result) -> None:
         """Give the result, once; a stream that had begun is broken by a refusal."""
         if self.deliver is None:
+            self._mirrored(result)
             return
         if isinstance(result, Refusal):
             self.end(end_of(result))
@@ -150,6 +153,12 @@ class Call(QueueEntry):
             self.deliver(self, result)
         elif self.streaming and isinstance(result, Refusal):
             self._put(_broken(self.request_id, result.reason))
+
+    def _mirrored(self, result: Result) -> None:
+        if not self.done and (isinstance(result, Refusal) or result.kind != AnswerKind.CHUNK):
+            self.done = True
+            streamed = 424 if result.reason else 200  # the end of a stream has no status
+            self.channel.metrics.mirrored(result.status or streamed)
 
     def end(self, how: End) -> None:
         """Count what became of it; only the first word counts."""
@@ -180,7 +189,7 @@ class Call(QueueEntry):
             self._put(answer)
             if answer.kind == AnswerKind.END:
                 self.end(End.FAILED if answer.reason else End.COMPLETED)
-            self.resolve(answer)
+        self.resolve(answer)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body of a streamed answer as it comes.

@@ -174,12 +174,8 @@ class Channel:
         if known is None or answer.epoch != known.epoch:  # which names one life of it
             return
         if answer.kind == _DONE:
-            self.metrics.run_s.observe(answer.exec_us / 1e6)
-            # How long it stood by says nothing of its instance.
-            took_s = answer.exec_us / 1e6 if call.standby else monotonic() - call.sent
-            self.dispatch.measured(known.iid, took_s)
-            if self._copies is not None:
-                self._copies.answered(call, took_s)
+            if answer.exec_us >= 0:  # below: `run` raised, or was not called
+                self._measure(call, answer.exec_us / 1e6, known.iid)
             whole = call.incoming.file is None and call.spool is None
             self._finish(call, answer if whole else self._checked(call, answer), answer.free)
         elif answer.kind in _STREAM:
@@ -190,6 +186,15 @@ class Channel:
             self._pulled(call, answer, known.iid)
         else:
             self._finish(call, failed(answer, kubernetes=self.kubernetes), answer.free)
+
+    def _measure(self, call: Call, run_s: float, iid: str) -> None:
+        """What an answer of `run` tells of its instance, and of how long requests take."""
+        self.metrics.run_s.observe(run_s)
+        # How long it stood by says nothing of its instance.
+        took_s = run_s if call.standby else monotonic() - call.sent
+        self.dispatch.measured(iid, took_s)
+        if self._copies is not None:
+            self._copies.answered(call, took_s)
 
     def beat(self, heartbeat: InstanceHeartbeat, now: float) -> None:
         """Take an instance's heartbeat."""

@@ -38,10 +38,15 @@ class GatewayMetrics:
             "headrace_retries_total", "Requests sent again, by reason.", (*_LABELS, "reason")
         )
         self.mirror_sent = registry.counter(
-            "headrace_mirror_sent_total", "HedgedCopies sent to a shadow deployment.", _LABELS
+            "headrace_mirror_sent_total", "Copies sent to a shadow deployment.", _LABELS
         )
         self.mirror_dropped = registry.counter(
-            "headrace_mirror_dropped_total", "HedgedCopies dropped: the shadow was behind.", _LABELS
+            "headrace_mirror_dropped_total", "Copies dropped: the shadow was behind.", _LABELS
+        )
+        self.mirror_answers = registry.counter(
+            "headrace_mirror_answers_total",
+            "What became of copies sent to a shadow deployment, by the model's or our own code.",
+            (*_LABELS, "code"),
         )
         self.hedges = registry.counter(
             "headrace_hedges_total",
@@ -62,8 +67,8 @@ class GatewayMetrics:
         self.oldest_s = registry.gauge(
             "headrace_oldest_waiting_seconds", "Age of the request that waits longest.", _LABELS
         )
-        self.instances = registry.gauge(
-            "headrace_instances", "Instances this process sees, by state.", (*_LABELS, "state")
+        self.ready = registry.gauge(
+            "headrace_visible_instances", "Ready instances that this process sends to.", _LABELS
         )
 
     def set_terms(self, terms: dict[str, int]) -> None:
@@ -86,13 +91,17 @@ class ChannelMetrics:
         self.in_flight = metrics.in_flight.labels(*labels)
         self.waiting = metrics.waiting.labels(*labels)
         self.oldest_s = metrics.oldest_s.labels(*labels)
-        self.ready = metrics.instances.labels(*labels, "ready")
+        self.ready = metrics.ready.labels(*labels)
 
     def rejected(self, reason: str) -> None:
         self._metrics.rejected.labels(*self._labels, reason or "other").inc()
 
     def retried(self, reason: str) -> None:
         self._metrics.retries.labels(*self._labels, reason).inc()
+
+    def mirrored(self, status: int) -> None:
+        """A copy has its answer, or a refusal in its place."""
+        self._metrics.mirror_answers.labels(*self._labels, str(status)).inc()
 
     def hedged(self, event: HedgeEvent) -> None:
         self._metrics.hedges.labels(*self._labels, event.value).inc()
@@ -105,6 +114,6 @@ class ChannelMetrics:
             family.remove(*self._labels)
         for counts in (self._metrics.mirror_sent, self._metrics.mirror_dropped):
             counts.remove(*self._labels)
-        for gauge in (self._metrics.in_flight, self._metrics.waiting, self._metrics.oldest_s):
+        metrics = self._metrics
+        for gauge in (metrics.in_flight, metrics.waiting, metrics.oldest_s, metrics.ready):
             gauge.remove(*self._labels)
-        self._metrics.instances.remove(*self._labels, "ready")
