@@ -108,7 +108,7 @@ def test_an_up_that_fails_leaves_what_serves_and_down_ends_it(
     serving = platform.pids("nats-server"), part(platform, "ingress"), platform.scorers()
     (platform.home / "secret.key").write_bytes(b"damaged")
 
-    failed = platform.run("up", "--detach", code=5)
+    failed = platform.run("up", "--detach", *FREE, code=5)
 
     assert "control exited while starting" in failed.stderr
     assert "found running and left so" in failed.stdout
