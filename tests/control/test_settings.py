@@ -8,7 +8,11 @@ import pytest
 
 from headrace_api.settings.told import WARNING, warnings_in
 from headrace_api.views import deployment_view, environment_view
+from headrace_state.records import Spec, endpoint_key
+from headrace_telemetry.clock import timestamp
 from support.control import ControlClient
+from support.damage import damage
+from support.nats_server import NatsServer
 from support.resources import CONDA, deployment_body, endpoint_body, upload_code
 
 EP = "/onlineEndpoints/my-ep"
@@ -135,6 +139,22 @@ async def test_a_warning_that_a_client_sends_back_is_not_stored(control: Control
     assert warnings_in(again.json) == warnings_in(first.json)
     assert len(warnings_in(one.json)) == 1
     assert (two.status, warnings_in(two.json)) == (200, warnings_in(one.json))
+
+
+async def test_what_an_earlier_release_stored_is_told_by_show(
+    control: ControlClient, nats_server: NatsServer
+) -> None:
+    """It serves on, and nothing protects it."""
+    await control.created(EP, endpoint_body())
+    arm = endpoint_body(publicNetworkAccess="Disabled")
+    stored = Spec(name="my-ep", arm=arm, created_at=timestamp(), modified_at=timestamp())
+    await damage(nats_server.url, "spec", endpoint_key("my-ep"), stored.encode())
+
+    told = warnings_in((await control.get(EP)).json)
+
+    assert told[0].startswith("public_network_access is 'Disabled': the ingress serves")
+    refused = await control.send("PATCH", EP, {"tags": {"a": "b"}})
+    assert (refused.status, refused.code) == (400, "BadArgument")
 
 
 async def test_what_is_applied_warns_of_nothing(control: ControlClient) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,16 @@ def refusals(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> list[F
 
 def warnings_of(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> tuple[str, ...]:
     """One line each, by the key of the file where there is one."""
-    found = remarks(schema, values, wire=wire)
-    lines = (f"{one.name} {one.text}" for one in found if one.fate is Fate.WARNED)
+    return _lines(remarks(schema, values, wire=wire), Fate.WARNED)
+
+
+def warnings_of_stored(schema: Schema, stored: Mapping[str, Any]) -> tuple[str, ...]:
+    """As warnings_of, of what an earlier release may have stored and this one would refuse too."""
+    return _lines(remarks(schema, stored, wire=True), Fate.WARNED, Fate.REFUSED)
+
+
+def _lines(found: Iterable[Remark], *fates: Fate) -> tuple[str, ...]:
+    lines = (f"{one.name} {one.text}" for one in found if one.fate in fates)
     return tuple(dict.fromkeys(lines))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace_api import arm
-from headrace_api.settings.judge import warnings_of
+from headrace_api.settings.judge import warnings_of_stored
 from headrace_api.settings.told import with_warnings
 from headrace_services.control.arm.ids import ArmIds
 from headrace_services.control.assets.asset_store import AssetStore
@@ -47,7 +47,7 @@ class AssetResources:
             "provisioningState": "Succeeded",
         }
         identity = self.ids.version(self.store.type.kind, spec.name, str(spec.arm["version"]))
-        told = warnings_of(self.store.type.schema, {"properties": properties}, wire=True)
+        told = warnings_of_stored(self.store.type.schema, {"properties": properties})
         shown = with_warnings(properties, told)
         return arm.resource(identity, shown, systemData=system_data(spec))
 

@@ -9,7 +9,7 @@ from typing import Any
 from headrace_api import arm
 from headrace_api.errors import Conflict, NotFound
 from headrace_api.names import check_asset_name
-from headrace_api.settings.judge import require_allowed, warnings_of
+from headrace_api.settings.judge import require_allowed, warnings_of, warnings_of_stored
 from headrace_api.settings.setting import Schema
 from headrace_api.settings.told import with_warnings, without_warnings
 from headrace_bus.errors import RevisionConflict
@@ -186,7 +186,7 @@ class Catalog:
         if self._noun.is_tracked:
             tracked |= {"location": self._ids.location, "tags": given.get("tags") or {}}
             tracked["identity"] = given.get("identity")
-        told = warnings_of(self._noun.schema, {**given, "properties": properties}, wire=True)
+        told = warnings_of_stored(self._noun.schema, {**given, "properties": properties})
         shown = with_warnings(self._noun.shown(dict(properties)), told)
         return arm.resource(self._ids.workspace.child(self._noun.kind, name), shown, **tracked)
 

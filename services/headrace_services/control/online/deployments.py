@@ -16,7 +16,7 @@ from headrace_api.online_deployment import (
 )
 from headrace_api.online_endpoint import MAX_DEPLOYMENTS
 from headrace_api.settings.capacity import Host, capacity_warnings
-from headrace_api.settings.judge import beyond, warnings_of
+from headrace_api.settings.judge import beyond, warnings_of_stored
 from headrace_api.settings.online import DEPLOYMENT
 from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
@@ -170,7 +170,7 @@ class Deployments:
             instance_type=str(given.get("instanceType", "")),
             instance_count=int(spec.arm.get("sku", {}).get("capacity", 1)),
         )
-        return (*warnings_of(DEPLOYMENT, spec.arm, wire=True), *spec.warnings, *lacks)
+        return (*warnings_of_stored(DEPLOYMENT, spec.arm), *spec.warnings, *lacks)
 
     async def _shown(self, endpoint: Spec, spec: Spec) -> dict[str, Any]:
         key = deployment_status_key(endpoint.name.lower(), spec.name.lower())

@@ -11,7 +11,7 @@ from headrace_api import arm
 from headrace_api.errors import Conflict, InvalidInput, NotFound
 from headrace_api.names import check_endpoint_name
 from headrace_api.online_endpoint import validate_endpoint_arm
-from headrace_api.settings.judge import beyond, warnings_of
+from headrace_api.settings.judge import beyond, warnings_of_stored
 from headrace_api.settings.online import ENDPOINT
 from headrace_api.settings.told import with_warnings
 from headrace_bus.errors import RevisionConflict
@@ -176,7 +176,7 @@ class Endpoints:
         }
         named = {ENDPOINT_ID_PROPERTY: str(identity)}
         properties["properties"] = {**properties.get("properties", {}), **named}
-        told = (*warnings_of(ENDPOINT, spec.arm, wire=True), *spec.warnings)
+        told = (*warnings_of_stored(ENDPOINT, spec.arm), *spec.warnings)
         tracked = {
             key: spec.arm[key] for key in ("location", "tags", "identity") if key in spec.arm
         }
