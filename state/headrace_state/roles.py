@@ -77,15 +77,15 @@ class Asked:
 def asked(method: str, segments: Sequence[str]) -> Asked:
     """Pure. `segments` are those of the decoded path."""
     end = _VERBS.get(method, "write")
-    below = _below_provider(segments)
-    if not below:
+    provider, below = _below_provider(segments)
+    if not provider:
         return Asked(action=f"{ROOT_ACTION}/{end}")
     if method == "POST" and len(below) % 2 == 1:
         end = f"{below.pop()}/action"
     kinds = below[::2]
-    is_endpoint = len(below) > 3 and below[2].lower() in _ENDPOINT_KINDS
+    is_endpoint = provider is PROVIDER and len(below) > 3 and below[2].lower() in _ENDPOINT_KINDS
     return Asked(
-        action="/".join([PROVIDER, *kinds, end]), endpoint=below[3].lower() if is_endpoint else ""
+        action="/".join([provider, *kinds, end]), endpoint=below[3].lower() if is_endpoint else ""
     )
 
 
@@ -117,13 +117,16 @@ def can_score(assignments: Iterable[RoleAssignment], endpoint: str) -> bool:
     return allowed(assignments, action, endpoint)
 
 
-def _below_provider(segments: Sequence[str]) -> list[str]:
-    """What follows `providers/{PROVIDER}`; nothing when it is not there."""
-    lower = [one.lower() for one in segments]
-    for start in range(len(lower) - 1):
-        if lower[start : start + 2] == ["providers", PROVIDER.lower()]:
-            return list(segments[start + 2 :])
-    return []
+def _below_provider(segments: Sequence[str]) -> tuple[str, list[str]]:
+    """The provider a path names, and what follows it; nothing where it names none.
+
+    The last one: what another provider adds to a resource of ours is that provider's.
+    """
+    places = [at for at, one in enumerate(segments[:-1]) if one.lower() == "providers"]
+    if not places:
+        return "", []
+    provider, below = segments[places[-1] + 1], list(segments[places[-1] + 2 :])
+    return (PROVIDER if provider.lower() == PROVIDER.lower() else provider), below
 
 
 def _grants(role: Role, action: str) -> bool:

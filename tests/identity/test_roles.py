@@ -12,6 +12,9 @@ from support.control import WORKSPACE
 
 BASE = "Microsoft.MachineLearningServices/workspaces"
 EP = f"{WORKSPACE}/onlineEndpoints/Houses"
+GROUP = WORKSPACE.partition("/providers")[0]
+VAULTS = "Microsoft.KeyVault/vaults"
+ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 EVERY = frozenset(Role)
 WRITERS = {Role.OWNER, Role.CONTRIBUTOR}
 READERS = {*WRITERS, Role.READER}
@@ -56,6 +59,11 @@ TABLE = [
     ("PUT", f"{WORKSPACE}/clients/x", f"{BASE}/clients/write", "", {Role.OWNER}),
     ("GET", f"{WORKSPACE}/clients", f"{BASE}/clients/read", "", {Role.OWNER}),
     ("DELETE", f"{WORKSPACE}/issuers/x", f"{BASE}/issuers/delete", "", {Role.OWNER}),
+    ("GET", f"{GROUP}/providers/Microsoft.KeyVault/vaults", f"{VAULTS}/read", "", READERS),
+    ("GET", f"{GROUP}/providers/Microsoft.KeyVault/vaults/v", f"{VAULTS}/read", "", READERS),
+    ("PUT", f"{GROUP}/providers/Microsoft.KeyVault/vaults/v", f"{VAULTS}/write", "", WRITERS),
+    ("GET", f"{EP}/providers/{ASSIGNMENTS}", f"{ASSIGNMENTS}/read", "", READERS),
+    ("GET", "/subscriptions/s/providers", "Microsoft.Resources/subscriptions/read", "", EVERY),
 ]
 names = st.sampled_from(["onlineEndpoints", "clients", "score", "models", "read", "x", "token"])
 assignments = st.builds(
