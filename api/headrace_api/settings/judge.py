@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from headrace_api.errors import InvalidInput
@@ -35,11 +36,15 @@ def remarks(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> tuple[R
     """Of all that is refused or warned of; `wire` reads ARM JSON, else a file's keys."""
     return tuple(
         remark
-        for setting in schema.settings
-        if setting.path(wire=wire)
+        for setting in _judged(schema, wire=wire)
         for key, value, block in _found(values, setting, wire=wire)
         if (remark := _remark(setting, key, value, block)) is not None
     )
+
+
+@cache
+def _judged(schema: Schema, *, wire: bool) -> tuple[Setting, ...]:
+    return tuple(one for one in schema.settings if one.is_judged and one.path(wire=wire))
 
 
 def refusals(schema: Schema, values: Mapping[str, Any], *, wire: bool) -> list[Fault]:
@@ -118,21 +123,26 @@ def unknown_keys(schema: Schema, values: Mapping[str, Any]) -> list[Fault]:
 def _found(
     values: Mapping[str, Any], setting: Setting, *, wire: bool
 ) -> Iterator[tuple[KeyPath, Any, Mapping[str, Any]]]:
-    parts = setting.path(wire=wire).replace("[]", ".[]").split(".")
+    parts = _parts(setting.path(wire=wire))
     found = list(_at(values, parts, (), values))
     if not found and setting.default is not None:
-        found = [(tuple(parts), setting.default, values)]
+        found = [(parts, setting.default, values)]
     yield from found
 
 
+@cache
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(path.replace("[]", ".[]").split("."))
+
+
 def _at(
-    value: Any, parts: list[str], key: KeyPath, block: Mapping[str, Any]
+    value: Any, parts: tuple[str, ...], key: KeyPath, block: Mapping[str, Any]
 ) -> Iterator[tuple[KeyPath, Any, Mapping[str, Any]]]:
     if not parts:
         if value is not None:
             yield key, value, block
         return
-    first, *rest = parts
+    first, rest = parts[0], parts[1:]
     if first == "[]":
         for at, one in enumerate(value if isinstance(value, list) else ()):
             yield from _at(one, rest, (*key, at), block)
@@ -179,7 +189,7 @@ def _items(values: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
 
 def covers(setting: Setting, key: KeyPath, *, wire: bool) -> bool:
     """Whether the row, or a block that holds it, speaks of this place."""
-    path = setting.path(wire=wire).replace("[]", ".[]").split(".")
+    path = _parts(setting.path(wire=wire))
     if len(key) > len(path) and not setting.whole:
         return False
     return all(

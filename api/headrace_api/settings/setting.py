@@ -58,13 +58,18 @@ class Setting:
     whole: bool = False
     """Whether the row stands for all that is below the path too."""
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether any value of it is refused or warned of."""
+        return bool(self.cases) or self.fate in (Fate.REFUSED, Fate.WARNED)
+
     def path(self, *, wire: bool) -> str:
         return self.wire if wire else self.key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Schema:
-    """All settings of one kind of resource."""
+    """All settings of one kind of resource; there is one object of each."""
 
     name: str
     """As the page calls it."""
