@@ -7,6 +7,7 @@
     +-- Unauthorized            no or a wrong credential                  401
     +-- Forbidden               the credential does not allow it          403
     +-- Unavailable             a part that is needed does not answer     503
+    +-- NoRoom                  a disk or a quota is full                 507
 
 Each class composes its message from its fields. `code` is what reaches the wire (ARM error codes,
 azure_behaviour.md 3.5), `status` the HTTP status that carries it.
@@ -14,7 +15,10 @@ azure_behaviour.md 3.5), `status` the HTTP status that carries it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class HeadraceError(Exception):
@@ -72,3 +76,21 @@ class Unavailable(HeadraceError):
 
     code: ClassVar[str] = "ServiceUnavailable"
     status: ClassVar[int] = 503
+
+
+class NoRoom(HeadraceError):
+    """A disk or a quota is full; nothing of what was sent is kept."""
+
+    code: ClassVar[str] = "InsufficientStorage"
+    status: ClassVar[int] = 507
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"there is no disk space left for {what}",
+            hint="free disk space where the platform's home is, then try again",
+        )
+
+    @staticmethod
+    def is_cause(error: OSError) -> bool:
+        """Whether a file could not grow because its disk, its quota or its limit is reached."""
+        return error.errno in _FULL

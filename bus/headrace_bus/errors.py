@@ -7,6 +7,7 @@ HeadraceError
     +-- RequestTimeout          nobody answered a request in time (also TimeoutError)
     +-- NoResponders            nobody listens on the subject; nothing was delivered
     +-- JetStreamRefused        the JetStream API answered with an error
+        +-- JetStreamFull       it has no room for its streams
     +-- RevisionConflict        a compare-and-set lost (also Conflict)
     +-- LeaseLost               the lease expired or another holder has it (also Conflict)
     +-- StreamBroken            a streamed answer ended before its end
@@ -18,10 +19,12 @@ HeadraceError
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 from headrace_api.errors import Conflict, HeadraceError, NotFound
 
+_NO_ROOM: Final = frozenset((10002, 10023, 10028, 10047, 10077))
 _NO_ROOM_HINT: Final = (
     "NATS has no room for its streams: free disk space where the home is, or raise the server's "
     "max_file_store where it is an outside one"
@@ -76,16 +79,25 @@ class NoResponders(BusError):
 class JetStreamRefused(BusError):
     """The JetStream API answered with an error; `err_code` is the server's number for it."""
 
-    NO_ROOM: ClassVar[frozenset[int]] = frozenset((10002, 10023, 10028, 10047, 10077))
-
-    def __init__(self, call: str, err_code: int, description: str) -> None:
-        super().__init__(
-            f"JetStream {call}: {description} ({err_code})",
-            target=call,
-            hint=_NO_ROOM_HINT if err_code in self.NO_ROOM else "",
-        )
+    def __init__(self, call: str, err_code: int, description: str, *, hint: str = "") -> None:
+        super().__init__(f"JetStream {call}: {description} ({err_code})", target=call, hint=hint)
         self.call = call
         self.err_code = err_code
+
+    @staticmethod
+    def of(call: str, error: Mapping[str, Any]) -> JetStreamRefused:
+        """The server's error as an exception; JetStreamFull when it has no room."""
+        code, why = int(error.get("err_code", 0)), str(error.get("description", ""))
+        if code in _NO_ROOM:
+            return JetStreamFull(call, code, why, hint=_NO_ROOM_HINT)
+        return JetStreamRefused(call, code, why)
+
+
+class JetStreamFull(JetStreamRefused):
+    """The server has no room for its streams."""
+
+    code: ClassVar[str] = "InsufficientStorage"
+    status: ClassVar[int] = 507
 
 
 class RevisionConflict(BusError, Conflict):

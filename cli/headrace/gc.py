@@ -14,7 +14,8 @@ from headrace.settings import settings
 def gc(dry_run: bool) -> None:
     """Delete what nothing refers to, once it is 8 days old.
 
-    Uploads that no asset names, bytes without a name, and versions of what was given inline.
+    Uploads that no asset names, bytes without a name, and versions of what was given inline;
+    blocks of an upload that was never finished, an hour after the last one.
 
     The platform does the same by itself once an hour.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,9 @@ from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
 from headrace_services.control.assets.anonymous import AnonymousAsset, forgotten, renewed, word_of
+from headrace_services.control.blobs.http import BlobPath
 from headrace_services.control.blobs.sas import MAX_LIFETIME
+from headrace_services.control.blobs.uploads import BlockStage
 from headrace_services.control.gc.collector import Collector
 from headrace_services.control.gc.policy import (
     GRACE,
@@ -91,15 +94,13 @@ async def collector(tmp_path: Path) -> AsyncIterator[Collector]:
             states=states,
             index=BlobIndex(names),
             blobs=FolderBlobs(tmp_path / "blobs"),
+            stage=BlockStage(tmp_path / "blocks"),
             grace=timedelta(seconds=-60),
         )
 
 
 async def put(collector: Collector, container: str, name: str, data: bytes) -> str:
-    async def stream() -> AsyncIterator[bytes]:
-        yield data
-
-    stored = await collector.blobs.put(stream())
+    stored = await collector.blobs.put(once(data))
     found = BlobEntry(digest=stored.digest, size_bytes=stored.size_bytes)
     await collector.index.put(container, name, found)
     return stored.digest
@@ -134,6 +135,29 @@ async def test_a_run_takes_the_unreferenced_upload_and_its_bytes_alone(
     assert await collector.states.list("condemned") == {}
 
 
+async def test_blocks_go_once_nobody_writes_them(collector: Collector, tmp_path: Path) -> None:
+    for name in ("gone", "alive"):
+        for block in ("one", "two"):
+            path = BlobPath(container=STORE, blob=name)
+            await collector.stage.keep(path, block, once(b"data"), None)
+        if name == "gone":
+            folder = next((tmp_path / "blocks").iterdir())
+            for file in (*folder.iterdir(), folder):
+                os.utime(file, (0, 0))
+
+    dry = await collector.run(dry=True)
+    taken = await collector.run(dry=False)
+
+    assert (dry.uploads, dry.size_bytes) == (1, 8)
+    assert taken == dry
+    (left,) = (tmp_path / "blocks").iterdir()
+    assert left != folder
+
+
+async def once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
 async def test_what_is_young_stays(collector: Collector) -> None:
     digest = await put(collector, STORE, "LocalUpload/new/a", b"new")
     usual = Collector(
@@ -141,6 +165,7 @@ async def test_what_is_young_stays(collector: Collector) -> None:
         states=collector.states,
         index=collector.index,
         blobs=collector.blobs,
+        stage=collector.stage,
     )
 
     found = await usual.run(dry=False)

@@ -12,6 +12,7 @@ import pytest
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
+from headrace_services.control.blobs.uploads import BlockStage
 from headrace_services.control.gc.collector import Collector
 from headrace_state.records import Spec, asset_key, catalog_key, deployment_key
 from headrace_state.repository import Repository
@@ -53,6 +54,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             states=states,
             index=BlobIndex(names),
             blobs=FolderBlobs(tmp_path / "blobs"),
+            stage=BlockStage(tmp_path / "blocks"),
             grace=timedelta(seconds=-60),
         )
         made = Place(collector, specs, names)

@@ -222,7 +222,7 @@ class Bus:
             raise BusDisconnected("JetStream does not answer") from error
         found: dict[str, Any] = json.loads(answer.data)
         if refusal := found.get("error"):
-            raise JetStreamRefused(call, refusal.get("err_code", 0), refusal.get("description", ""))
+            raise JetStreamRefused.of(call, refusal)
         return found
 
     # ------------------------------------------------------------------ inside

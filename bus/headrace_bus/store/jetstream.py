@@ -126,8 +126,7 @@ def acknowledgement(subject: str, data: bytes) -> dict[str, Any]:
     """The server's answer to a stored message. Raises JetStreamRefused."""
     answer: dict[str, Any] = json.loads(data)
     if error := answer.get("error"):
-        code, why = error.get("err_code", 0), error.get("description", "")
-        raise JetStreamRefused(f"publish to {subject}", code, why)
+        raise JetStreamRefused.of(f"publish to {subject}", error)
     return answer
 
 

@@ -125,7 +125,7 @@ async def run(
 def _keep_house(tasks: Tasks, handlers: Handlers, stores: Stores, stop: asyncio.Event) -> None:
     """Start what no request waits for; its end is the end of the process."""
     specs = Repository(stores.specs, Spec)
-    sweep = sweep_forever(handlers.operations, stores.blobs, stores.keys, specs)
+    sweep = sweep_forever(handlers.operations, stores.keys, specs)
     tasks.forever(sweep, "sweep", on_end=stop.set)
     tasks.forever(collect_forever(handlers.assets.collector), "collect", on_end=stop.set)
     tasks.forever(handlers.issuers.refresh_forever(), "issuers", on_end=stop.set)

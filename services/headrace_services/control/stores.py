@@ -26,6 +26,7 @@ class Stores:
     keys: EndpointKeys
     index: BlobIndex
     folder: FolderBlobs
+    stage: BlockStage
     blobs: ContainerStore
     events: Events
 
@@ -38,12 +39,14 @@ async def open_stores(bus: Bus, home: Home) -> Stores:
     index = BlobIndex(names)
     secret = await asyncio.to_thread(secret_key, home.root / "secret.key")
     folder = await asyncio.to_thread(FolderBlobs, home.blobs)
+    stage = BlockStage(home.blobs / "blocks")
     return Stores(
         specs=specs,
         states=states,
         keys=EndpointKeys(SecretStore(secrets, secret)),
         index=index,
         folder=folder,
-        blobs=ContainerStore(folder, index, BlockStage(home.blobs / "blocks")),
+        stage=stage,
+        blobs=ContainerStore(folder, index, stage),
         events=await Events.open(bus),
     )

@@ -94,13 +94,8 @@ def build_handlers(
     signer = SasSigner.open(settings.home)
     specs = Repository(stores.specs, Spec)
     operations = Operations(Repository(stores.states, Operation), ids)
-    assets = asset_handlers.furnish(
-        ids,
-        signer,
-        specs,
-        stores.blobs,
-        Collector(specs=specs, states=stores.states, index=stores.index, blobs=stores.folder),
-    )
+    collector = _collector(stores, specs)
+    assets = asset_handlers.furnish(ids, signer, specs, stores.blobs, collector)
     writes = ResourceWrites(
         specs=specs,
         statuses=Repository(stores.states, Status),
@@ -197,4 +192,14 @@ def _issuers(settings: Settings, stores: Stores, ids: ArmIds, fleet: Reconciler)
         keys=Repository(stores.states, IssuerKeys),
         fetch=IssuerFetch(allow_private=settings.allow_private_urls),
         wake=fleet.wake,
+    )
+
+
+def _collector(stores: Stores, specs: Repository[Spec]) -> Collector:
+    return Collector(
+        specs=specs,
+        states=stores.states,
+        index=stores.index,
+        blobs=stores.folder,
+        stage=stores.stage,
     )

@@ -10,7 +10,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from headrace_api import arm
-from headrace_api.errors import HeadraceError, InvalidInput
+from headrace_api.errors import HeadraceError, InvalidInput, NoRoom
 from headrace_services.control.arm.route_table import MethodNotAllowed
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,10 @@ async def arm_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         return web.json_response(body, status=error.status)
     except ConnectionError:
         raise  # the client left; there is nobody to answer
-    except Exception:  # the edge of one request: the process and its others go on
+    except Exception as error:  # the edge of one request: the process and its others go on
+        if isinstance(error, OSError) and NoRoom.is_cause(error):
+            log.warning("request refused for want of disk space", path=request.path[:256])
+            return error_response(NoRoom("what was sent"), target=request.path)
         log.exception("request failed", method=request.method, path=request.path[:256])
         words = "control failed to handle this request; its log has the cause"
         return web.json_response(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from headrace_api.errors import Conflict
+from headrace_api.errors import Conflict, NoRoom
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex, BlobPage
 from headrace_bus.store.blobs import BlobStore
 from headrace_services.control.blobs.http import BlobPath, BlobRefused
@@ -118,6 +118,10 @@ class ContainerStore:
             if only_new and await self.find(path) is not None:
                 raise _taken(path) from None
             raise
+        except OSError as error:
+            if NoRoom.is_cause(error):
+                await self._stage.starve(path)
+            raise
         await self._stage.drop(path)
         return entry
 
@@ -134,9 +138,6 @@ class ContainerStore:
     def read(self, entry: BlobEntry, first: int, length: int) -> AsyncIterator[bytes]:
         """Bytes by digest: who reads keeps reading the same ones whatever the name means then."""
         return self._bytes.read(entry.digest, first, length)
-
-    async def drop_stale_uploads(self) -> int:
-        return await self._stage.drop_stale()
 
 
 def _is_by_content(path: BlobPath) -> bool:

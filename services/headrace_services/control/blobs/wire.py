@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from aiohttp import ClientPayloadError, web
 
-from headrace_api.errors import HeadraceError
+from headrace_api.errors import HeadraceError, NoRoom
 from headrace_bus.store.blob_index import MAX_PAGE, BlobEntry
 from headrace_services.control.arm.request import path_segments
 from headrace_services.control.blobs.containers import ContainerStore
@@ -67,13 +67,11 @@ class BlobWire:
             self._authorize(request, path)
             return await self._dispatch(request, path)
         except HeadraceError as error:
-            answer = refusal(error, with_body=request.method != "HEAD")
-            code = answer.headers[ERROR_CODE]
-            log.info("blob request refused", method=request.method, code=code)
-            # What is left of a refused upload is not worth reading.
-            if not request.content.at_eof() and request.body_exists:
-                answer.force_close()
-            return answer
+            return _refused(request, error)
+        except OSError as error:
+            if not NoRoom.is_cause(error):
+                raise
+            return _refused(request, NoRoom("this upload"))
 
     def _authorize(self, request: web.Request, path: BlobPath) -> None:
         listing = request.method == "GET" and not path.blob
@@ -191,6 +189,15 @@ class BlobWire:
             only_new=_only_new(request),
         )
         return web.Response(status=201, headers=_validators(blob))
+
+
+def _refused(request: web.Request, error: HeadraceError) -> web.Response:
+    answer = refusal(error, with_body=request.method != "HEAD")
+    log.info("blob request refused", method=request.method, code=answer.headers[ERROR_CODE])
+    # What is left of a refused upload is not worth reading.
+    if not request.content.at_eof() and request.body_exists:
+        answer.force_close()
+    return answer
 
 
 def _require_method(request: web.Request, path: BlobPath) -> None:

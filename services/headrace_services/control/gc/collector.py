@@ -1,4 +1,4 @@
-"""Garbage collection of anonymous versions, of uploads and of bytes without a name.
+"""Garbage collection of anonymous versions, of uploads, of bytes without a name or a writer.
 
 One run at a time under a lease, which spares work; what keeps each step safe is told where the step
 is: `forgettable` for versions, `condemned` for uploads, the blob store's lock for bytes.
@@ -24,6 +24,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.lease import Lease
 from headrace_services.control.arm.request import Answer, Call
 from headrace_services.control.assets.anonymous import Versions
+from headrace_services.control.blobs.uploads import BlockStage
 from headrace_services.control.gc.policy import (
     ANY_CONTAINER,
     GRACE,
@@ -55,6 +56,7 @@ class Collected:
     versions: int = 0
     """Anonymous ones."""
     uploads: int = 0
+    """With those that were never finished: their blocks wait for a list in vain."""
     names: int = 0
     blobs: int = 0
     size_bytes: int = 0
@@ -68,6 +70,7 @@ class Collector:
     states: Bucket
     index: BlobIndex
     blobs: FolderBlobs
+    stage: BlockStage
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     grace: timedelta = GRACE
 
@@ -116,14 +119,15 @@ class Collector:
             names += len(units[unit]) if dry else await self._take(unit)
         going = _only_in(await self.index.containers(), set(garbage)) if dry else set()
         blobs, size_bytes = await self._bytes(lease, going, dry=dry)
+        unfinished = await self.stage.drop_idle(dry=dry)
         found = Collected(
             versions=len(versions),
-            uploads=len(garbage),
+            uploads=len(garbage) + len(unfinished),
             names=names,
             blobs=blobs,
-            size_bytes=size_bytes,
+            size_bytes=size_bytes + sum(unfinished),
         )
-        if any((versions, names, blobs)):
+        if any((versions, names, blobs, unfinished)):
             log.info("garbage collected", dry=dry, **asdict(found))
         return found
 

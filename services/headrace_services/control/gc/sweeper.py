@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 
 from headrace_api.errors import HeadraceError
-from headrace_services.control.blobs.containers import ContainerStore
 from headrace_services.control.resources.operations import Operations
 from headrace_state.endpoint_keys import EndpointKeys
 from headrace_state.records import Spec, endpoint_key
@@ -20,19 +19,18 @@ SWEEP_S: Final = 600.0
 
 
 async def sweep_forever(
-    operations: Operations, blobs: ContainerStore, keys: EndpointKeys, specs: Repository[Spec]
+    operations: Operations, keys: EndpointKeys, specs: Repository[Spec]
 ) -> None:
     """Sweep at once and then every ten minutes; a failure is told and tried again."""
     while True:
         try:
             expired = await operations.expire()
-            stale = await blobs.drop_stale_uploads()
             staged = await drop_staged_keys(operations, keys, specs)
         except HeadraceError as error:
             log.warning("sweep failed", error=error.message)
         else:
-            if expired or stale or staged:
-                log.info("swept", operations=expired, uploads=stale, keys=staged)
+            if expired or staged:
+                log.info("swept", operations=expired, keys=staged)
         await asyncio.sleep(SWEEP_S)
 
 
