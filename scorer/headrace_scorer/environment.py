@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from headrace_api import curated
 from headrace_bus.wire.launch import EnvironmentSpec
 from headrace_scorer import conda, interpreters, uv_command
+from headrace_scorer import image as images
 from headrace_scorer.conda import Requirements
-from headrace_scorer.errors import LaunchRefused
 from headrace_scorer.interpreter_fetch import DOWNLOADS, find_or_fetch
 from headrace_scorer.interpreters import Interpreter
 from headrace_scorer.uv_command import Say
@@ -41,6 +42,8 @@ class Plan:
     interpreter: Interpreter
     requirements: Requirements
     name: str
+    caps: tuple[str, ...] = ()
+    """Bounds that no requirement states (`headrace_api.curated.caps`)."""
 
 
 def read(spec: EnvironmentSpec) -> tuple[Requirements, str]:
@@ -50,12 +53,6 @@ def read(spec: EnvironmentSpec) -> tuple[Requirements, str]:
         return conda.read_conda(spec.conda), warning if spec.image else ""
     if spec.requirements:
         return conda.read_requirements(spec.requirements), ""
-    if spec.image:
-        raise LaunchRefused(
-            f"environment {spec.name or spec.image!r} has an image only, which needs containers",
-            hint="add a conda_file to the environment, or use docker compute",
-            target="environment.image",
-        )
     return Requirements(), ""
 
 
@@ -64,17 +61,36 @@ async def plan(spec: EnvironmentSpec, pythons: Path, say: Say) -> tuple[Plan, st
 
     Return the plan and a warning, or ''. Raises LaunchRefused, EnvironmentFailed.
     """
+    if images.stands_alone(spec):
+        return await _plan_in_place_of(spec.image, spec.name, pythons)
     requirements, warning = read(spec)
     interpreter = await find_or_fetch(spec.name, requirements.python, pythons, say)
     if not interpreters.matches(interpreter.version, requirements.python):
         stands_in = f"Python {interpreter.text} stands in for {requirements.python}"
         warning = "; ".join(filter(None, [warning, stands_in]))
+    return _planned(spec.name, interpreter, requirements), warning
+
+
+async def _plan_in_place_of(image: str, name: str, pythons: Path) -> tuple[Plan, str]:
+    """Of an image alone: the Python it speaks of, where this machine has it, else our own."""
+    interpreter = interpreters.own()
+    if wanted := images.python_of(image):
+        found = await asyncio.to_thread(interpreters.find, pythons)
+        interpreter = interpreters.choose(wanted, found) or interpreter
+    packages = images.packages_of(image, interpreter.version[1])
+    planned = _planned(name or image, interpreter, Requirements(packages=packages))
+    return planned, images.warning(image, interpreter.text, packages)
+
+
+def _planned(name: str, interpreter: Interpreter, requirements: Requirements) -> Plan:
+    caps = curated.caps(requirements.packages)
     parts = [RECIPE, str(interpreter.path), interpreter.text, requirements.packages]
+    if caps:
+        parts.append(caps)
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    planned = Plan(
-        digest=digest, interpreter=interpreter, requirements=requirements, name=spec.name
+    return Plan(
+        digest=digest, interpreter=interpreter, requirements=requirements, name=name, caps=caps
     )
-    return planned, warning
 
 
 async def ensure(planned: Plan, root: Path, say: Say) -> Path:
@@ -113,7 +129,13 @@ async def _build(planned: Plan, folder: Path, python: Path, say: Say) -> None:
     listed = folder / "requirements.txt"
     listed.write_text("\n".join(planned.requirements.packages) + "\n")
     say(f"installing {len(planned.requirements.packages)} requirements")
-    await _uv(planned, say, "pip", "install", "--python", str(python), "-r", str(listed))
+    bounds: tuple[str, ...] = ()
+    if planned.caps:
+        say(f"older builds among them need {', '.join(planned.caps)}")
+        limits = folder / "constraints.txt"
+        limits.write_text("\n".join(planned.caps) + "\n")
+        bounds = ("--constraint", str(limits))
+    await _uv(planned, say, "pip", "install", "--python", str(python), "-r", str(listed), *bounds)
 
 
 async def _uv(planned: Plan, say: Say, *arguments: str) -> None:

@@ -52,10 +52,14 @@ class ScriptFailed(StartFailed):
 
     code: ClassVar[str] = "ResourceNotReady"
 
-    def __init__(self, phase: str, kind: str, traceback: str, listing: tuple[str, ...]) -> None:
+    def __init__(
+        self, phase: str, kind: str, traceback: str, listing: tuple[str, ...], *, hint: str = ""
+    ) -> None:
         words = "could not be loaded" if phase != "init" else "failed in init()"
         files = "\n".join(("\n\nFiles below AZUREML_MODEL_DIR:", *listing)) if listing else ""
-        super().__init__(f"the scoring script {words}\n\n{traceback}{files}", target=kind)
+        super().__init__(
+            f"the scoring script {words}\n\n{traceback}{files}", target=kind, hint=hint
+        )
         self.phase = phase
         self.kind = kind
         self.listing = listing

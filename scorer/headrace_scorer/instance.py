@@ -25,8 +25,9 @@ from headrace_bus.errors import BusDisconnected, BusError
 from headrace_bus.routing.bodies.shared_file import Bodies
 from headrace_bus.wire import subjects
 from headrace_bus.wire.heartbeat import HEARTBEAT_INTERVAL_S, InstanceState
-from headrace_bus.wire.launch import Launch
+from headrace_bus.wire.launch import EnvironmentSpec, Launch
 from headrace_scorer import asset_fetch, environment, layout
+from headrace_scorer import image as images
 from headrace_scorer.console_file import ConsoleFile
 from headrace_scorer.errors import LaunchRefused, ScriptFailed, StartFailed
 from headrace_scorer.health import Meter, Snapshot, Vitals, heartbeat, readiness_budget_s
@@ -168,7 +169,7 @@ class Instance:
         try:
             async with asyncio.timeout(budget_s):
                 while len(pool.live) < wanted:
-                    if (failure := why_never(pool)) is not None:
+                    if (failure := why_never(pool, self._launch.environment)) is not None:
                         raise failure
                     pool.changed.clear()
                     await pool.changed.wait()
@@ -240,7 +241,7 @@ class Instance:
     def _workers_gone(self) -> StartFailed:
         pool = self._serving.pool
         if pool is not None and pool.report is not None:
-            return script_failed(pool.report)
+            return script_failed(pool.report, self._launch.environment)
         return StartFailed("every worker exited, and none could be restarted")
 
     def _slots_changed(self) -> None:
@@ -294,12 +295,12 @@ class Instance:
         self._publish()
 
 
-def why_never(pool: Pool) -> StartFailed | None:
+def why_never(pool: Pool, environment: EnvironmentSpec) -> StartFailed | None:
     """Why a further start would end as the last ones did; None while it may still succeed."""
     alike = pool.failed_starts[-EQUAL_DEATHS:]
     repeats = len(alike) == EQUAL_DEATHS and len(set(alike)) == 1
     if pool.report is not None and (repeats or not pool.live):
-        return script_failed(pool.report)
+        return script_failed(pool.report, environment)
     return died_in_start(len(pool.failed_starts), alike[-1]) if repeats else None
 
 
@@ -326,13 +327,15 @@ def never_ready(budget_s: float, ended: int) -> StartFailed:
     return StartFailed(f"init() did not end {bound}")
 
 
-def script_failed(report: dict[str, object]) -> ScriptFailed:
+def script_failed(report: dict[str, object], environment: EnvironmentSpec) -> ScriptFailed:
     listing = report.get("listing")
+    hint = images.hint(environment) if report.get("type") == "ModuleNotFoundError" else ""
     return ScriptFailed(
         str(report.get("phase", "init")),
         str(report.get("type", "")),
         str(report.get("traceback", "")),
         tuple(map(str, listing)) if isinstance(listing, list) else (),
+        hint=hint,
     )
 
 

@@ -233,7 +233,7 @@ def test_what_informs_and_does_nothing_is_warned_of(
             },
         ),
         (MODEL, {"properties": {"azureml.unpack": "false"}}),
-        (ENVIRONMENT, {"image": "i", "os_type": "Linux"}),
+        (ENVIRONMENT, {"conda_file": "c.yml", "os_type": "Linux"}),
         (SCHEDULE, {"is_enabled": False}),
         (WORKSPACE, {"hbi_workspace": False, "public_network_access": "enabled"}),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace_services.control.assets.curated import PACKAGES, SERIES, stand_in
+from headrace_api.curated import PACKAGES, SERIES, stand_in
 
 PYTHONS = (11, 12, 13)
 

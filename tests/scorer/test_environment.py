@@ -109,11 +109,6 @@ def test_the_newest_interpreter_that_matches_is_taken(
     assert (best.version if best else None) == chosen
 
 
-def test_an_image_alone_needs_containers() -> None:
-    with pytest.raises(LaunchRefused, match="needs containers"):
-        environment.read(EnvironmentSpec(image="somewhere/image:1"))
-
-
 def test_an_image_beside_a_conda_file_is_a_warning() -> None:
     spec = EnvironmentSpec(image="somewhere/image:1", conda="dependencies: []")
     assert "is ignored" in environment.read(spec)[1]

@@ -40,6 +40,10 @@ def _is_beside_conda(value: Any, block: Mapping[str, Any]) -> bool:
     return bool(value) and bool(block.get("conda_file") or block.get("condaFile"))
 
 
+def _is_alone(value: Any, block: Mapping[str, Any]) -> bool:
+    return bool(value) and not _is_beside_conda(value, block)
+
+
 MODEL: Final = Schema(
     name="model",
     settings=(
@@ -81,7 +85,13 @@ ENVIRONMENT: Final = Schema(
         row(
             "image",
             "properties.image",
-            "On a host without containers only the names of Azure's curated environments.",
+            "Where instances are processes, an environment stands in for it.",
+            warned(
+                When(words="alone", found="is given without conda_file", holds=_is_alone),
+                "the image is not run: instances get an environment with the Python its name "
+                "speaks of, and the packages of a curated image; add a conda_file with what it "
+                "brings",
+            ),
             warned(
                 When(
                     words="beside `conda_file`",
