@@ -3,7 +3,8 @@
     <home>/blobs/sha256/ab/<digest>  ->  <home>/assets/<digest of the file list>/...
 
 A folder is built under a temporary name and renamed: it is complete when it exists, whoever was
-first. Files are copies, verified on the way, read-only, never written after.
+first. Files are copies, verified on the way, read-only, never written after; each has the same
+time, so that one a script has written to all the same is seen, and its folder is built anew.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import structlog
+
 from headrace_bus.errors import BlobNotFound, DigestMismatch
 from headrace_bus.wire.launch import AssetFile
 from headrace_scorer.errors import LaunchRefused
 
+log = structlog.get_logger(__name__)
+
 READ_BYTES: Final = 1024 * 1024
 BUILDING: Final = ".building-"
+UNTOUCHED_NS: Final = 1_577_836_800 * 10**9  # 2020-01-01: the time of a file that nobody changed
 MAX_PARTS: Final = 100  # of a path: folders are made and removed level by level
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -49,7 +55,7 @@ def materialise(files: Sequence[AssetFile], blobs: Path, assets: Path) -> Path:
     for file in files:
         _check(file)
     target = assets / tree_digest(files)
-    if target.is_dir():
+    if _is_whole(target, files):
         return target
     assets.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _among_builders(assets):
@@ -57,7 +63,7 @@ def materialise(files: Sequence[AssetFile], blobs: Path, assets: Path) -> Path:
         try:
             for file in files:
                 _place(file, blob_path(blobs, file.digest), building / file.path)
-            _publish(building, target)
+            _publish(building, target, files)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return target
@@ -106,6 +112,7 @@ def _place(file: AssetFile, source: Path, target: Path) -> None:
     if found != file.digest:
         raise DigestMismatch(file.digest, found)
     target.chmod(0o400)
+    os.utime(target, ns=(UNTOUCHED_NS, UNTOUCHED_NS))
 
 
 def _copy(source: int, target: int) -> str:
@@ -122,10 +129,31 @@ def _copy(source: int, target: int) -> str:
     return digest.hexdigest()
 
 
-def _publish(building: Path, target: Path) -> None:
+def _is_whole(folder: Path, files: Sequence[AssetFile]) -> bool:
+    """Whether all files are there as they were placed."""
+    try:
+        for file in files:
+            found = (folder / file.path).lstat()
+            if (found.st_size, found.st_mtime_ns) != (file.size_bytes, UNTOUCHED_NS):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _publish(building: Path, target: Path, files: Sequence[AssetFile]) -> None:
+    """Put it in its place; one that was changed there steps aside.
+
+    Another instance may be first: its folder has the same files.
+    """
     building.chmod(0o700)
-    # Another instance may have been first: its folder has the same files.
+    aside = building.with_name(f"{building.name}.old")
+    if target.is_dir() and not _is_whole(target, files):
+        with contextlib.suppress(OSError):
+            target.rename(aside)
+            log.warning("a script changed files of a model; they are made anew", folder=target.name)
     with contextlib.suppress(OSError):
         building.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
     if not target.is_dir():
         building.rename(target)

@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ from headrace_scorer.interpreters import Interpreter
 from headrace_scorer.uv_command import Say
 
 RECIPE: Final = 1  # changes when equal specs must be built anew
+# Not hard links into uv's cache: what a script writes to a package would be in all environments.
+_COPIES: Final = {"UV_LINK_MODE": "copy"}
 _POLL_S: Final = 0.05
 
 
@@ -119,9 +122,8 @@ async def ensure(planned: Plan, root: Path, say: Say) -> Path:
 
 async def _build(planned: Plan, folder: Path, python: Path, say: Say) -> None:
     say(f"creating a virtual environment with Python {planned.interpreter.text}")
-    await _uv(
-        planned, say, "venv", "--quiet", "--python", str(planned.interpreter.path), str(folder)
-    )
+    uv = partial(_uv, planned, folder.parent.parent, say)
+    await uv("venv", "--quiet", "--python", str(planned.interpreter.path), str(folder))
     if planned.requirements.dropped:
         say(f"left out, not on PyPI: {', '.join(planned.requirements.dropped)}")
     if not planned.requirements.packages:
@@ -135,12 +137,13 @@ async def _build(planned: Plan, folder: Path, python: Path, say: Say) -> None:
         limits = folder / "constraints.txt"
         limits.write_text("\n".join(planned.caps) + "\n")
         bounds = ("--constraint", str(limits))
-    await _uv(planned, say, "pip", "install", "--python", str(python), "-r", str(listed), *bounds)
+    await uv("pip", "install", "--python", str(python), "-r", str(listed), *bounds)
 
 
-async def _uv(planned: Plan, say: Say, *arguments: str) -> None:
+async def _uv(planned: Plan, home: Path, say: Say, *arguments: str) -> None:
     """Raises EnvironmentFailed."""
-    await uv_command.run(planned.name, say, *arguments, settings={DOWNLOADS: "never"})
+    settings = {DOWNLOADS: "never"} | _COPIES
+    await uv_command.run(planned.name, say, *arguments, home=home, settings=settings)
 
 
 @contextlib.asynccontextmanager

@@ -58,7 +58,7 @@ async def _fetch(environment: str, wanted: str, folder: Path, say: Say) -> None:
     *others, newest = requests(wanted)
     arguments = ("python", "install", "--no-bin", "--install-dir", str(folder))
     try:
-        await uv_command.run(environment, say, *arguments, newest)
+        await uv_command.run(environment, say, *arguments, newest, home=folder.parent)
     except EnvironmentFailed:
         if not others:
             raise

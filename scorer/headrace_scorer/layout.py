@@ -12,6 +12,7 @@ from typing import Final
 
 from headrace_bus.wire.launch import Launch
 from headrace_scorer.errors import LaunchRefused
+from headrace_scorer.model_view import view
 
 MODELS: Final = "azureml-models"
 APP: Final = "azureml-app"
@@ -39,7 +40,7 @@ class Folders:
 
 
 def lay_out(launch: Launch, folder: Path, code: Path | None, model: Path | None) -> Folders:
-    """Copy code, link the model, with the path tails of the original; blocking."""
+    """Views of code and model with the path tails of the original; blocking."""
     uploaded = folder / APP
     model_dir = None
     if code is None:
@@ -55,7 +56,7 @@ def lay_out(launch: Launch, folder: Path, code: Path | None, model: Path | None)
                 raise LaunchRefused(f"model name or version {part!r} cannot be a folder")
         model_dir = folder / MODELS / name / version
         model_dir.parent.mkdir(parents=True, exist_ok=True)
-        _link(model_dir, model)
+        view(model, model_dir)
     script = uploaded / launch.scoring_script
     app_root = script.parent if launch.scoring_script else uploaded
     return Folders(
@@ -97,10 +98,3 @@ def _whole(launch: Launch, name: str, default: int, most: int) -> int:
     raise LaunchRefused(
         f"environment variable {name} is {text!r}: use a whole number from 1 to {most}", target=name
     )
-
-
-def _link(link: Path, target: Path) -> None:
-    """Absolute links, made anew: a restarted scorer finds those of its predecessor."""
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(target)

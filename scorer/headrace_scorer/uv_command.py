@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import uv
@@ -19,10 +20,28 @@ _PLAIN: Final = {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 Say = Callable[[str], None]
 
 
+def _cache(home: Path) -> dict[str, str]:
+    """Where uv keeps what it downloads, unless its own place is good."""
+    if "UV_CACHE_DIR" in os.environ:
+        return {}
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    usual = Path(chosen) if chosen else Path.home() / ".cache"
+    there = next(one for one in (usual, *usual.parents) if one.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return {}
+    return {"UV_CACHE_DIR": str(home / "cache" / "uv")}
+
+
 async def run(
-    environment: str, say: Say, *arguments: str, settings: Mapping[str, str] | None = None
+    environment: str,
+    say: Say,
+    *arguments: str,
+    home: Path,
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Say each line as it comes; `settings` are variables beside those of this process.
+
+    Its cache lies where uv keeps it for the user, or below `home` where nothing can be written.
 
     Raises EnvironmentFailed with uv's own words.
     """
@@ -32,7 +51,7 @@ async def run(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **_PLAIN, **(settings or {})},
+        env={**os.environ, **_PLAIN, **_cache(home), **(settings or {})},
     )
     words: list[str] = []
     try:
