@@ -56,6 +56,7 @@ async def serve(
         max_field_size=MAX_HEAD_BYTES,
         max_headers=PARSED_FIELDS,
         read_bufsize=READ_BUFFER_BYTES,
+        auto_decompress=False,  # a megabyte may unpack to a thousand, for anybody
     )
     if context is None:
         accepting = await loop.create_server(connection, sock=listener, backlog=BACKLOG)

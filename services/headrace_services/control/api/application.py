@@ -16,7 +16,11 @@ from headrace_services.control.api.diagnosis import Diagnosis
 from headrace_services.control.api.directory import Directory
 from headrace_services.control.api.openapi import document
 from headrace_services.control.arm.connection import small_heads
-from headrace_services.control.arm.errors import arm_errors, refuse_expectation
+from headrace_services.control.arm.errors import (
+    arm_errors,
+    refuse_expectation,
+    require_identity,
+)
 from headrace_services.control.arm.request import Answer, Call, Handler, path_segments, read_object
 from headrace_services.control.arm.route_table import ARM_ROOTS, ArmRouter
 from headrace_services.control.assets.workspace import Workspace
@@ -94,7 +98,8 @@ class _Api:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.raw_path.lower().startswith(BLOB_ROUTE):
-            return await self._blobs.handle(request)
+            return await self._blobs.handle(request)  # which keeps what is sent, as it is sent
+        require_identity(request)
         segments = path_segments(request.raw_path)
         if self._provider.owns(segments):
             return await self._provider.handle(request, segments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import ClassVar
 
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -18,6 +19,23 @@ log = structlog.get_logger(__name__)
 
 class OtherProtocol(InvalidInput):
     """What would follow this head is, for the parser, no request of HTTP/1.1."""
+
+
+class EncodedBody(HeadraceError):
+    """A body that was compressed: unpacked, it may be any size."""
+
+    code: ClassVar[str] = "UnsupportedMediaType"
+    status: ClassVar[int] = 415
+
+
+def require_identity(request: web.Request) -> None:
+    """Raises EncodedBody for a body in any Content-Encoding but identity."""
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("", "identity") and request.body_exists:
+        raise EncodedBody(
+            f"a body in Content-Encoding {coding[:32]!r} is not supported: send it as it is",
+            target="Content-Encoding",
+        )
 
 
 def _require_plain(request: web.Request) -> None:
@@ -57,6 +75,8 @@ def error_response(error: HeadraceError, *, target: str) -> web.Response:
     headers = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="headrace"'
+    if isinstance(error, EncodedBody):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110 15.5.16
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     return web.json_response(body, status=error.status, headers=headers)
@@ -69,7 +89,7 @@ async def arm_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         _require_plain(request)
         return await handler(request)
-    except OtherProtocol as error:
+    except (OtherProtocol, EncodedBody) as error:
         answer = error_response(error, target=request.path)
         answer.force_close()
         return answer

@@ -139,7 +139,7 @@ async def _read_bounded(request: web.Request) -> bytes:
                 raise _too_big(len(data))
     except web.RequestPayloadError:
         raise InvalidInput(
-            "the body does not match its Content-Encoding or Transfer-Encoding", target="body"
+            "the body does not match its length or its Transfer-Encoding", target="body"
         ) from None
     except TimeoutError:
         raise RequestTimeout(f"the body stalled for {BODY_TIMEOUT_S:g} s", target="body") from None

@@ -220,7 +220,7 @@ async def _body(request: web.Request) -> AsyncIterator[bytes]:
                 "OperationTimedOut", f"the body stalled for {CHUNK_TIMEOUT_S:g} s", 408
             ) from None
         except (ClientPayloadError, web.RequestPayloadError):
-            words = "the body is shorter than its length, or does not match its Content-Encoding"
+            words = "the body is shorter than its length, or does not match its Transfer-Encoding"
             raise BlobRefused("IncompleteBody", words) from None
         if not chunk:
             return
