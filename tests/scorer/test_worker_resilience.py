@@ -91,6 +91,12 @@ def run(many):
         'AMLResponse("x", 42)',
         "AMLResponse(pieces(), 100400)",
         'AMLResponse("x" * 8_000_000, 100400)',
+        'AMLResponse("x", 200, {"X Score": "1"})',
+        'AMLResponse("x", 200, {"Transfer-Encoding ": "chunked"})',
+        'AMLResponse("x", 200, {"": "1"})',
+        'AMLResponse("x", 200, {"X: y": "1"})',
+        'AMLResponse("x", 200, {"X-Long": "a" * 3_000_000})',
+        'AMLResponse(pieces(), 200, {"X Score": "1"})',
     ],
 )
 def test_an_answer_that_cannot_be_encoded_is_a_broken_answer(

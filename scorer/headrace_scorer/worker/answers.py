@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import uuid
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +13,8 @@ from .frames import Call, Pairs, Reply
 SERVER_VERSION: Final = "headrace/0.1.0"
 FINAL_STATUS: Final = range(200, 600)
 ID_CHARS: Final = 100
+MAX_HEADER_CHARS: Final = 32 * 1024  # of all headers of an answer; many clients take less
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")  # RFC 9110 5.6.2
 JSON: Final = ("content-type", "application/json")
 FAILED: Final = ("x-ms-run-function-failed", "True")
 NOT_FAILED: Final = ("x-ms-run-function-failed", "False")
@@ -90,9 +93,23 @@ def _of_response(response: Any) -> Made:
     if status >= 500:
         headers = [pair for pair in headers if pair[0] != FAILED[0]] + [FAILED]
     headers = [pair for pair in headers if pair[0] != "content-length"]
+    _check_headers(headers)
     if getattr(response, "is_streamed", False):
         return Made(status, headers, b"", response.response)
     return Made(status, headers, response.get_data())
+
+
+def _check_headers(headers: Pairs) -> None:
+    """Raises Unsendable: clients hang on such a name, and read no more than so much."""
+    size = 0
+    for name, value in headers:
+        if TOKEN.fullmatch(name) is None:
+            raise Unsendable("the header name %r is not allowed: use letters, digits, '-'" % name)
+        size += len(name) + len(value)
+    if size > MAX_HEADER_CHARS:
+        raise Unsendable(
+            "the headers have %d characters, at most %d are allowed" % (size, MAX_HEADER_CHARS)
+        )
 
 
 def stream_head(first: Any) -> Pairs:

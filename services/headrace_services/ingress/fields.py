@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Final
 
 from headrace_bus.routing.edge.headers import HIDDEN, client_id, timeout_ms
@@ -40,6 +42,8 @@ _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _ORDINARY: Final = frozenset({"", "keep-alive", "close"})
 _KNOWN_FORMS: Final = 512
 _FORM_BYTES: Final = 2048  # of names in a form that is kept
+MAX_OUT_CHARS: Final = 64 * 1024  # of the lines of a model's answer; no client reads more
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
 _forms: dict[tuple[str, ...], str] = {}
 
@@ -80,13 +84,23 @@ def _lines(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """A model answers with the same names again and again: their lines are one format."""
     form = _forms.get(names) or _form(names)
     text = form % values
-    if text.count("\n") == form.count("\n") == text.count("\r"):
+    if text.count("\n") == form.count("\n") == text.count("\r") and len(text) <= MAX_OUT_CHARS:
         return text
-    return "".join(
+    return _bounded(
         f"{name}: {value}\r\n"
         for name, value in zip(names, values, strict=True)
         if _passes_out(name) and "\r" not in value and "\n" not in value
     )
+
+
+def _bounded(lines: Iterable[str]) -> str:
+    """Those that clients read: one that would make it too much is left out."""
+    kept, left = [], MAX_OUT_CHARS
+    for line in lines:
+        if len(line) <= left:
+            kept.append(line)
+            left -= len(line)
+    return "".join(kept)
 
 
 def _form(names: tuple[str, ...]) -> str:
@@ -101,6 +115,9 @@ def _form(names: tuple[str, ...]) -> str:
 
 
 def _passes_out(name: str) -> bool:
-    """Whether a field of the model's answer leaves the platform."""
+    """Whether a field of the model's answer leaves the platform: clients hang on a name that is
+    no token (RFC 9110 5.6.2).
+    """
     lower = name.lower()
-    return lower.isprintable() and lower not in _NOT_OUT and not lower.startswith(HIDDEN)
+    is_token = _TOKEN.fullmatch(lower) is not None
+    return is_token and lower not in _NOT_OUT and not lower.startswith(HIDDEN)
