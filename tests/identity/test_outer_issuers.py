@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,10 +11,11 @@ from uuid import uuid4
 import pytest
 
 from headrace_api.errors import Forbidden, Unauthorized
-from headrace_api.trusted_issuer import TrustedIssuer, usable_keys
+from headrace_api.tokens import Claims
+from headrace_api.trusted_issuer import TrustedIssuer, usable_keys, verify_trusted
 from headrace_bus.wire.route_record import Route
 from headrace_services.control.identity.issuer_fetch import IssuerFetch, IssuerUnreachable
-from headrace_services.ingress.credentials import Credentials
+from headrace_services.ingress.credentials import REMEMBERED_S, Credentials
 from support.control import ControlClient
 from support.identity import OuterIssuer, OuterKeys, as_bearer, encode, outer_issuer
 
@@ -107,6 +109,38 @@ def test_the_ingress_takes_a_good_token_and_no_other() -> None:
     for token in bad:
         with pytest.raises(Unauthorized):
             Credentials().check(route(), f"Bearer {token}", 0.0)
+
+
+def test_a_token_whose_key_was_withdrawn_is_out_with_the_next_route() -> None:
+    """Whether it was checked before or not, and whatever else the next route says."""
+    credentials, token = Credentials(), f"Bearer {KEYS.sign(CLAIMS)}"
+    credentials.check(route(), token, 0.0)
+    other = usable_keys(OuterKeys().jwks, TRUSTED.algorithms)
+    withdrawn = replace(route(), issuers=(replace(TRUSTED, keys=other),))
+
+    with pytest.raises(Unauthorized):
+        credentials.check(withdrawn, token, 1.0)
+    with pytest.raises(Unauthorized):
+        credentials.check(replace(route(), issuers=()), token, 1.0)
+    credentials.check(route(), token, 2.0)
+
+
+def test_a_signature_is_checked_once_and_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[float] = []
+    verify = verify_trusted
+
+    def counted(token: str, trusted: TrustedIssuer, *, now_s: float) -> Claims:
+        checked.append(now_s)
+        return verify(token, trusted, now_s=now_s)
+
+    monkeypatch.setattr("headrace_services.ingress.credentials.verify_trusted", counted)
+    credentials, token = Credentials(), f"Bearer {KEYS.sign(CLAIMS)}"
+    for now_s in (0.0, 1.0, REMEMBERED_S - 1, REMEMBERED_S, REMEMBERED_S + 1):
+        credentials.check(route(), token, now_s)
+
+    assert checked == [0.0, REMEMBERED_S]
 
 
 def test_an_issuer_without_a_role_here_does_not_score() -> None:

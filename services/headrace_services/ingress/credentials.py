@@ -14,7 +14,8 @@ from headrace_api.tokens import Claims, verify
 from headrace_api.trusted_issuer import TrustedIssuer, issuer_of, verify_trusted
 from headrace_bus.wire.route_record import Route
 
-REMEMBERED_TOKENS: Final = 4096  # verified ones, so that a signature is checked once
+REMEMBERED_TOKENS: Final = 4096  # verified ones, so that a signature is not checked each time
+REMEMBERED_S: Final = 300.0  # as often as the keys of outer issuers are fetched
 _BEARER: Final = "bearer "
 _FOREIGN: Final = "The token is not meant for this endpoint."
 
@@ -23,8 +24,17 @@ class _Verified(NamedTuple):
     """What a signature was good for."""
 
     expires_s: float
+    again_s: float
+    """When it is looked at anew, at the latest: keys may have gone."""
+    issuers: tuple[TrustedIssuer, ...]
+    """Those of the route it was checked by."""
     caller: str
     """As `Route.callers` names it; empty for a token that is the right itself."""
+
+    def holds(self, route: Route, now_s: float) -> bool:
+        """Whether nothing was withdrawn since. Most often the route is the same object."""
+        known = self.issuers is route.issuers or self.issuers == route.issuers
+        return known and now_s < self.again_s
 
 
 class Credentials:
@@ -52,9 +62,9 @@ class Credentials:
         known = f"{route.auth_mode}\n{route.endpoint}\n{route.token_public_key}\n{token}"
         digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).digest()
         verified = self._verified.get(digest)
-        if verified is None:
-            verified = _verify(route, token, now_s)
-            self._verified[digest] = verified
+        if verified is None or not verified.holds(route, now_s):
+            self._verified.pop(digest, None)
+            verified = self._verified[digest] = _verify(route, token, now_s)
             if len(self._verified) > REMEMBERED_TOKENS:
                 self._verified.popitem(last=False)
         if now_s >= verified.expires_s:
@@ -80,21 +90,27 @@ def _verify(route: Route, token: str, now_s: float) -> _Verified:
     if route.auth_mode == "aad_token":
         said = issuer_of(token)
         candidates = [one for one in route.issuers if one.issuer == said]
-        return _outer(candidates, token, now_s) if candidates else _client(route, token, now_s)
+        if candidates:
+            return _outer(route, candidates, token, now_s)
+        return _client(route, token, now_s)
     claims = _own(route, token, now_s)
     if claims.audience != f"score:{route.endpoint}":
         raise Unauthorized(_FOREIGN)
-    return _Verified(float(claims.expires_s), "")
+    return _verified(route, claims, "", now_s)
 
 
 def _client(route: Route, token: str, now_s: float) -> _Verified:
     claims = _own(route, token, now_s)
     if claims.audience not in route.audiences:
         raise Unauthorized(_FOREIGN)
-    return _Verified(float(claims.expires_s), claims.subject or "nobody")
+    return _verified(route, claims, claims.subject or "nobody", now_s)
 
 
-def _outer(candidates: list[TrustedIssuer], token: str, now_s: float) -> _Verified:
+def _verified(route: Route, claims: Claims, caller: str, now_s: float) -> _Verified:
+    return _Verified(float(claims.expires_s), now_s + REMEMBERED_S, route.issuers, caller)
+
+
+def _outer(route: Route, candidates: list[TrustedIssuer], token: str, now_s: float) -> _Verified:
     """The first entry for which the token is good; an issuer may have several."""
     refusal = Unauthorized(_FOREIGN)
     for trusted in candidates:
@@ -103,7 +119,7 @@ def _outer(candidates: list[TrustedIssuer], token: str, now_s: float) -> _Verifi
         except Unauthorized as error:
             refusal = error
             continue
-        return _Verified(float(claims.expires_s), trusted.caller)
+        return _verified(route, claims, trusted.caller, now_s)
     raise refusal
 
 
