@@ -136,12 +136,6 @@ class FleetView:
         live = self.live_ingresses().values()
         return all(one.beat.applied.get(endpoint, 0) >= revision for one in live)
 
-    def seen_everywhere(self, endpoint: str, deployment: str, ready: int) -> bool:
-        """Whether every live ingress sees so many ready instances."""
-        key = f"{endpoint}.{deployment}"
-        live = self.live_ingresses().values()
-        return all(one.beat.live.get(key, 0) >= ready for one in live)
-
     async def await_ingress(self) -> int:
         """How many ingresses live; where none does, one is waited for up to INGRESS_LIVE_S."""
         if not self.live_ingresses():

@@ -17,6 +17,7 @@ import pytest
 from conformance.sdk import PYTHON
 from headrace_services.control.blobs.sas import SasSigner
 from support.control import ControlClient, running_control
+from support.edge import running_edge
 from support.identity import make_client
 from support.nats_server import NatsServer
 from support.resources import deployment_body, endpoint_body, upload_code, upload_model
@@ -79,7 +80,10 @@ CHECKS = ",".join(
 
 @pytest.fixture
 async def control(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[ControlClient]:
-    async with running_control(tmp_path / "home", nats_server.url) as client:
+    async with (
+        running_control(tmp_path / "home", nats_server.url) as client,
+        running_edge(nats_server.url),
+    ):
         yield client
         await _emptied(client)
 

@@ -14,6 +14,7 @@ from headrace_bus.store.bucket import Bucket
 from headrace_state.records import Spec, operation_key
 from support.control import ControlClient, running_control
 from support.damage import damage
+from support.edge import running_edge
 from support.nats_server import NatsServer
 from support.resources import deployment_body, endpoint_body, upload_code
 
@@ -25,7 +26,10 @@ SCORE: Final = b"def init():\n    pass\ndef run(data):\n    return data\n"
 @pytest.fixture
 async def control(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[ControlClient]:
     """One with an endpoint and its deployment; what is left of it goes with the test."""
-    async with running_control(tmp_path / "home", nats_server.url) as client:
+    async with (
+        running_control(tmp_path / "home", nats_server.url) as client,
+        running_edge(nats_server.url),
+    ):
         await client.created(EP, endpoint_body())
         code = await upload_code(client, {"score.py": SCORE})
         await client.created(BLUE, deployment_body(code))

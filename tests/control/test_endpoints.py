@@ -17,6 +17,7 @@ from headrace_bus.client.settings import BusSettings
 from headrace_bus.store.bucket import Bucket
 from headrace_services.control.identity.issuer import Issuer
 from support.control import ControlClient, running_control
+from support.edge import running_edge
 from support.nats_server import NatsServer
 from support.resources import deployment_body, endpoint_body, upload_code
 
@@ -241,7 +242,14 @@ async def test_operations_outlive_a_restart(tmp_path: Path, nats_server: NatsSer
         assert (await client.get(EP)).json["properties"]["provisioningState"] == "Succeeded"
 
 
-async def test_a_deployment_serves_and_its_rules_hold(control: ControlClient) -> None:
+async def test_a_deployment_serves_and_its_rules_hold(
+    control: ControlClient, nats_server: NatsServer
+) -> None:
+    async with running_edge(nats_server.url):
+        await serve_and_hold_rules(control)
+
+
+async def serve_and_hold_rules(control: ControlClient) -> None:
     """Create, traffic and mirror rules, scale, logs, delete: one instance's start is paid once."""
     code = await upload_code(control, {"score.py": SCORE})
     await control.created(EP, endpoint_body())

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace_api.home import Home
 from headrace_bus.client.connection import Bus
+from headrace_bus.routing.edge.gateway import Gateway
 from headrace_bus.store.blob_index import BlobEntry, BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
@@ -33,6 +34,7 @@ from headrace_state.records import (
     endpoint_key,
     operation_key,
 )
+from support.edge import start_edge
 from support.platform_nats import PlatformNats, platform_nats
 
 SCORE = """
@@ -56,6 +58,7 @@ class Desk:
     state: Bucket
     stores: FleetStores
     blobs: FolderBlobs
+    edge: Gateway
     stack: AsyncExitStack
 
     @property
@@ -184,6 +187,8 @@ async def open_desk() -> AsyncIterator[Desk]:
     async with platform_nats() as nats, AsyncExitStack() as stack:
         bus = await nats.bus()
         stores = await open_stores(bus, nats.home)
+        edge = await start_edge(await nats.bus("ingress"))
+        stack.push_async_callback(edge.stop)
         yield Desk(
             nats=nats,
             bus=bus,
@@ -191,6 +196,7 @@ async def open_desk() -> AsyncIterator[Desk]:
             state=stores.state,
             stores=stores,
             blobs=FolderBlobs(nats.home.blobs),
+            edge=edge,
             stack=stack,
         )
         await stack.aclose()

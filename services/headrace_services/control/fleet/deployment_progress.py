@@ -12,6 +12,7 @@ from headrace_api.errors import NotFound
 from headrace_scaler.compute.computes import Computes
 from headrace_services.control.fleet.rollout import Failure, Goal, Plan
 from headrace_services.control.fleet.snapshot import Snapshot
+from headrace_services.control.fleet.visibility import Verdict, Visibility, look
 from headrace_state.deployment_name import DeploymentName
 from headrace_state.fleet_view import FleetView
 from headrace_state.records import (
@@ -29,7 +30,6 @@ from headrace_telemetry.clock import monotonic
 log = structlog.get_logger(__name__)
 
 PHASES: Final = ("fetch", "environment", "load", "ready")
-SEEN_BOUND_S: Final = 3.0  # how long a finished rollout waits for ingresses to see it
 LOG_LINES: Final = 20  # of an instance that ended without a word
 _WORKING: Final = (
     ProvisioningState.CREATING,
@@ -75,8 +75,14 @@ class DeploymentProgress:
             await self._show_settled(now)
             return
         phases = self._phases(now)
-        if now.plan.converged and self._is_known(now):
+        seen = self._visibility(now)
+        verdict = seen.verdict(self._waited_s(now)) if now.plan.converged else Verdict.WAIT
+        if verdict is Verdict.REACHABLE:
+            if seen.blind:
+                log.warning("not every ingress sees it", blind=seen.blind, **now.name._asdict())
             await self._succeed(now, phases)
+        elif verdict is Verdict.UNREACHABLE:
+            await self.fail(now, seen.failure())
         else:
             await self.status_writer.progress(now.operation, tuple(phases.items()))
             before = now.snapshot.status(now.status_key)
@@ -89,6 +95,7 @@ class DeploymentProgress:
         Raises LeaseLost, BusDisconnected.
         """
         error = await self._told(now.name, failure)
+        self.done_s.pop(now.operation.id if now.operation else "", None)
         operation, heard = now.operation, self.view.instance(failure.iid)
         if operation is not None and heard is not None:
             # Those done since the last round: what comes after them is what failed.
@@ -119,6 +126,7 @@ class DeploymentProgress:
 
     async def _succeed(self, now: DeploymentRound, phases: dict[str, float]) -> None:
         assert now.operation is not None  # as the goal is rolling
+        self.done_s.pop(now.operation.id, None)
         status = Status(
             provisioning_state=ProvisioningState.SUCCEEDED,
             applied_revision=now.stored.revision,
@@ -129,17 +137,18 @@ class DeploymentProgress:
             replace(now.operation, steps=tuple(phases.items())),
             {now.status_key: status.encode(), applied_key(*now.name): now.stored.value.encode()},
         )
-        self.done_s.pop(now.operation.id, None)
         log.info("deployment is ready", revision=now.stored.revision, **now.name._asdict())
 
-    def _is_known(self, now: DeploymentRound) -> bool:
-        """Whether ingresses can use the instances; those that are behind are waited for a while."""
-        identity = now.operation.id if now.operation else ""
-        since_s = self.done_s.setdefault(identity, monotonic())
-        if monotonic() - since_s > SEEN_BOUND_S:
-            return True
-        applied = self.view.applied_everywhere(now.name.endpoint, now.route_revision)
-        return applied and self.view.seen_everywhere(*now.name, now.goal.count)
+    def _visibility(self, now: DeploymentRound) -> Visibility:
+        live = self.view.live_ingresses()
+        return look(live, now.name, ready=now.goal.count, revision=now.route_revision)
+
+    def _waited_s(self, now: DeploymentRound) -> float:
+        """For ingresses, since all was ready; while the view is new it may not know of them."""
+        assert now.operation is not None  # as the goal is rolling
+        if self.view.is_new:
+            self.done_s[now.operation.id] = monotonic()
+        return monotonic() - self.done_s.setdefault(now.operation.id, monotonic())
 
     async def _told(self, name: DeploymentName, failure: Failure) -> str:
         """The instance's own words; where it left none, the end of its log."""
