@@ -124,6 +124,23 @@ async def test_a_zombie_cannot_take_the_lease_back(state: Bucket) -> None:
     await successor.renew()
 
 
+async def test_a_holder_that_was_cut_off_takes_its_own_lease_back_at_once(state: Bucket) -> None:
+    """NATS was away for longer than it may act unseen, and nobody else had the lease."""
+    now = 0.0
+    lease = Lease(state, "r", now=lambda: now)
+    assert await lease.acquire()
+    before = lease.revision
+    now += 10.0
+    assert not holds(lease)
+
+    assert not await Lease(state, "r").acquire()
+    assert await lease.acquire()
+
+    assert holds(lease)
+    assert lease.revision > before
+    await lease.write({"a": b"1"})
+
+
 async def test_a_holder_stops_acting_before_the_server_lets_others_in(state: Bucket) -> None:
     clock = [100.0]
     lease = Lease(state, "r", ttl_s=15, now=lambda: clock[0])

@@ -87,13 +87,14 @@ class Lease:
         return self._revision
 
     async def acquire(self) -> bool:
-        """Take the lease if nobody has it, or its holder was a process here and has ended.
+        """Take the lease if nobody has it, if it is still ours, or if its holder was a process
+        here and has ended.
 
         Raises BusDisconnected, JetStreamRefused.
         """
         async with self._turn:
             last = await jetstream.last(self._bus, self._bucket.stream, self._subject)
-            if last is not None and not is_gone(last.headers) and not _abandoned(last.data):
+            if last is not None and not is_gone(last.headers) and not self._may_take(last.data):
                 return False
             # The mark of an expiry or a release is written over.
             return await self._claim(last.sequence if last is not None else 0)
@@ -231,6 +232,14 @@ class Lease:
             self._bucket.wrote(key, values[key], revision)
         return revisions
 
+    def _may_take(self, data: bytes) -> bool:
+        """Whether a claim is ours, which a cut of NATS made us give up, or of a dead process."""
+        try:
+            claim = json.loads(data)
+            return bool(claim["holder"] == self.holder or holders.ended(str(claim["process"])))
+        except (ValueError, KeyError, TypeError):
+            return False
+
     def _claimed(self, revision: int) -> tuple[bytes, dict[str, str]]:
         claim = {"holder": self.holder, "write": uuid.uuid4().hex, "process": self._process}
         return json.dumps(claim).encode(), {_EXPECTED: str(revision), "Nats-TTL": f"{self._ttl_s}s"}
@@ -281,14 +290,6 @@ class Lease:
             last = await jetstream.last(self._bus, self._bucket.stream, self._bucket.subject(key))
             if (last.sequence if last is not None else 0) != (revision or 0):
                 raise RevisionConflict(key, revision or 0)
-
-
-def _abandoned(claim: bytes) -> bool:
-    """Whether the claim is of a process of this machine that has ended."""
-    try:
-        return holders.ended(str(json.loads(claim)["process"]))
-    except (ValueError, KeyError, TypeError):
-        return False
 
 
 def _in_batch(batch: str, number: int) -> dict[str, str]:
