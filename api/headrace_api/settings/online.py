@@ -285,7 +285,8 @@ DEPLOYMENT: Final = Schema(
         row(
             "request_settings.max_queue_wait_ms",
             "properties.requestSettings.maxQueueWait",
-            "How long a request may wait for a slot.",
+            "How long a request beyond the concurrent ones may wait for a slot; those wait for a "
+            "worker as long as the request timeout.",
         ),
         *_LIVENESS,
         *_READINESS,

@@ -71,6 +71,7 @@ class Call(QueueEntry):
         "done",
         "ended",
         "incoming",
+        "queue_wait_s",
         "received",
         "resent",
         "run",
@@ -102,6 +103,7 @@ class Call(QueueEntry):
             run_timeout_s=run_timeout_s,
         )
         self.incoming = incoming
+        self.queue_wait_s = queue_wait_s
         self.channel = channel
         self.deliver = deliver
         """None for a mirror's copy: nobody reads what it gives."""

@@ -29,7 +29,7 @@ from headrace_bus.routing.exchange.refusals import (
 )
 from headrace_bus.routing.exchange.remote_body import FarBodies
 from headrace_bus.routing.exchange.request_batch import ReplySubjects, RequestBatch
-from headrace_bus.routing.queueing.dispatch import Dispatch
+from headrace_bus.routing.queueing.dispatch import Dispatch, Overdue
 from headrace_bus.routing.queueing.limits import Peers, pending_limit, queue_wait_s
 from headrace_bus.routing.queueing.queue_entry import QueueEntry
 from headrace_bus.routing.queueing.retry import may_retry
@@ -221,6 +221,8 @@ class Channel:
         late = self.dispatch.overdue(now)
         for entry, why in late:
             call = cast("Call", entry)
+            if why is Overdue.QUEUE and call.queue_wait_s > self.route.max_queue_wait_ms / 1000:
+                why = Overdue.DEADLINE  # as in an instance, which it was as good as handed to
             refusal = overdue(
                 why, attempt=call.attempt, kubernetes=self.kubernetes, failed=self.route.failed
             )
@@ -282,12 +284,13 @@ class Channel:
 
     def copy(self, incoming: Incoming, deliver: Deliver | None) -> Call:
         """A call of this channel that is neither queued nor sent."""
+        pending = self.dispatch.pending + self._peers.pending(self.name)
         return Call(
             incoming,
             self,
             deliver,
             arrived=monotonic(),
-            queue_wait_s=queue_wait_s(self.route, self.dispatch.ready),
+            queue_wait_s=queue_wait_s(self.route, self.dispatch.ready, pending),
             run_timeout_s=self.route.request_timeout_ms / 1000,
         )
 

@@ -21,11 +21,15 @@ def pending_limit(deployment: DeploymentRoute, ready: int = 0) -> int:
     return PENDING_FACTOR * deployment.max_concurrent * instances
 
 
-def queue_wait_s(deployment: DeploymentRoute, ready: int) -> float:
-    """How long a request may wait for room with so many instances ready; pure.
+def queue_wait_s(deployment: DeploymentRoute, ready: int, pending: int = 0) -> float:
+    """How long a request may wait for room, behind so many others, with so many instances ready.
 
+    Pure. Of those that `max_concurrent` lets an instance have at once, Azure's container holds the
+    ones without a worker until their request timeout ends (azure_behaviour.md 1.5): the edge does.
     At zero instances it waits for one to be woken; where the start failed none is on its way.
     """
+    if pending < deployment.max_concurrent * ready:
+        return max(deployment.max_queue_wait_ms, deployment.request_timeout_ms) / 1000
     if deployment.failed and not ready:
         return 0.0
     if not deployment.desired_instances:
