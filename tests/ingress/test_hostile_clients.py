@@ -177,13 +177,13 @@ async def test_more_connections_than_allowed_are_dropped(world: World) -> None:
     await world.route(make_route())
     held = [await asyncio.open_connection("127.0.0.1", listening.http_port) for _ in range(2)]
     for _, writer in held:
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     for reader, _ in held:
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
     third = b""
     with contextlib.suppress(ConnectionError):
-        third = await say(listening, b"GET /healthz HTTP/1.1\r\n\r\n")
+        third = await say(listening, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     for _, writer in held:
         writer.close()
         await writer.wait_closed()

@@ -18,11 +18,16 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NO_NEWLINES: Final = str.maketrans("\r\n", "  ")
 
 
+def is_name(text: str) -> bool:
+    """Whether a header can have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
 def encode_headers(headers: Mapping[str, str]) -> bytes:
     """Raises InvalidInput for a name that is no token; line ends in values become spaces."""
     lines = [_VERSION.decode()]
     for name, value in headers.items():
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise InvalidInput(f"header name {name!r} is not a token", target=name)
         lines.append(f"{name}: {value.strip().translate(_NO_NEWLINES)}")
     return "\r\n".join([*lines, "", ""]).encode()

@@ -8,13 +8,14 @@ from enum import IntEnum
 from typing import Final, Protocol, cast
 
 from headrace_services.ingress.exchange import Exchange, Reply
-from headrace_services.ingress.replies import head, slow_client, stream_head
+from headrace_services.ingress.replies import CONTINUE, head, slow_client, stream_head
 from headrace_services.ingress.write_coalescer import WriteCoalescer
 
 SLOW_S: Final = 10.0  # for a whole head, and between two pieces of a body
 BODY_S: Final = 300.0  # for a whole body
 KEEP_ALIVE_S: Final = 75.0
 STALLED_S: Final = 30.0  # a client that does not read its answer
+KNOCK_S: Final = 0.05  # more than a reset takes to come back, mostly
 LINGER_S: Final = 2.0  # after a refusal in mid-body, so that the client can read it
 
 
@@ -66,6 +67,8 @@ class Answering(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._parsing: Exchange | None = None
         self._deaf = False  # the last thing to answer is known
+        self._ended = False  # by the client, in its direction
+        self._begun = False  # a stream, so that nothing else may be said
         self._current: Exchange | None = None
         self._queue: deque[Exchange] = deque()
         self._since = edge.now
@@ -87,8 +90,15 @@ class Answering(asyncio.Protocol):
             writable.set_result(None)
 
     def eof_received(self) -> bool:
+        """The client says no more; it may have left, or wait for what it asked."""
         self._coalescer.flush()
-        return False
+        last = self._queue[-1] if self._queue else self._current
+        if last is None or not self._transport.can_write_eof():
+            return False
+        last.keep_alive, self._parsing, self._deaf, self._ended = False, None, True, True
+        self._knock()
+        self._loop.call_later(KNOCK_S, self._knock)
+        return True
 
     def reply(self, exchange: Exchange, reply: Reply) -> None:
         """Answer the current request; ignored when the client has gone."""
@@ -106,6 +116,7 @@ class Answering(asyncio.Protocol):
     def begin_stream(self, exchange: Exchange, reply: Reply) -> None:
         """Answer with a body that comes in pieces; HTTP/1.0 gets it up to the end of the line."""
         if exchange is self._current:
+            self._begun = True
             exchange.keep_alive = exchange.keep_alive and exchange.chunked and not self.draining
             self._write(
                 stream_head(reply, keep_alive=exchange.keep_alive, chunked=exchange.chunked)
@@ -151,6 +162,15 @@ class Answering(asyncio.Protocol):
             self._refuse(slow_client())
         elif self._is_idle(now):
             self._close()
+        elif self._ended:
+            self._knock()
+
+    def _knock(self) -> None:
+        """Say what means nothing: whoever has left answers with a reset, and nothing runs on."""
+        current = self._current
+        waits = current is not None and current.chunked and not self._begun
+        if waits and not self._transport.is_closing():
+            self._write(CONTINUE)
 
     def _write(self, data: bytes) -> None:
         """Now, behind an answer that waits for the end of this turn."""
@@ -183,6 +203,7 @@ class Answering(asyncio.Protocol):
 
     def _finished(self, *, keep: bool) -> None:
         self._current = None
+        self._begun = False
         self._idle_s = KEEP_ALIVE_S
         self._since = self._edge.now
         if not keep:

@@ -24,6 +24,7 @@ from headrace_bus.routing.edge.headers import HIDDEN
 from headrace_services.ingress.answering import Answering, Edge, Phase
 from headrace_services.ingress.exchange import Exchange
 from headrace_services.ingress.fields import framing
+from headrace_services.ingress.heads import awaits_continue, broken
 from headrace_services.ingress.replies import (
     CONTINUE,
     bad_request,
@@ -36,7 +37,6 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 128
 MAX_UNHEARD_BYTES: Final = 2 * MAX_HEAD_BYTES  # of a head, trailer or chunk line without an end
 MAX_PIPELINED: Final = 64  # requests read ahead of the one being answered
-VERSIONS: Final = frozenset({"1.0", "1.1"})
 LINGER_BYTES: Final = 16 * 1024 * 1024
 REPEATED_BYTES: Final = 4096  # of a head that is remembered
 SWALLOWED_BYTES: Final = 64 * 1024  # a refused body up to this size is read, and the client stays
@@ -194,11 +194,8 @@ class Connection(Answering):
             self._refuse(headers_too_large())
             return
         exchange.version = self._parser.get_http_version()
-        if exchange.method == "CONNECT" or exchange.version not in VERSIONS:
-            self._refuse(bad_request("Only HTTP/1.1 and 1.0 are supported, without CONNECT."))
-            return
-        if "transfer-encoding" in exchange.fields and not _is_chunked(exchange):
-            self._refuse(bad_request("The only supported transfer coding is chunked, in HTTP/1.1."))
+        if (reply := broken(exchange)) is not None:
+            self._refuse(reply)
             return
         exchange.refusal = self._edge.check(exchange)
         announced = exchange.fields.get("content-length", "0")
@@ -206,9 +203,9 @@ class Connection(Answering):
         if exchange.refusal is None and size > exchange.limit_bytes:
             exchange.refusal = too_large(exchange.limit_bytes, size)
         if exchange.refusal is not None:
-            if size > SWALLOWED_BYTES or "expect" in exchange.fields:
+            if size > SWALLOWED_BYTES or awaits_continue(exchange):
                 self._refuse(exchange.refusal)
-        elif "expect" in exchange.fields and self._current is None:
+        elif self._current is None and awaits_continue(exchange):
             self._write(CONTINUE)
 
     def on_body(self, part: bytes) -> None:
@@ -247,12 +244,6 @@ class Connection(Answering):
         elif not self._paused:
             self._paused = True
             self._transport.pause_reading()
-
-
-def _is_chunked(exchange: Exchange) -> bool:
-    """By the standard; llhttp takes chunks of HTTP/1.0, and codings that nobody here undoes."""
-    codings = [value for name, value in exchange.headers if name == "transfer-encoding"]
-    return exchange.version == "1.1" and [one.lower() for one in codings] == ["chunked"]
 
 
 def _name(raw: bytes) -> str:

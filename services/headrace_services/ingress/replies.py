@@ -72,6 +72,15 @@ def not_found(message: str, code: str = "NotFound") -> Reply:
     return error(404, code, message)
 
 
+def unmet_expectation() -> Reply:
+    words = "Of what a request may expect, only 100-continue is supported."
+    return error(417, "ExpectationFailed", words, close=True)
+
+
+def encoded(coding: str) -> Reply:
+    return refusal(outcome.encoded(coding), fields="accept-encoding: identity\r\n")
+
+
 def slow_client() -> Reply:
     return error(408, "RequestTimeout", "The request did not arrive in time.", close=True)
 

@@ -25,9 +25,11 @@ from headrace_services.ingress.answering import Answering
 from headrace_services.ingress.credentials import Credentials
 from headrace_services.ingress.exchange import Exchange, Reply
 from headrace_services.ingress.fields import DEPLOYMENT, REQUEST_ID, inward, outward
+from headrace_services.ingress.heads import encoding, normal_path
 from headrace_services.ingress.large import PIECE_BYTES, WHOLE_BYTES, LargeBodies
 from headrace_services.ingress.metrics import EdgeMetrics
 from headrace_services.ingress.write_coalescer import WriteCoalescer
+from headrace_services.loopback import REFUSED, names_this_host
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -116,8 +118,7 @@ class ScoringEdge:
         exchange.limit_bytes = self._max_body_bytes
         if not exchange.endpoint:
             if exchange.path in self._pages:
-                exchange.limit_bytes = 0
-                return None
+                return _page_refusal(exchange)
             nothing = replies.not_found("There is nothing at this path.")
             return self._refused(exchange, nothing, endpoint="")
         exchange.request_id = new_request_id()
@@ -127,6 +128,8 @@ class ScoringEdge:
             unknown = replies.not_found(message, "EndpointNotFound")
             return self._refused(exchange, unknown, endpoint="")
         refusal = self._unauthorized(exchange, router) or self._unroutable(exchange, router)
+        if refusal is None and (coding := encoding(exchange)):
+            refusal = replies.encoded(coding)
         if refusal is None:
             return None
         return self._refused(exchange, refusal, endpoint=exchange.endpoint)
@@ -165,6 +168,7 @@ class ScoringEdge:
         if not target.startswith(b"/"):
             target = _relative(target)
         path, _, query = target.partition(b"?")
+        path = normal_path(path) if b"%" in path else path
         exchange.query = query.decode("latin-1")
         if path.startswith(PREFIX):
             name, slash, rest = path[len(PREFIX) :].partition(b"/")
@@ -287,6 +291,14 @@ class ScoringEdge:
         deployment = decision.deployment.name if decision is not None else ""
         seconds = self._loop.time() - exchange.started
         self._metrics.answered(exchange.endpoint, deployment, status, seconds)
+
+
+def _page_refusal(exchange: Exchange) -> Reply | None:
+    """Pages take no credential and no body."""
+    exchange.limit_bytes = 0
+    if names_this_host(exchange.fields.get("host", "")):
+        return None
+    return replies.text(403, REFUSED.encode(), "text/plain")
 
 
 def _relative(target: bytes) -> bytes:

@@ -23,6 +23,7 @@ import structlog
 import uvloop
 
 from headrace_bus.client.connection import Bus, Message, Subscription
+from headrace_bus.client.headers import is_name
 from headrace_bus.client.roles import Role
 from headrace_bus.client.settings import BusSettings
 from headrace_bus.errors import BusDisconnected, BusError, StreamBroken
@@ -32,7 +33,7 @@ from headrace_bus.routing.edge.headers import HIDDEN, client_id, timeout_ms
 from headrace_bus.routing.edge.route import RouteRefused
 from headrace_bus.routing.edge.routes import BucketRoutes
 from headrace_bus.routing.exchange.call import Call, Incoming, Result
-from headrace_bus.routing.exchange.refusals import Refusal, too_large
+from headrace_bus.routing.exchange.refusals import Refusal, encoded, too_large
 from headrace_bus.routing.exchange.request_id import new_request_id
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.wire.envelope import PIECE_BYTES, AnswerKind
@@ -106,6 +107,9 @@ class RouterService:
         limit = decision.deployment.max_body_bytes
         if len(message.data) > limit:
             self._refuse(message.reply, request_id, too_large(limit, len(message.data)))
+            return
+        if (coding := given.get("content-encoding", "").lower()) not in ("", "identity"):
+            self._refuse(message.reply, request_id, encoded(coding))
             return
         incoming = _incoming(request_id, given, message.data, limit)
         deliver = partial(self._deliver, message.reply, request_id)
@@ -232,7 +236,12 @@ def _incoming(request_id: str, given: Mapping[str, str], body: bytes, limit_byte
 
 
 def _outward(headers: Headers) -> dict[str, str]:
-    return {name: value for name, value in headers if not name.lower().startswith(HIDDEN)}
+    """What no header may be called would fail the whole answer; ingresses leave it out too."""
+    return {
+        name: value
+        for name, value in headers
+        if is_name(name) and not name.lower().startswith(HIDDEN)
+    }
 
 
 async def run(

@@ -84,6 +84,16 @@ def too_large(limit_bytes: int, size_bytes: int | None = None) -> Refusal:
     )
 
 
+def encoded(coding: str) -> Refusal:
+    """Of a body in a Content-Encoding: unpacked, it might be any size."""
+    return Refusal(
+        status=415,
+        code="UnsupportedMediaType",
+        message=f"A body in Content-Encoding {coding[:32]!r} is not supported: send it as it is.",
+        reason="encoded",
+    )
+
+
 def body_too_large(limit_bytes: int, size_bytes: int | None = None) -> str:
     """What a client is told of a request body past its bound; None: it is not known how far."""
     found = f"has {size_bytes} bytes" if size_bytes is not None else "is larger"

@@ -1,7 +1,7 @@
 """The console port: plain HTTP on loopback for a person and for Prometheus. It changes nothing.
 
-Any page in the user's browser can reach loopback, under a name that it made point there; so only
-requests that name this host as `Host` are answered. There is no login yet, and nothing private.
+Only requests that name this host as `Host` are answered. There is no login yet,
+and nothing private.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 
 from aiohttp import web
 
+from headrace_services.loopback import REFUSED, names_this_host
 from headrace_telemetry.metrics import CONTENT_TYPE, Registry
 
-HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 MAX_REQUEST_BYTES: Final = 4096
 SAFE: Final = {
     "Cache-Control": "no-store",
@@ -71,9 +71,8 @@ def build_console(
 
 @web.middleware
 async def _guarded(request: web.Request, handler: Middleware) -> web.StreamResponse:
-    if _host_name(request.headers.get("Host", "")) not in HOSTS:
-        refused = "this port answers to 127.0.0.1 and localhost only\n"
-        return web.Response(status=403, text=refused, headers=SAFE)
+    if not names_this_host(request.headers.get("Host", "")):
+        return web.Response(status=403, text=REFUSED, headers=SAFE)
     try:
         response = await handler(request)
     except web.HTTPException as error:
@@ -81,12 +80,6 @@ async def _guarded(request: web.Request, handler: Middleware) -> web.StreamRespo
         return web.Response(status=error.status, text=text, headers=SAFE)
     response.headers.update(SAFE)
     return response
-
-
-def _host_name(header: str) -> str:
-    """Without its port, in lower case."""
-    name, colon, port = header.strip().lower().rpartition(":")
-    return name if colon and port.isdecimal() else header.strip().lower()
 
 
 def _page(ready: bool, places: Iterable[tuple[str, str, str]]) -> str:
