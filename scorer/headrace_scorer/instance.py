@@ -183,6 +183,7 @@ class Instance:
             interpreter=str(python),
             environment=layout.worker_environment(launch, folders, python, os.environ),
             folder=folders.app_root,
+            mark=self._settings.folder,
         )
         return PoolPlan(
             worker=worker,

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -19,6 +19,9 @@ from headrace_telemetry.clock import monotonic
 from headrace_telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
+
+
+STOP_GRACE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +90,22 @@ class Pool:
         await asyncio.gather(*(self._spawn() for _ in range(self._plan.count)))
 
     async def stop(self) -> None:
-        """End all workers at once; call it when nothing is in flight, or time is up."""
+        """End all workers; call it when nothing is in flight, or time is up.
+
+        Handlers of SIGTERM and of atexit have STOP_GRACE_S.
+        """
         self._stopping = True
         await self._tasks.stop()
         for worker in self.workers:
-            worker.kill("stopped")
-        await asyncio.gather(*(worker.ended() for worker in tuple(self.workers)))
+            worker.stop()
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                await _ended(self.workers)
+        except TimeoutError:
+            for worker in self.workers:
+                log.warning("worker killed: it did not stop in time", pid=worker.pid)
+                worker.kill("stopped")
+            await _ended(self.workers)
 
     def submit(self, execution: Execution) -> None:
         """Give the request to the least loaded worker, or keep it until one is free."""
@@ -252,6 +265,10 @@ class Pool:
     def _changed(self) -> None:
         self.changed.set()
         self._sink.capacity_changed()
+
+
+async def _ended(workers: list[Worker]) -> None:
+    await asyncio.gather(*(worker.ended() for worker in tuple(workers)))
 
 
 def least_loaded(workers: list[Worker]) -> Worker | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from headrace_api.machine import WORKER_VARIABLE, kill_marked
 from headrace_bus.wire.launch import Probe
 from headrace_scorer.execution import Execution
 from headrace_scorer.liveness import Watch
@@ -34,6 +36,8 @@ class WorkerPlan:
     environment: Mapping[str, str]
     folder: Path
     """Working directory: the app root."""
+    mark: Path
+    """The instance's folder: what workers start is known by it, in whatever session."""
 
 
 class Owner(Protocol):
@@ -86,6 +90,7 @@ class Worker:
         self._console = console
         self._sockets: _Sockets | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._mark: Path | None = None
         self._ended = asyncio.Event()
         self._data_ended = False
         self._out: list[bytes] = []
@@ -130,10 +135,11 @@ class Worker:
     def _spawn(
         self, plan: WorkerPlan, data: socket.socket, control: socket.socket, console: int
     ) -> subprocess.Popen[bytes]:
+        self._mark = plan.mark / secrets.token_hex(8)
         return subprocess.Popen(
             launcher.command(plan.interpreter, data.fileno(), control.fileno()),
             cwd=plan.folder,
-            env=dict(plan.environment),
+            env={**plan.environment, WORKER_VARIABLE: str(self._mark)},
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
@@ -199,6 +205,14 @@ class Worker:
         if self._process is not None and self.exit_code is None:
             self._signal(signal.SIGKILL)
 
+    def stop(self) -> None:
+        """Let it end by itself, as one that has loaded can; the owner hears of the end."""
+        if self.ready:
+            self.doomed = self.doomed or "stopped"
+            self.tell(frames.STOP)
+        else:
+            self.kill("stopped")
+
     def release(self) -> None:
         """Let a worker without requests go: it ends when its sockets do."""
         self.doomed = self.doomed or "released"
@@ -252,6 +266,8 @@ class Worker:
         self.ready = False
         loop.remove_reader(self._sockets.descriptors[1])
         self._signal(signal.SIGKILL)  # what it forked
+        if self._mark is not None:  # and what left its process group
+            loop.run_in_executor(None, kill_marked, self._mark)
         # What it wrote before its end is still in the socket: wait for the end of that too.
         loop.call_later(END_OF_DATA_S, self._finish)
         if self._data_ended:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from headrace_api.home import Home
+from headrace_api.machine import WORKER_VARIABLE
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import InstanceFolder
@@ -343,3 +344,25 @@ async def test_a_folder_that_says_nothing_is_no_instance_and_stops_no_list(bench
     with pytest.raises(InstanceUnknown):
         await compute.stop("b2")
     (nameless / "record.json").unlink()
+
+
+async def test_what_left_a_worker_s_session_ends_with_its_instance_alone(bench: Bench) -> None:
+    """Whatever way the instance ends: its scorer may be gone before it could do it itself."""
+    compute = bench.open()
+    detached = {}
+    for iid in ("a1", "a11"):
+        await bench.started(compute, iid)
+        mark = str(bench.home.instances / iid / "worker")
+        detached[iid] = subprocess.Popen(  # noqa: ASYNC220  # it says nothing
+            ["sleep", "600"], start_new_session=True, env=os.environ | {WORKER_VARIABLE: mark}
+        )
+    try:
+        await compute.kill("a1")
+        assert await asyncio.to_thread(detached["a1"].wait, BOUND_S) == -signal.SIGKILL
+        assert detached["a11"].poll() is None
+        await compute.stop("a11")
+        assert await asyncio.to_thread(detached["a11"].wait, BOUND_S) == -signal.SIGKILL
+    finally:
+        for one in detached.values():
+            one.kill()
+            one.wait()

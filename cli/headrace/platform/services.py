@@ -21,7 +21,7 @@ from headrace_scaler.compute import processes
 from headrace_scaler.compute.processes import ProcessId
 
 SERVICES: Final = ("control", "ingress", "router")
-STOP_BOUND_S: Final = 35.0  # a drain of 30 s and a margin
+STOP_BOUND_S: Final = 40.0  # a drain of 30 s, 5 s for the workers of a scorer, and a margin
 # By default glibc gives a freed megabyte back at once, and the next one costs a fault a page: the
 # ingress keeps up to 32 MiB of what it freed. Blocks from 16 MiB on still go back.
 KEEPS_MEMORY: Final = {

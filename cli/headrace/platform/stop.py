@@ -13,6 +13,7 @@ from typing import Final
 from headrace import errors
 from headrace.platform import services
 from headrace_api.home import Home
+from headrace_api.machine import kill_marked
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import InstanceFolder
 from headrace_scaler.compute.processes import ProcessId
@@ -33,6 +34,7 @@ async def stop_instances(
     killed = await services.end(targets, hurry)
     for session in _sessions(home, targets):
         processes.kill_session(session, home.root)
+    kill_marked(home.instances)
     return killed
 
 
@@ -77,6 +79,7 @@ def sweep(home: Home) -> list[ProcessId]:
         one.send(signal.SIGKILL)
     for session in _sessions(home, left):
         processes.kill_session(session, home.root)
+    kill_marked(home.instances)
     return processes.wait_gone(left, KILL_BOUND_S)
 
 

@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 from headrace_bus.wire.launch import Launch
 
-STOP_BOUND_S: Final = 35.0  # the scorer's drain of 30 s and a margin, then the whole instance dies
+# The drain of a scorer (30 s), 5 s for its workers and a margin; then the whole instance dies.
+STOP_BOUND_S: Final = 40.0
 LOG_LINES_DEFAULT: Final = 5000  # azure_behaviour.md 7.5, `get-logs -l`
 
 

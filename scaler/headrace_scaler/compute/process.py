@@ -21,6 +21,7 @@ import structlog
 
 from headrace_api.errors import InvalidInput
 from headrace_api.home import ENVIRONMENT_VARIABLE, Home
+from headrace_api.machine import kill_marked
 from headrace_bus.wire.launch import Launch
 from headrace_scaler.compute import processes
 from headrace_scaler.compute.folder import PROCESS_LOG, InstanceFolder, InstanceRecord
@@ -104,7 +105,7 @@ class ProcessCompute:
 
     async def kill(self, iid: str) -> None:
         _, record = self._require(iid)
-        processes.kill_session(record.process, self._home.root)
+        _kill(record, self._home)
 
     async def list(self) -> tuple[Running, ...]:
         for child in self._children.values():
@@ -227,7 +228,7 @@ class ProcessCompute:
         exit_code = child.returncode if child is not None else None
         # Workers whose scorer died must not go on: their session ends with it.
         if record.pid:
-            processes.kill_session(record.process, self._home.root)
+            _kill(record, self._home)
         record = replace(record, ended_ms=unix_ms(), exit_code=exit_code)
         folder.write(record)
         log.info("instance ended", iid=record.iid, pid=record.pid, exit_code=exit_code)
@@ -272,7 +273,7 @@ class ProcessCompute:
             log.warning("instance did not drain in time", iid=record.iid)
         finally:
             self._stopping.discard(record.iid)
-        processes.kill_session(record.process, self._home.root)
+        _kill(record, self._home)
 
     def _watch(self, iid: str, pid: int) -> None:
         """Hear of the end at once where the system can tell; `list` finds it elsewhere."""
@@ -293,6 +294,12 @@ class ProcessCompute:
         self._unwatch(iid)
         if self._on_exit is not None:
             self._on_exit(iid)
+
+
+def _kill(record: InstanceRecord, home: Home) -> None:
+    """Kill an instance with what its workers started, in whatever session."""
+    processes.kill_session(record.process, home.root)
+    kill_marked(home.instances / record.iid)
 
 
 def _container(name: str) -> Container:

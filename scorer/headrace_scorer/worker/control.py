@@ -25,6 +25,7 @@ class Control:
         self._credit: dict[int, int] = {}
         self.on_cancel: Callable[[int], None] = lambda number: None
         self.on_credit: Callable[[int], None] = lambda number: None
+        self.on_stop: Callable[[], None] = lifetime.end_now
 
     def start(self) -> None:
         threading.Thread(target=self._read, name="headrace-control", daemon=True).start()
@@ -103,6 +104,8 @@ class Control:
             self.send(frames.PONG, number=number)
         elif kind == frames.RECALL:
             self._give_back(number)
+        elif kind == frames.STOP:
+            self.on_stop()
         elif kind == frames.CANCEL:
             with self._changed:
                 self._cancelled.add(number)

@@ -1,7 +1,7 @@
 """Frames between a scorer and its worker: length, kind, request number, payload.
 
     data socket      REQUEST >            < ANSWER | STREAM CHUNK ... END | LARGE CHUNK ... END
-    control socket   PING CANCEL CREDIT RECALL > < READY FAILED PONG RECALLED
+    control socket   PING CANCEL CREDIT RECALL STOP > < READY FAILED PONG RECALLED
 
 Several frames may share one write. Both sides use this module, so it runs on Python 3.8.
 """
@@ -33,8 +33,9 @@ CANCEL: Final = 14
 CREDIT: Final = 15
 RECALL: Final = 16  # give the request back, unless its run has begun
 RECALLED: Final = 17  # it had not, and never will
+STOP: Final = 18  # end as a process that is asked to: handlers of SIGTERM, then those of atexit
 
-_KINDS: Final = frozenset((1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17))
+_KINDS: Final = frozenset((1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16, 17, 18))
 _ANSWER: Final = struct.Struct("!HqI")  # status, microseconds in run, bytes of text
 _TEXT: Final = struct.Struct("!I")  # bytes of text
 _SEPARATOR: Final = "\0"

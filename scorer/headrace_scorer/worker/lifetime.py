@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import Any, Final
@@ -35,6 +36,20 @@ def leave_if_forked(error: BaseException | None) -> None:
     if _state["forked"]:
         _flush()
         os._exit(_exit_code(error))
+
+
+def end_in_order(data: socket.socket) -> None:
+    """Let the main thread come to the end of its loop, so that what atexit knows is run.
+
+    A script's own handler of SIGTERM is called first. Ours would be inherited by its forks, which
+    a pool of processes ends by that signal; so there is none.
+    """
+    if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN):
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGTERM)
+    with contextlib.suppress(OSError):
+        data.shutdown(socket.SHUT_RD)
 
 
 def end_now() -> None:

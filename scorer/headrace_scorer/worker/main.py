@@ -6,6 +6,7 @@ asyncio is imported for scripts that use it only: it is a third of the rest's im
 from __future__ import annotations
 
 import faulthandler
+import functools
 import inspect
 import json
 import os
@@ -25,7 +26,9 @@ INIT_FAILED: Final = 3  # exit code, as the original server has it
 
 
 def main(data_fd: int, control_fd: int) -> None:
-    """Never returns. The two sockets are inherited from the scorer; the rest is environment."""
+    """Return when the scorer asks to stop. The two sockets are inherited from it; the rest is
+    environment.
+    """
     lifetime.follow_parent()
     prctl.fine_timers()
     data, control_socket = _socket(data_fd), _socket(control_fd)
@@ -35,6 +38,8 @@ def main(data_fd: int, control_fd: int) -> None:
     control = Control(control_socket)
     control.start()
     service, loop = _load(control, app_root)
+    # A duplicate, as an event loop closes its own.
+    control.on_stop = functools.partial(lifetime.end_in_order, data.dup())
     console.log.info("Scoring timeout is set to %d", int(service.timeout_s * 1e3))
     console.log.info("Worker with pid %d ready for serving traffic", os.getpid())
     batch = service.script.batch
@@ -48,7 +53,7 @@ def main(data_fd: int, control_fd: int) -> None:
         BatchLoop(service, batch, data, control).run()
     else:
         SyncLoop(service, data, control).run()
-    lifetime.end_now()
+    lifetime.leave_if_forked(None)
 
 
 def _serve_async(service: Service, control: Control, data: socket.socket, loop: Any) -> None:
