@@ -6,12 +6,15 @@ The platform's admin token is opaque and is not one of these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from headrace_api import jws
 from headrace_api.errors import Unauthorized
+
+EPOCH: Final = "epoch"
+"""The claim of an endpoint's token that says for which life of the endpoint it is good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

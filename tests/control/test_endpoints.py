@@ -188,6 +188,8 @@ async def test_a_token_is_for_one_endpoint_and_half_a_day(control: ControlClient
     key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(Issuer.open(control.home).public_key))
     claims = verify(token["accessToken"], key, now_s=time.time())
     assert claims.audience == "score:my-ep"
+    assert claims.subject == "admin"
+    assert claims.extra["epoch"]
     assert token["expiryTimeUtc"] - claims.issued_s == 12 * 3600
     assert token["refreshAfterTimeUtc"] - claims.issued_s == 6 * 3600
     keys = await control.post(f"{EP}/listKeys")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from headrace_bus.wire.route_record import DeploymentRoute, Route
 from headrace_services.control.fleet.route_compiler import compile_route
-from headrace_state.records import Spec
+from headrace_services.control.identity.access import Access
+from headrace_state.records import Client, Spec
 from support.resources import deployment_body, endpoint_body
 
 DIGESTS = ("a" * 64, "b" * 64)
@@ -50,6 +52,21 @@ def test_tokens_open_token_endpoints_and_keys_do_not() -> None:
 
     assert (route.auth_mode, route.key_digests) == ("aml_token", ())
     assert route.token_public_key == "c" * 64
+
+
+def test_a_token_endpoint_names_its_life_and_who_may_score_with_a_token() -> None:
+    clients = [
+        Client(id=role, name=role, role=role, secret_digest="", endpoint=endpoint)
+        for role, endpoint in (("scorer", "my-ep"), ("owner", ""), ("reader", ""))
+    ]
+    access = Access(clients=tuple(clients), audiences=("a",), admin_digests=("b",))
+    spec = replace(_endpoint(authMode="AMLToken"), created_at="2026-12-01T00:00:00.001Z")
+
+    route = compile_route(spec, [], DIGESTS, "c" * 64, access)
+
+    assert (route.epoch, route.callers) == (spec.created_at, ("owner", "scorer"))
+    assert (route.audiences, route.key_digests, route.issuers) == ((), (), ())
+    assert compile_route(_endpoint(), [], DIGESTS, "", access).callers == ()
 
 
 def test_nothing_new_reaches_a_deployment_on_its_way_out() -> None:

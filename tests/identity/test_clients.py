@@ -180,7 +180,7 @@ async def test_forged_expired_and_foreign_tokens_are_refused(control: ControlCli
     stranger = Issuer(Ed25519PrivateKey.generate(), control.base)
     now_s, who = int(time.time()), {"name": "x", "audience": control.base}
     good = issuer.client_token(client.id, **who, now_s=now_s).text
-    aml = issuer.endpoint_token("houses", subject=client.id, now_s=now_s).text
+    aml = issuer.endpoint_token("houses", epoch="", subject=client.id, now_s=now_s).text
     elsewhere = Issuer(issuer._key, "https://elsewhere").client_token(client.id, **who, now_s=now_s)
     tenant = {"iss": issuer.url, "tid": TENANT[:-1] + "2"}
     claims = Claims(

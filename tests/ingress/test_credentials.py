@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from headrace_api.errors import Forbidden, Unauthorized
 from headrace_api.tokens import Claims, sign
+from headrace_services.control.identity.issuer import Issuer
 from headrace_services.ingress.credentials import Credentials
 from support.ingress_world import KEY, make_route
 
@@ -48,6 +49,32 @@ def test_a_token_is_good_for_its_audience_until_it_expires(mode: str, audience: 
     for bad, now_s in ((good, 1000.0), (token("score:flats"), 0.0), (forged, 0.0)):
         with pytest.raises(Unauthorized):
             credentials.check(route, bad, now_s)
+
+
+def endpoint_token(subject: str, epoch: str) -> str:
+    issued = Issuer(ISSUER).endpoint_token("houses", epoch=epoch, subject=subject, now_s=0)
+    return f"Bearer {issued.text}"
+
+
+@pytest.mark.parametrize(
+    ("subject", "callers"),
+    [("client:me", ("me",)), ("issuer:corp:somebody", ("issuer:corp",)), ("admin", ())],
+)
+def test_an_endpoint_s_token_ends_with_the_endpoint_and_with_who_fetched_it(
+    subject: str, callers: tuple[str, ...]
+) -> None:
+    credentials, good = Credentials(), endpoint_token(subject, "first")
+    base = make_route(auth_mode="aml_token", token_public_key=PUBLIC)
+    route = replace(base, epoch="first", callers=callers)
+    credentials.check(route, good, 0.0)
+    credentials.check(base, good, 0.0)  # compiled by a control that knew of no epochs
+
+    for one in (credentials, Credentials()):
+        with pytest.raises(Unauthorized, match="was deleted"):
+            one.check(replace(route, epoch="second"), good, 0.0)
+        if callers:
+            with pytest.raises(Forbidden):
+                one.check(replace(route, callers=("other",)), good, 0.0)
 
 
 def test_a_token_without_a_known_issuer_is_refused() -> None:

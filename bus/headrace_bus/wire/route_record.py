@@ -50,8 +50,11 @@ class Route:
     """Ed25519 public key of the token issuer, in hex."""
     audiences: tuple[str, ...] = ()
     """What an aad_token of our own issuer may be for."""
+    epoch: str = ""
+    """Which life of an endpoint of this name it is; an aml_token is good in its own. Empty where
+    the control that compiled the route knew of none."""
     callers: tuple[str, ...] = ()
-    """Who may score by aad_token: ids of clients, and `issuer:<id>`."""
+    """Who may score by token: ids of clients, and `issuer:<id>`."""
     issuers: tuple[TrustedIssuer, ...] = ()
     """Outer issuers whose tokens are good here, with their public keys."""
     traffic: dict[str, int] = field(default_factory=dict)

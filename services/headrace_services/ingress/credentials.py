@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headrace_api.errors import Forbidden, Unauthorized
-from headrace_api.tokens import Claims, verify
+from headrace_api.tokens import EPOCH, Claims, verify
 from headrace_api.trusted_issuer import TrustedIssuer, issuer_of, verify_trusted
 from headrace_bus.wire.route_record import Route
 
@@ -59,7 +59,10 @@ class Credentials:
             self._check_token(route, credential, now_s)
 
     def _check_token(self, route: Route, token: str, now_s: float) -> None:
-        known = f"{route.auth_mode}\n{route.endpoint}\n{route.token_public_key}\n{token}"
+        # Whatever a token is judged by, but for what is asked each time.
+        known = (
+            f"{route.auth_mode}\n{route.endpoint}\n{route.epoch}\n{route.token_public_key}\n{token}"
+        )
         digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).digest()
         verified = self._verified.get(digest)
         if verified is None or not verified.holds(route, now_s):
@@ -96,7 +99,19 @@ def _verify(route: Route, token: str, now_s: float) -> _Verified:
     claims = _own(route, token, now_s)
     if claims.audience != f"score:{route.endpoint}":
         raise Unauthorized(_FOREIGN)
-    return _verified(route, claims, "", now_s)
+    if not route.epoch:
+        return _verified(route, claims, "", now_s)
+    if claims.extra.get(EPOCH) != route.epoch:
+        raise Unauthorized("The token is of an endpoint of this name that was deleted.")
+    return _verified(route, claims, _holder(claims.subject), now_s)
+
+
+def _holder(subject: str) -> str:
+    """Who fetched an endpoint's token, as `Route.callers` names them; empty for the admin."""
+    kind, _, rest = subject.partition(":")
+    if kind == "issuer":
+        return f"issuer:{rest.partition(':')[0]}"
+    return rest if kind == "client" else ""
 
 
 def _client(route: Route, token: str, now_s: float) -> _Verified:

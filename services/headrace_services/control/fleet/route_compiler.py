@@ -36,15 +36,17 @@ def compile_route(
         for spec in deployments
         if not spec.deleting and spec.name.lower() in endpoint.deployments
     }
-    scorers = access.scorers(endpoint.name.lower()) if typed.auth_mode == "aad_token" else Scorers()
+    scorers = access.scorers(endpoint.name.lower()) if typed.auth_mode != "key" else Scorers()
+    own = scorers if typed.auth_mode == "aad_token" else Scorers()
     return Route(
         endpoint=endpoint.name.lower(),
         auth_mode=typed.auth_mode,
-        key_digests=tuple(key_digests) if typed.auth_mode == "key" else scorers.admin_digests,
+        key_digests=tuple(key_digests) if typed.auth_mode == "key" else own.admin_digests,
         token_public_key=token_public_key if typed.auth_mode != "key" else "",
-        audiences=scorers.audiences,
+        audiences=own.audiences,
+        epoch=endpoint.created_at if typed.auth_mode == "aml_token" else "",
         callers=scorers.callers,
-        issuers=scorers.issuers,
+        issuers=own.issuers,
         traffic={name: weight for name, weight in typed.traffic.items() if name in routes},
         mirror={name: share for name, share in typed.mirror_traffic.items() if name in routes},
         deployments=routes,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from headrace_api.errors import Unauthorized
 from headrace_api.home import Home
 from headrace_api.private_files import read_or_create
-from headrace_api.tokens import Claims, sign, verify
+from headrace_api.tokens import EPOCH, Claims, sign, verify
 
 TOKEN_LIFETIME_S: Final = 12 * 3600
 REFRESH_AFTER_S: Final = 6 * 3600
@@ -111,14 +111,17 @@ class Issuer:
             raise Unauthorized("the token is not one for clients of this installation")
         return claims
 
-    def endpoint_token(self, endpoint: str, *, subject: str, now_s: int) -> IssuedToken:
-        """A token whose holder may score at this endpoint and do nothing else."""
+    def endpoint_token(self, endpoint: str, *, epoch: str, subject: str, now_s: int) -> IssuedToken:
+        """A token whose holder may score at this endpoint and do nothing else.
+
+        It is good for one life of the endpoint, its `epoch`, and while `subject` may score.
+        """
         claims = Claims(
             subject=subject,
             audience=f"score:{endpoint}",
             issued_s=now_s,
             expires_s=now_s + TOKEN_LIFETIME_S,
-            extra={},
+            extra={EPOCH: epoch},
         )
         return IssuedToken(
             text=sign(claims, self._key),

@@ -136,7 +136,10 @@ class Endpoints:
                 target=stored.value.name,
             )
         issued = self.issuer.endpoint_token(
-            stored.value.name.lower(), subject=call.principal.name, now_s=int(time.time())
+            stored.value.name.lower(),
+            epoch=stored.value.created_at,
+            subject=call.principal.name,
+            now_s=int(time.time()),
         )
         audit(call, "token", str(self.ids.endpoint(stored.value.name)), stored.revision)
         body = {
