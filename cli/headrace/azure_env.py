@@ -6,6 +6,7 @@ keyword arguments of MLClient.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import ssl
@@ -17,7 +18,7 @@ import click
 
 from headrace import errors
 from headrace.call import Call
-from headrace.credential import TENANT
+from headrace.credential import ADFS, TENANT
 from headrace_api.home import Home
 from headrace_api.ids import ResourceId
 
@@ -66,28 +67,33 @@ WORKSPACE = ({subscription!r}, {group!r}, {workspace!r})
 with open({token!r}) as file:
     ml_client = MLClient(StaticToken(file.read().strip()), *WORKSPACE, **CLOUD)
 
-# or with azure-identity: `headrace client create --role contributor` prints id and secret
+# or with azure-identity, where a client's id and secret are set: these come from
+# `headrace client create --role contributor`
 import os
 
 from azure.identity import ClientSecretCredential
 
-credential = ClientSecretCredential(
-    {tenant!r},
-    os.environ["AZURE_CLIENT_ID"],
-    os.environ["AZURE_CLIENT_SECRET"],
-    authority=BASE,
-    disable_instance_discovery=True,
-)
-ml_client = MLClient(credential, *WORKSPACE, **CLOUD)
+if "AZURE_CLIENT_ID" in os.environ:
+    credential = ClientSecretCredential(
+        {tenant!r},
+        os.environ["AZURE_CLIENT_ID"],
+        os.environ["AZURE_CLIENT_SECRET"],
+        authority=BASE,
+        disable_instance_discovery=True,
+    )
+    ml_client = MLClient(credential, *WORKSPACE, **CLOUD)
 """
 
 
 def azure(call: Call) -> None:
-    """Print export lines, or the Python that does the same."""
+    """Print export lines, the Python that does the same, or a config.json."""
     from headrace.client import control_url
 
     home = call.settings.home
     base = control_url(home)
+    if call.flag("config"):
+        click.echo(json.dumps(config(), indent=4))
+        return
     bundle = write_bundle(home, os.environ)
     if call.flag("python"):
         click.echo(f"# the CA: export REQUESTS_CA_BUNDLE={shlex.quote(str(bundle))}")
@@ -114,9 +120,20 @@ def variables(base: str, bundle: Path, configuration: str) -> dict[str, str]:
         "AZURE_SUBSCRIPTION_ID": workspace.subscription,
         "AZURE_RESOURCE_GROUP": workspace.resource_group,
         "AZUREML_WORKSPACE_NAME": workspace.workspace,
-        "AZURE_TENANT_ID": TENANT,
+        # For any other tenant azure-identity asks Microsoft first whether it exists.
+        "AZURE_TENANT_ID": ADFS,
         "AZURE_AUTHORITY_HOST": base,
         "AZURE_CORE_INSTANCE_DISCOVERY": "false",
+    }
+
+
+def config() -> dict[str, str]:
+    """What `MLClient.from_config` reads from a `config.json`."""
+    workspace = ResourceId()
+    return {
+        "subscription_id": workspace.subscription,
+        "resource_group": workspace.resource_group,
+        "workspace_name": workspace.workspace,
     }
 
 

@@ -17,7 +17,9 @@ ID_VARIABLE: Final = "AZURE_CLIENT_ID"
 SECRET_VARIABLE: Final = "AZURE_CLIENT_SECRET"
 TENANT_VARIABLE: Final = "AZURE_TENANT_ID"
 TENANT: Final = "00000000-0000-0000-0000-000000000001"
-TENANTS: Final = (TENANT, "adfs")
+ADFS: Final = "adfs"
+"""The other name of this platform's tenant, which azure-identity asks nobody else about."""
+TENANTS: Final = (TENANT, ADFS)
 SCOPE: Final = "https://ml.azure.com/.default"  # good for control and for scoring
 EARLY_S: Final = 300.0  # a token this near to its end is not used for another call
 MAX_TOKEN_BYTES: Final = 16 * 1024

@@ -177,7 +177,7 @@ OFFERED: Final = (
         "env azure",
         "headrace.azure_env:azure",
         "Print export lines for azure-ai-ml, azure-identity and az.",
-        optional="--python, --configuration (=metadata)",
+        optional="--python, --config, --configuration (=metadata)",
     ),
 )
 

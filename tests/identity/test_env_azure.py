@@ -12,7 +12,6 @@ from headrace import errors
 from headrace.azure_env import snippet, variables, write_bundle
 from headrace_api.home import Home
 from headrace_services.certificates import ensure_certificates
-from headrace_services.control.identity.issuer import TENANT
 
 BASE = "https://localhost:9443"
 
@@ -27,7 +26,7 @@ def test_each_configuration_names_what_it_needs_and_no_other(tmp_path: Path) -> 
     assert by_name["metadata"]["ARM_CLOUD_METADATA_URL"] == metadata
     assert by_name["mfe"]["AZUREML_DEV_URL_MFE"] == BASE
     assert not {"ARM_CLOUD_METADATA_URL", "AZUREML_DEV_URL_MFE"} & set(by_name["arguments"])
-    assert all(one["AZURE_TENANT_ID"] == TENANT for one in by_name.values())
+    assert all(one["AZURE_TENANT_ID"] == "adfs" for one in by_name.values())
 
 
 def test_the_bundle_holds_our_authority_and_the_roots_in_use(tmp_path: Path) -> None:
