@@ -128,7 +128,9 @@ async def test_another_tenant_is_not_ours(control: ControlClient) -> None:
     assert TENANT in body["error_description"]
 
 
-async def test_failures_are_slowed_down_for_that_client_alone(control: ControlClient) -> None:
+async def test_guesses_are_slowed_down_and_whoever_knows_the_secret_is_not(
+    control: ControlClient,
+) -> None:
     guessed, other = await make_client(control, "reader"), await make_client(control, "reader")
     form = {
         "grant_type": "client_credentials",
@@ -139,6 +141,8 @@ async def test_failures_are_slowed_down_for_that_client_alone(control: ControlCl
     answers = [(await ask_token(control, form))[0] for _ in range(11)]
     assert answers == [401] * 10 + [429]
     await fetch_token(control, other)
+    await fetch_token(control, guessed)
+    assert (await ask_token(control, form))[0] == 429
 
 
 async def test_each_role_does_what_it_may_and_is_told_what_it_may_not(

@@ -133,20 +133,10 @@ class OpenIdProvider:
         form = await _read_form(request)
         shown = _shown_secret(request, form)
         _require_grant(form)
-        caller = f"{request.remote} {shown.client_id[:MAX_SHOWN_CHARS]}"
         now_s = self.now_s()
-        if wait_s := self.throttle.wait_s(caller, now_s):
-            raise OAuthError(
-                "temporarily_unavailable",
-                f"too many failures; try again in {math.ceil(wait_s)} s",
-                status=429,
-                wait_s=math.ceil(wait_s),
-            )
         client = await self.clients.proven(shown.client_id, shown.secret)
         if client is None:
-            self.throttle.failed(caller, now_s)
-            log.warning("a client was refused", client=shown.client_id[:MAX_SHOWN_CHARS])
-            raise OAuthError("invalid_client", "unknown client or wrong secret", status=401)
+            raise self._guessed(f"{request.remote} {shown.client_id[:MAX_SHOWN_CHARS]}", now_s)
         audience = self._audience(form)
         issued = self.issuer.client_token(
             client.id, name=client.name, audience=audience, now_s=int(now_s)
@@ -155,6 +145,19 @@ class OpenIdProvider:
         return web.json_response(
             _token_body(issued.text, issued.expires_s, now_s), headers=_NO_STORE
         )
+
+    def _guessed(self, caller: str, now_s: float) -> OAuthError:
+        """The refusal of a wrong secret; who guesses on waits, and nobody who knows it does."""
+        if wait_s := self.throttle.wait_s(caller, now_s):
+            return OAuthError(
+                "temporarily_unavailable",
+                f"too many failures; try again in {math.ceil(wait_s)} s",
+                status=429,
+                wait_s=math.ceil(wait_s),
+            )
+        self.throttle.failed(caller, now_s)
+        log.warning("a client was refused", client=caller)
+        return OAuthError("invalid_client", "unknown client or wrong secret", status=401)
 
     def _audience(self, form: Mapping[str, str]) -> str:
         """What the token is for: the one scope, or `resource` of the first version.
