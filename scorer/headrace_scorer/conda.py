@@ -10,52 +10,13 @@ from packaging.version import Version
 
 from headrace_api.errors import InvalidInput
 from headrace_api.yaml_file import parse_yaml
+from headrace_scorer import conda_names, pip_lines
 from headrace_scorer.errors import LaunchRefused
 
 MAX_TEXT_BYTES: Final = 256 * 1024
 KEYS: Final = frozenset(("name", "channels", "dependencies", "prefix", "variables", "platforms"))
-# Conda's names where PyPI has another one.
-NAMES: Final = {
-    "pytorch": "torch",
-    "pytorch-cpu": "torch",
-    "pytorch-gpu": "torch",
-    "py-xgboost": "xgboost",
-    "py-xgboost-cpu": "xgboost",
-    "tensorflow-gpu": "tensorflow",
-    "opencv": "opencv-python-headless",
-    "py-opencv": "opencv-python-headless",
-    "pytables": "tables",
-    "msgpack-python": "msgpack",
-    "pillow-simd": "pillow",
-    "matplotlib-base": "matplotlib",
-    "pyqt": "PyQt5",
-    "faiss": "faiss-cpu",
-    "python-flatbuffers": "flatbuffers",
-    "brotlipy": "brotli",
-    "ruamel_yaml": "ruamel.yaml",
-    "typing_extensions": "typing-extensions",
-    "importlib_metadata": "importlib-metadata",
-    "mysql-connector-python": "mysql-connector-python",
-    "sqlite": "",
-    "openssl": "",
-    "ca-certificates": "",
-    "libgcc-ng": "",
-    "libstdcxx-ng": "",
-    "libgomp": "",
-    "mkl": "",
-    "blas": "",
-    "openblas": "",
-    "nomkl": "",
-    "cudatoolkit": "",
-    "pytorch-cuda": "",
-    "cpuonly": "",
-    "pip": "",
-    "setuptools": "setuptools",
-    "wheel": "wheel",
-    "conda": "",
-}
 _SPEC: Final = re.compile(
-    r"(?:[\w.-]+(?:/[\w.-]+)?::)?(?P<name>[A-Za-z0-9][\w.-]*)"
+    r"(?:[\w.-]+(?:/[\w.-]+)?::)?(?P<name>[A-Za-z0-9_][\w.-]*)"
     r"(?:\[version=(?P<quote>[\"']?)(?P<bracketed>[^\"'\]]*)(?P=quote)\]|(?P<extras>\[[\w.,-]+\]))?"
     r"\s*(?P<version>[^\s=<>!~][^\n]*|[=<>!~].*)?"
 )
@@ -98,11 +59,9 @@ def read_conda(text: str) -> Requirements:
 
 
 def read_requirements(text: str) -> Requirements:
-    """A requirements file; refused where it would read other files of this machine."""
-    lines = [line.strip() for line in text.splitlines()]
-    for line in lines:
-        _check_line(line)
-    return Requirements(packages=tuple(line for line in lines if line))
+    """A requirements file. Raises LaunchRefused where it would read other files of this machine."""
+    joined = re.sub(r"\\\n", " ", text)
+    return Requirements(packages=tuple(pip_lines.read(joined.splitlines())))
 
 
 def read_spec(entry: str) -> tuple[str, str]:
@@ -119,7 +78,7 @@ def read_spec(entry: str) -> tuple[str, str]:
     version = versions(found["bracketed"] or found["version"] or "", entry)
     if name == "python":
         return name, version
-    target = NAMES.get(name, found["name"])
+    target = conda_names.on_pypi(name, found["name"])
     if not target:
         return name, ""
     return name, target + (found["extras"] or "") + _for_pip(version)
@@ -193,19 +152,4 @@ def _pip(entry: dict[Any, Any]) -> list[str]:
         raise LaunchRefused(
             f"conda dependency {entry!r}: only a list under 'pip' may be nested", target="pip"
         )
-    lines = [str(line).strip() for line in entry["pip"] or []]
-    for line in lines:
-        _check_line(line)
-    return lines
-
-
-def _check_line(line: str) -> None:
-    """`-r file` and paths have nothing to point at: only the text came with the deployment."""
-    if re.match(r"(-r|--requirement|-c|--constraint|-e|--editable)\b", line) or re.match(
-        r"[./~]|file:", line
-    ):
-        raise LaunchRefused(
-            f"requirement {line!r} refers to a file, but only this file's text was uploaded",
-            hint="list the packages instead",
-            target="pip",
-        )
+    return pip_lines.read(str(line) for line in entry["pip"] or [])
