@@ -10,9 +10,9 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
+from headrace.blob_answers import good
 from headrace.client import Client
 from headrace.errors import CommandError
-from headrace.http_client import Answer, api_error
 from headrace_api.references import parse_path
 
 RANGE_BYTES: Final = 8 * 1024 * 1024
@@ -64,13 +64,13 @@ class _Source:
         answer = self._http.send("HEAD", self._target(name), headers={})
         if answer.status == 404:
             return None
-        return int(_good(answer).headers["content-length"])
+        return int(good(answer).headers["content-length"])
 
     def names(self, prefix: str) -> Iterator[str]:
         marker = ""
         while True:
             query = f"restype=container&comp=list&prefix={quote(prefix)}&marker={quote(marker)}"
-            answer = _good(self._http.send("GET", f"{self._path}?{query}&{self._sas}", headers={}))
+            answer = good(self._http.send("GET", f"{self._path}?{query}&{self._sas}", headers={}))
             found = ElementTree.fromstring(answer.body)
             for name in found.iterfind("./Blobs/Blob/Name"):
                 yield name.text or ""
@@ -93,21 +93,12 @@ class _Source:
             part.unlink(missing_ok=True)
 
     def _pieces(self, name: str) -> Iterator[bytes]:
-        head = _good(self._http.send("HEAD", self._target(name), headers={})).headers
+        head = good(self._http.send("HEAD", self._target(name), headers={})).headers
         size, etag = int(head["content-length"]), head["etag"]
         for first in range(0, size, RANGE_BYTES):
             last = min(first + RANGE_BYTES, size) - 1
             headers = {"x-ms-range": f"bytes={first}-{last}", "If-Match": etag}
-            yield _good(self._http.send("GET", self._target(name), headers=headers)).body
+            yield good(self._http.send("GET", self._target(name), headers=headers)).body
 
     def _target(self, name: str) -> str:
         return f"{self._path}/{quote(name)}?{self._sas}"
-
-
-def _good(answer: Answer) -> Answer:
-    if answer.status < 400:
-        return answer
-    error = api_error(answer)
-    if code := answer.headers.get("x-ms-error-code"):
-        error.label = code
-    raise error

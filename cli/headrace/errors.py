@@ -165,5 +165,7 @@ def _hint(status_code: int) -> str:
             return "wait and try again, or raise the limit"
         case 503:
             return "headrace status"
+        case 507:
+            return "free disk space where the platform's home is, then try again"
         case _:
             return ""

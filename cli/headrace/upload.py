@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import quote, urlsplit
 
+from headrace.blob_answers import good
 from headrace.client import Client
 from headrace.errors import CommandError
-from headrace.http_client import Answer, api_error
 from headrace.ignore import files_of
 from headrace_api.references import DatastorePath
 
@@ -141,29 +141,29 @@ class _Container:
         answer = self._http.send("HEAD", self._target(blob), headers={})
         if answer.status == 404:
             return False
-        _require(answer)
+        good(answer)
         return answer.headers.get("x-ms-meta-upload_status") == _COMPLETED
 
     def mark_complete(self, blob: str) -> None:
         headers = {"x-ms-meta-upload_status": _COMPLETED, "Content-Length": "0"}
-        _require(self._http.send("PUT", self._target(blob, "comp=metadata"), headers=headers))
+        good(self._http.send("PUT", self._target(blob, "comp=metadata"), headers=headers))
 
     def _put_whole(self, stream: IO[bytes], blob: str, size: int) -> None:
         headers = {"x-ms-blob-type": "BlockBlob", "Content-Length": str(size)}
         body: IO[bytes] = stream if size else io.BytesIO()
-        _require(self._http.send("PUT", self._target(blob), headers=headers, body=body))
+        good(self._http.send("PUT", self._target(blob), headers=headers, body=body))
 
     def _put_blocks(self, stream: IO[bytes], blob: str) -> None:
         ids: list[str] = []
         while block := stream.read(BLOCK_BYTES):
             ids.append(base64.b64encode(f"{len(ids):08d}".encode()).decode())
             target = self._target(blob, f"comp=block&blockid={quote(ids[-1], safe='')}")
-            _require(self._http.send("PUT", target, headers={}, body=block))
+            good(self._http.send("PUT", target, headers={}, body=block))
         listed = "".join(f"<Latest>{one}</Latest>" for one in ids)
         xml = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'
         target = self._target(blob, "comp=blocklist")
         headers = {"Content-Type": "application/xml"}
-        _require(self._http.send("PUT", target, headers=headers, body=xml.encode()))
+        good(self._http.send("PUT", target, headers=headers, body=xml.encode()))
 
     def _target(self, blob: str, query: str = "") -> str:
         asked = "&".join(filter(None, [query, self._sas]))
@@ -186,12 +186,3 @@ def _digest(path: Path) -> tuple[str, int]:
             digest.update(data)
             size += len(data)
     return digest.hexdigest(), size
-
-
-def _require(answer: Answer) -> None:
-    if answer.status < 400:
-        return
-    error = api_error(answer)
-    if code := answer.headers.get("x-ms-error-code"):
-        error.label = code
-    raise error
