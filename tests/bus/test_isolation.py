@@ -71,10 +71,19 @@ _CONSUMER_VERBS: Final = (
     *("CREATE", "DURABLE.CREATE", "DELETE", "INFO", "NAMES", "LIST", "MSG.NEXT", "PAUSE", "UNPIN"),
     "LEADER.STEPDOWN",
 )
-READS_STATE: Final = (
-    *("$JS.API.STREAM.INFO.KV_state", "$JS.API.STREAM.MSG.GET.KV_state"),
-    *("$JS.API.CONSUMER.CREATE.KV_state.c", "$JS.API.CONSUMER.CREATE.KV_state.c.$KV.state.k"),
+READS_ROUTES: Final = (
+    "$JS.API.CONSUMER.CREATE.KV_state.c.$KV.state.route.k",
     *("$JS.API.CONSUMER.DELETE.KV_state.c", "$JS.FC.KV_state.c.x"),
+)
+
+# Fields of a consumer that asks for more than the routes its call names.
+WIDER: Final[tuple[dict[str, object], ...]] = (
+    {},
+    {"filter_subject": "$KV.state.>"},
+    {"filter_subject": "$KV.state.applied.>"},
+    {"filter_subjects": ["$KV.state.>"]},
+    {"filter_subjects": ["$KV.state.route.>", "$KV.state.applied.>"]},
+    {"filter_subject": "$KV.state.route.>", "filter_subjects": ["$KV.state.applied.>"]},
 )
 
 
@@ -105,6 +114,8 @@ def _storage() -> Iterator[str]:
         yield from (f"$JS.API.STREAM.{verb}.{stream}" for verb in _STREAM_VERBS)
         yield from (f"$JS.API.CONSUMER.{verb}.{stream}.c" for verb in _CONSUMER_VERBS)
         yield f"$JS.API.CONSUMER.CREATE.{stream}.c.$KV.{bucket}.k"
+        yield f"$JS.API.CONSUMER.CREATE.{stream}.c.$KV.{bucket}.route.k"
+        yield f"$JS.API.CONSUMER.CREATE.{stream}.c.>"
         yield f"$JS.API.DIRECT.GET.{stream}"
         yield f"$JS.API.DIRECT.GET.{stream}.$KV.{bucket}.k"
         yield f"$JS.ACK.{stream}.c.1.1.1.1.0"
@@ -186,7 +197,7 @@ async def test_a_role_does_on_every_subject_what_its_row_says(
 
 
 @pytest.mark.parametrize("role", [one for one in Role if one is not Role.CONTROL])
-async def test_only_control_writes_a_stream_and_edges_read_only_state(
+async def test_only_control_writes_a_stream_and_edges_read_only_routes(
     server: EmbeddedServer, identities: Identities, role: Role
 ) -> None:
     """Control is left out: all of JetStream is its own."""
@@ -195,7 +206,7 @@ async def test_only_control_writes_a_stream_and_edges_read_only_state(
         hears = [one for one in _storage() if await client.may_subscribe(one)]
 
     edge = role in (Role.INGRESS, Role.ROUTER)
-    assert may == (set(READS_STATE) if edge else {"$JS.API.INFO"} if role is Role.ADMIN else set())
+    assert may == (set(READS_ROUTES) if edge else {"$JS.API.INFO"} if role is Role.ADMIN else set())
     assert hears == []
 
 
@@ -215,21 +226,37 @@ async def test_a_role_hears_its_own_inbox_and_no_other(
 async def test_an_edge_does_not_make_the_server_write_for_it(
     server: EmbeddedServer, identities: Identities, role: Role
 ) -> None:
-    """A reply subject or a consumer's target is a subject the server publishes on."""
+    """A reply subject is one the server publishes on: its answer would be a record there."""
     control = await Bus.connect(
         BusSettings(url=server.url, name="control", credentials=identities.mint_role(Role.CONTROL))
     )
     async with control, raw_client(server.url, identities.role_credentials(role)) as edge:
         state, spec = [await Bucket.open(control, name) for name in ("state", "spec")]
-        await state.create("k", b"v")
-        last = json.dumps({"last_by_subj": "$KV.state.k"}).encode()
-        await edge.publish("$JS.API.STREAM.MSG.GET.KV_state", last, reply="$KV.spec.reply")
-        consumer = {
-            "stream_name": "KV_state",
-            "config": {"deliver_subject": "$KV.spec.pushed", "ack_policy": "none", "name": "c"},
-        }
-        create = "$JS.API.CONSUMER.CREATE.KV_state.c"
-        await edge.request(create, json.dumps(consumer).encode(), timeout=30.0)
+        await state.create("route.k", b"v")
+        body = json.dumps({"stream_name": "KV_state", "config": {"name": "c"}}).encode()
+        create = "$JS.API.CONSUMER.CREATE.KV_state.c.$KV.state.route.k"
+        await edge.publish(create, body, reply="$KV.spec.reply")
         await edge.rtt()
 
         assert await spec.list() == {}
+
+
+@pytest.mark.parametrize("role", [Role.INGRESS, Role.ROUTER])
+async def test_an_edge_reads_no_record_but_routes_whatever_it_asks_for(
+    server: EmbeddedServer, identities: Identities, role: Role
+) -> None:
+    """The call names the filter, which rights can judge, and the server holds the body to it."""
+    control = await Bus.connect(
+        BusSettings(url=server.url, name="control", credentials=identities.mint_role(Role.CONTROL))
+    )
+    api, inbox = "$JS.API.CONSUMER.CREATE.KV_state", f"_INBOX_{role}.stolen"
+    async with control, raw_client(server.url, identities.role_credentials(role)) as edge:
+        state = await Bucket.open(control, "state")
+        await state.create("applied.deployment.e.d", b"variables")
+        await state.create("route.e", b"route")
+        for number, wanted in enumerate(WIDER):
+            name = f"c{number}"
+            config = {"deliver_subject": inbox, "ack_policy": "none", "name": name, **wanted}
+            body = json.dumps({"stream_name": "KV_state", "config": config}).encode()
+            answer = await edge.request(f"{api}.{name}.$KV.state.route.>", body, timeout=30.0)
+            assert "error" in json.loads(answer.data), wanted

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from headrace_bus.client.jwt import Permissions
+from headrace_bus.wire.route_record import KEY_PREFIX
 
 _EDGE_INBOXES: Final = ("_INBOX_ingress.>", "_INBOX_router.>")
 
@@ -68,27 +69,30 @@ def instance_template() -> Permissions:
 
 
 def _edge(inbox: str) -> Permissions:
-    """What ingress and router share: they call instances and read `state`, nothing else."""
+    """What ingress and router share: they call instances and read routes, nothing else."""
     return Permissions(
         publish=(
             "inst.*.*.*",
             "control.*.*.*",
             "wake.*.*",
             "heartbeat.ingress.*",
-            *_read_only("state"),
+            *_read_routes(),
             inbox,
         ),
         subscribe=("heartbeat.>", "changed.*", "sysev.>", inbox),
     )
 
 
-def _read_only(bucket: str) -> tuple[str, ...]:
-    """The JetStream API of get, list and watch (`headrace_bus.store.bucket`) on one bucket."""
-    stream = f"KV_{bucket}"
+def _read_routes() -> tuple[str, ...]:
+    """The JetStream API of list and watch (`headrace_bus.store.bucket`) on the routes in `state`.
+
+    A feed's filter is part of the call's subject, and the server holds the body to it. A right to
+    get a message would be one to every record of the bucket: variables of deployments, digests of
+    clients' secrets.
+    """
+    stream = "KV_state"
     return (
-        f"$JS.API.STREAM.INFO.{stream}",
-        f"$JS.API.STREAM.MSG.GET.{stream}",
-        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.CREATE.{stream}.*.$KV.state.{KEY_PREFIX}>",
         f"$JS.API.CONSUMER.DELETE.{stream}.*",
         f"$JS.FC.{stream}.>",
     )

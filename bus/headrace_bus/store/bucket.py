@@ -140,12 +140,14 @@ class Bucket:
 
         Raises InvalidInput, BusDisconnected.
         """
-        found: dict[str, Record] = {}
-        for message in await read_all(self.bus, self.stream, self.below(prefix)):
-            if not is_gone(message.headers):
-                key = self.key(message)
-                found[key] = Record(key=key, value=message.data, revision=message.sequence)
-        return found
+        return await self._listed(self.below(prefix))
+
+    async def listed(self, key: str) -> Record | None:
+        """As `get`, by the right to list this key: the right to `get` is one to all of the bucket.
+
+        Raises InvalidInput for what no key may be, BusDisconnected.
+        """
+        return (await self._listed(self.subject(key))).get(key)
 
     async def watch(self, prefix: str = "") -> AsyncGenerator[set[str], None]:
         """Yield sets of keys to read again: first all that are there, then what changed.
@@ -197,6 +199,14 @@ class Bucket:
         """The pattern of all keys below a prefix of whole tokens."""
         prefix = prefix.removesuffix(".")
         return self.subject(prefix) + (".>" if prefix else ">")
+
+    async def _listed(self, pattern: str) -> dict[str, Record]:
+        found: dict[str, Record] = {}
+        for message in await read_all(self.bus, self.stream, pattern):
+            if not is_gone(message.headers):
+                key = self.key(message)
+                found[key] = Record(key=key, value=message.data, revision=message.sequence)
+        return found
 
     async def _write(
         self, key: str, value: bytes, expected: int, extra: Mapping[str, str] | None = None

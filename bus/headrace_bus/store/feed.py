@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from headrace_bus.client.connection import Bus, Message, Subscription
 from headrace_bus.store.jetstream import call
@@ -86,11 +86,10 @@ class Feed:
 
     async def _create(self, subjects: Sequence[str], *, headers_only: bool) -> None:
         assert self._subscription is not None
-        config = {
+        config: dict[str, Any] = {
             "name": self._name,
             "deliver_policy": "last_per_subject",
             "deliver_subject": self._subscription.subject,
-            "filter_subjects": list(subjects),
             "ack_policy": "none",
             "max_deliver": 1,
             "replay_policy": "instant",
@@ -102,6 +101,12 @@ class Feed:
             "num_replicas": 1,
         }
         api = f"CONSUMER.CREATE.{self._stream}.{self._name}"
+        if len(subjects) == 1:
+            # Named in the call as well, so that rights can hold it to some subjects.
+            config["filter_subject"] = subjects[0]
+            api += f".{subjects[0]}"
+        else:
+            config["filter_subjects"] = list(subjects)
         made = await call(self._bus, api, {"stream_name": self._stream, "config": config})
         self._heard = monotonic()
         if made.get("num_pending", 0) == 0 and self._expected == 1:

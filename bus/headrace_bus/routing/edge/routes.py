@@ -44,7 +44,7 @@ class BucketRoutes:
         self._bucket = bucket
 
     async def read(self, endpoint: str) -> StoredRoute | None:
-        record = await self._bucket.get(route_key(endpoint))
+        record = await self._bucket.listed(route_key(endpoint))
         if record is None:
             return None
         return StoredRoute(Route.decode(record.value), record.revision)
