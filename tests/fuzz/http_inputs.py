@@ -10,6 +10,7 @@ from typing import Final
 from fuzz.mutate import SEED, damaged
 
 MAX_REQUESTS: Final = 6
+ENDLESS_BYTES: Final = 512 * 1024
 Rng = random.Random
 
 
@@ -23,6 +24,8 @@ class Shape:
     """Further targets."""
     fields: Sequence[bytes]
     """Each good request's own, without line ends."""
+    endless: bool = False
+    """Whether some inputs go on and on in a head, a trailer or the line of a chunk."""
 
 
 def rounds(number: int, shape: Shape, base: Sequence[bytes]) -> list[bytes]:
@@ -33,6 +36,8 @@ def rounds(number: int, shape: Shape, base: Sequence[bytes]) -> list[bytes]:
         return [data]
     if rng.random() < 0.15:
         return _repeated(number, shape, rng)
+    if shape.endless and rng.random() < 0.05:
+        return _endless(number, shape, rng)
     requests = [
         _request(_mark(number, n), shape, rng)
         for n in range(rng.choice((1, 1, 2, 3, MAX_REQUESTS)))
@@ -74,6 +79,32 @@ def _repeated(number: int, shape: Shape, rng: Rng) -> list[bytes]:
                 one = one + one
         found.append(one)
     return found
+
+
+def _endless(number: int, shape: Shape, rng: Rng) -> list[bytes]:
+    """Whole requests, then one that never comes to an end, in one piece or in several."""
+    method, target = rng.choice(shape.good)
+    head = _head(method, target.replace(b"%b", b"x"), [*shape.fields, b"Content-Length: 2"])
+    chunked = _head(method, target.replace(b"%b", b"x"), [*shape.fields, _CODINGS[0]])
+    start, unit = rng.choice(
+        (
+            (b"POST /", b"x"),
+            (head[: rng.randrange(20, len(head) - 4)], b"y"),
+            (head[:-2], b"X-Some: z\r\n"),
+            (head[:-2] + b"X-Long: ", b"z"),
+            (chunked + b"0\r\nX-T: ", b"t"),
+            (chunked + b"2\r\n{}\r\n0\r\n", b"X-T: t\r\n"),
+            (chunked + b"1;x=", b"e"),
+            (chunked + b"1", b"0"),
+        )
+    )
+    before = b"".join(
+        head + _mark(number, n)[:2] for n in range(rng.choice((0, 0, 1, 3, MAX_REQUESTS)))
+    )
+    size = rng.choice((100, 40_000, ENDLESS_BYTES, 2 * ENDLESS_BYTES))
+    tail = unit * (size // len(unit))
+    cut = rng.randrange(len(tail))
+    return rng.choice(([before + start + tail], [before + start, tail[:cut], tail[cut:]]))
 
 
 def _request(mark: bytes, shape: Shape, rng: Rng) -> bytes:

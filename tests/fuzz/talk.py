@@ -2,7 +2,7 @@
 
 The rules: what is answered is answered in order, one answer to one request; an answer holds no mark
 but that of its own request; nothing malformed is served; no 5xx; a whole request is answered or the
-connection is closed, and never left waiting.
+connection is closed, and never left waiting; what never ends is not listened to for long.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 from fuzz.strict_http import Asked, Malformed, Stream, Told, read_answers, read_requests
 
 ANSWER_S: Final = 30.0
+KEPT_BYTES: Final = 256 * 1024  # of a request that has no end yet; a body in it is smaller
 REFUSAL_S: Final = 0.1  # for what comes unasked; the edge refuses as it reads
 MARK: Final = re.compile(rb"mark-\d+-\d+-")
 Expect = Callable[[Asked, Told], str]
@@ -76,6 +77,12 @@ class Exchange:
     stream: Stream = field(default_factory=lambda: Stream(requests=(), end="whole"))
 
     @property
+    def begun_bytes(self) -> int:
+        """Of a request that has begun and not ended."""
+        whole = sum(len(one.raw) for one in self.stream.requests)
+        return len(self.said) - whole if self.stream.end == "partial" else 0
+
+    @property
     def answers(self) -> list[Told]:
         return read_answers(self.heard, [one.method for one in self.stream.requests])
 
@@ -108,7 +115,7 @@ async def _say(line: Line, rounds: list[bytes]) -> Exchange:
         one.late = True
     agreed = one.stream.end == "whole" and all(each.keep_alive for each in one.stream.requests)
     if not agreed and not one.late:
-        await _rest(ear, transport)
+        await _rest(ear, ANSWER_S if one.begun_bytes > KEPT_BYTES else REFUSAL_S)
     one.heard, one.ended = bytes(ear.heard), ear.ended
     if not agreed or one.late or one.ended or _announced(one):
         line.close()
@@ -126,10 +133,10 @@ async def _hear(one: Exchange, ear: _Ear) -> None:
         await ear.more.wait()
 
 
-async def _rest(ear: _Ear, transport: asyncio.Transport) -> None:
-    """Hear what else the edge says, which may be a refusal or nothing; then end our side."""
+async def _rest(ear: _Ear, seconds: float) -> None:
+    """Hear what else the edge says, which may be a refusal or nothing."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(REFUSAL_S):
+        async with asyncio.timeout(seconds):
             while not ear.ended:
                 ear.more.clear()
                 await ear.more.wait()
@@ -150,6 +157,8 @@ def judged(
     wrong = []
     known = MARK.findall(one.said) + [m for each in requests for m in MARK.findall(each.body)]
     foreign = strange or (lambda mark: mark not in known)
+    if one.begun_bytes > KEPT_BYTES and not one.ended:
+        wrong.append(f"{one.begun_bytes} bytes of a request without an end were taken")
     if one.late:
         wrong.append(f"{len(answers)} answers to {len(requests)} requests and {end}, then silence")
     may_end = any(each.values(ends_after) for each in requests[: len(answers)])

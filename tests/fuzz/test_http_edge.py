@@ -56,6 +56,7 @@ SHAPE = Shape(
         ),
     ),
     fields=(b"Host: x", b"Authorization: Bearer " + KEY.encode()),
+    endless=True,
 )
 
 

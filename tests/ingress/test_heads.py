@@ -104,6 +104,26 @@ async def test_a_client_that_says_no_more_is_answered(listening: Listening) -> N
     assert found.endswith(b"\r\n\r\n[]")
 
 
+async def test_a_refusal_that_waited_its_turn_is_read_whatever_still_comes(
+    listening: Listening,
+) -> None:
+    """Closing with unread bytes would reset the connection and take the refusal with it."""
+    slow = b'{"sleep_s": 0.1}'
+    head = "\r\n".join((*GOOD, "Content-Length: %d", "", "")).encode()
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listening.http_port)
+        writer.write(head % len(slow) + slow + b"not HTTP\r\n\r\n")
+        found = b""
+        async with asyncio.timeout(BOUND_S):
+            while b" 400 " not in found and (piece := await reader.read(1)):
+                found += piece
+                writer.write(b"x" * 5_000)
+            found += await reader.read()
+        writer.close()
+        assert found.count(b"HTTP/1.1 ") == 2
+        assert found.endswith(b"}}")
+
+
 def test_only_what_needs_no_escape_is_unescaped() -> None:
     for code in range(256):
         one = bytes((code,))

@@ -207,8 +207,12 @@ class Answering(asyncio.Protocol):
         self._idle_s = KEEP_ALIVE_S
         self._since = self._edge.now
         if not keep:
-            self.phase = Phase.LINGER
             self._queue.clear()
+            if self._deaf and not self._ended:  # what follows the refused is still coming
+                self._coalescer.flush()
+                self._linger()
+                return
+            self.phase = Phase.LINGER
             self._close()
             return
         if self._queue:
@@ -237,9 +241,13 @@ class Answering(asyncio.Protocol):
             return
         without_body = exchange is not None and exchange.method == "HEAD"
         body = b"" if without_body else reply.body
-        self.phase, self._since, self._discarded = Phase.LINGER, self._edge.now, 0
         self._write(head(reply, keep_alive=False) + body)
-        if self._transport.can_write_eof():
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say no more, and throw away what still comes, until the client or `watch` ends it."""
+        self.phase, self._since, self._discarded = Phase.LINGER, self._edge.now, 0
+        if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
     def _refuse_in_turn(self, exchange: Exchange, reply: Reply) -> None:
