@@ -105,3 +105,21 @@ async def test_what_was_asked_before_a_head_too_large_is_answered(control: Contr
     assert b" 200 " in head
     assert rest.count(b"HTTP/1.1 431 ") == 1
     assert b" 200 " not in rest
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(LINE + b"\r\n", id="no host"),
+        pytest.param(HEAD + b"Host: other\r\n\r\n", id="two hosts"),
+        pytest.param(HEAD + b"Authorization: a\r\n" * 2 + b"\r\n", id="two credentials"),
+        pytest.param(HEAD.replace(b"healthz", b"healthz?q=\xe9") + b"\r\n", id="raw bytes"),
+    ],
+)
+async def test_a_head_that_can_be_read_in_two_ways_is_400_and_the_last(
+    control: ControlClient, said: bytes
+) -> None:
+    head, body = await _told(control, said)
+
+    assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")), head
+    assert json.loads(body)["error"]["message"]

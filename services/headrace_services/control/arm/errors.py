@@ -41,7 +41,8 @@ def require_identity(request: web.Request) -> None:
 def _require_plain(request: web.Request) -> None:
     """Raises OtherProtocol. The parser leaves the body of these unread, and then takes it for one.
 
-    So a request could be hidden in the body of another.
+    So a request could be hidden in the body of another. Of two credentials, whoever stands in front
+    may have judged the other one.
     """
     other = request.method == "CONNECT" or "Upgrade" in request.headers
     if other or request.version not in (HttpVersion10, HttpVersion11):
@@ -49,6 +50,8 @@ def _require_plain(request: web.Request) -> None:
     codings = [coding.lower() for coding in request.headers.getall("Transfer-Encoding", ())]
     if codings and (codings != ["chunked"] or request.version == HttpVersion10):
         raise OtherProtocol("the only supported Transfer-Encoding is chunked, in HTTP/1.1")
+    if len(request.headers.getall("Authorization", ())) > 1:
+        raise OtherProtocol("the request has more than one Authorization header")
 
 
 async def refuse_expectation(request: web.Request, answer: web.StreamResponse) -> None:
