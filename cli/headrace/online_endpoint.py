@@ -308,7 +308,19 @@ def _score(call: Call, uri: str, headers: Mapping[str, str], body: bytes) -> Ans
         if error.label != OWN_REFUSAL:
             error.hint = f"the model answered {status}; its log has the traceback"
         error.more = "\n  ".join(_log_commands(call, answer))
+    elif answer.status == 404 and not call.text("deployment_name"):
+        error.hint = _routing_hint(call)
     raise error
+
+
+def _routing_hint(call: Call) -> str:
+    """What gives a request somewhere to go, by what the endpoint has."""
+    endpoint = call.text("name")
+    found = call.client.values(f"{path_of(endpoint)}/deployments")
+    if not found:
+        return f"headrace online-deployment create -e {endpoint} -f FILE --all-traffic"
+    name = found[0]["name"]
+    return f"headrace online-endpoint update -n {endpoint} --traffic {name}=100"
 
 
 def _log_commands(call: Call, answer: Answer) -> list[str]:

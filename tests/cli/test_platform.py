@@ -118,7 +118,9 @@ def test_an_endpoint_without_deployments_answers_with_the_known_words(
     body = tmp_path / "request.json"
     body.write_text("{}")
     words = ("online-endpoint", "invoke", "-n", endpoint, "-r", str(body))
-    assert "No valid deployments to route to" in platform.run(*words, code=3).stderr
+    refused = platform.run(*words, code=3).stderr
+    assert "No valid deployments to route to" in refused
+    assert f"hint: headrace online-deployment create -e {endpoint} -f FILE" in refused
     done = platform.run(*words, "-d", "blue", code=3)
     assert "Deployment name blue not found for this endpoint" in done.stderr
 

@@ -94,6 +94,9 @@ def test_a_home_with_a_space_in_its_name_serves(tmp_path: Path) -> None:
     try:
         platform.run("up", "--detach", *FREE)
         assert platform.status()["state"] == "running"
+        queried = platform.run("status", "-o", "tsv", "--query", "state").stdout
+        assert queried.strip() == "running"
+        assert "running" in platform.run("status", "-o", "table").stdout
         exported = platform.run("status", "-o", "env").stdout
         shown = subprocess.run(
             ["sh", "-c", f'{exported}\nprintf %s "$HEADRACE_HOME"'],

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from headrace import errors
+from headrace import output as output_of
 from headrace._version import VERSION
 from headrace.platform import running
 from headrace.platform import status_file as status_files
@@ -192,16 +193,19 @@ def _supervisors(home: Home) -> list[Any]:
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Choice(["json", "env", "text"]))
+@click.option(
+    "-o", "--output", metavar="FORMAT", help="text, env, or as of every command: json, table, ..."
+)
 def status(output: str | None) -> None:
     """Show what runs, and where. Exits 8 when the platform is down."""
     home = settings().home
     status_file = asyncio.run(_observed(home))
-    if output == "json":
-        click.echo(json.dumps(status_file.public(), indent=1))
-    elif output == "env":
+    chosen = replace(settings(), output=output or settings().output)
+    if chosen.output == "env":
         for name, value in status_file.environment().items():
             click.echo(f"export {name}='{value}'")
+    elif chosen.query or chosen.output not in (None, "text"):
+        output_of.show(status_file.public(), chosen)
     else:
         _show(status_file)
     if status_file.state == "down":
@@ -210,8 +214,6 @@ def status(output: str | None) -> None:
 
 async def _observed(home: Home) -> StatusFile:
     """The last status, held against what answers now."""
-    from dataclasses import replace
-
     from headrace.platform import probe, services, stop
 
     status_file = StatusFile.read(home)

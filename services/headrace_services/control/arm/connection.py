@@ -31,8 +31,8 @@ class HeadTooLarge(HeadraceError):
 
     def __init__(self) -> None:
         super().__init__(
-            f"the request line and headers are larger than {MAX_HEAD_BYTES // 1024} KiB "
-            f"or more than {MAX_FIELDS}",
+            f"the request line and headers are larger than {MAX_HEAD_BYTES // 1024} KiB, "
+            f"or there are more than {MAX_FIELDS} headers",
             target="headers",
         )
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from headrace_api.errors import InvalidInput
 from headrace_api.settings.catalog import COMPUTE, DATASTORE, SCHEDULE
 from headrace_services.control.arm.request import Call, object_at, text_at
+from headrace_services.control.assets.cron import check_cron
 from headrace_services.control.assets.registry import ResourceKind
 from headrace_services.control.blobs.http import CONTAINER
 from headrace_state.blob_location import DATASTORES
@@ -24,7 +25,6 @@ _VIEWS: Final = {
     "disabledonly": {False},
     "all": {True, False},
 }
-_CRON: Final = re.compile(r"[-0-9*,/]+")
 _AML_COMPUTE: Final = {
     "computeType": "AmlCompute",
     "provisioningState": "Succeeded",
@@ -173,12 +173,7 @@ def _schedule(properties: Mapping[str, Any]) -> dict[str, Any]:
 def _check_trigger(trigger: Mapping[str, Any]) -> None:
     match text_at(trigger, "triggerType").lower():
         case "cron":
-            fields = text_at(trigger, "expression").split()
-            if len(fields) != 5 or not all(_CRON.fullmatch(one) for one in fields):
-                raise InvalidInput(
-                    "a cron expression has five fields: minute, hour, day, month, weekday",
-                    target="properties.trigger.expression",
-                )
+            check_cron(text_at(trigger, "expression"))
         case "recurrence":
             if text_at(trigger, "frequency").lower() not in _FREQUENCIES:
                 raise InvalidInput(
