@@ -45,6 +45,14 @@ def test_a_client_that_trusts_ca_pem_accepts_every_local_name(tmp_path: Path, na
     _handshake(ensure_certificates(Home(tmp_path)), name)
 
 
+def test_endpoints_below_a_domain_are_accepted_once_it_is_asked_for(tmp_path: Path) -> None:
+    """As the ingress asks where HEADRACE_INGRESS_DOMAIN is set."""
+    served = ensure_certificates(Home(tmp_path), public_urls=("https://*.ml.example.org",))
+    _handshake(served, "houses.ml.example.org")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _handshake(served, "a.b.ml.example.org")
+
+
 def test_a_name_that_nobody_asked_for_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         _handshake(ensure_certificates(Home(tmp_path)), "example.org")

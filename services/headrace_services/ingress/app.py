@@ -135,7 +135,9 @@ class Ingress:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # Control makes them too; whoever starts first on a fresh home does it.
-        found = ensure_certificates(self._settings.home)
+        domain = self._settings.domain  # a wildcard stands for one label, as an endpoint is
+        names = (f"https://*.{domain}",) if domain else ()
+        found = ensure_certificates(self._settings.home, public_urls=names)
         context.load_cert_chain(found.certificate, found.key)
         context.set_alpn_protocols(["http/1.1"])
         return context
