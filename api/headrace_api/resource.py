@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
@@ -96,6 +97,7 @@ def with_overrides(source: YamlFile, overrides: Mapping[str, object]) -> YamlFil
     Raises InvalidInput when a path leads through something that is no block.
     """
     values = dict(source.values)
+    given: set[KeyPath] = set()
     for path, value in overrides.items():
         if value is None:
             continue
@@ -107,7 +109,8 @@ def with_overrides(source: YamlFile, overrides: Mapping[str, object]) -> YamlFil
                 raise InvalidResource(source, [Fault(key=tuple(parents), text="is not a block")])
             at[parent] = at = dict(inner or {})
         at[last] = value
-    return changed(source, values)
+        given.add((*parents, last))
+    return replace(changed(source, values), of_options=source.of_options | given)
 
 
 def changed(source: YamlFile, values: dict[str, Any]) -> YamlFile:
@@ -115,7 +118,7 @@ def changed(source: YamlFile, values: dict[str, Any]) -> YamlFile:
     lines = {
         key: line for key, line in source.lines.items() if _same_at(key, source.values, values)
     }
-    return YamlFile(path=source.path, values=values, lines=lines)
+    return replace(source, values=values, lines=lines)
 
 
 def _same_at(key: KeyPath, one: Any, other: Any) -> bool:

@@ -40,15 +40,20 @@ class YamlFile:
     """None when it came over the wire."""
     values: dict[str, Any]
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    of_options: frozenset[KeyPath] = frozenset()
+    """Keys whose values an option gave in place of the file: no fault of theirs is the file's."""
 
     def describe(self, fault: Fault) -> str:
         """`blue.yml:7: instance_count is 'two': ...`."""
         place = ""
-        if self.path is not None:
+        if self.path is not None and not self._of_option(fault.key):
             line = self._line(fault.key)
             place = f"{self.path.name}:{line}: " if line else f"{self.path.name}: "
         key = key_text(fault.key)
         return f"{place}{key} {fault.text}" if key else f"{place}{fault.text}"
+
+    def _of_option(self, key: KeyPath) -> bool:
+        return any(key[: len(one)] == one for one in self.of_options)
 
     def _line(self, key: KeyPath) -> int:
         while key and key not in self.lines:

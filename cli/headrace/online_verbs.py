@@ -13,6 +13,7 @@ GROUPS: Final = {
 
 _EP = "headrace.online_endpoint:"
 _FILE = "headrace.single_file:"
+_OLD = "headrace.verbs_of_2021:"
 _DEP = "headrace.online_deployment:"
 _EP_COLUMNS = "name provisioning_state auth_mode traffic mirror_traffic scoring_uri"
 _DEP_COLUMNS = (
@@ -30,16 +31,25 @@ VERBS: Final[tuple[Verb, ...]] = (
     ),
     verb(
         "online-endpoint delete",
-        _EP + "delete",
-        "Delete an endpoint and its deployments.",
+        _OLD + "delete",
+        "Delete an endpoint and its deployments, or one with --deployment.",
         required="--name -n",
         optional="--local, --no-wait, --yes -y",
+        ours="--deployment",
     ),
     verb(
         "online-endpoint get-credentials",
         _EP + "get_credentials",
         "Print the endpoint's keys or a token.",
         required="--name -n",
+    ),
+    verb(
+        "online-endpoint get-logs",
+        _OLD + "get_logs",
+        "Print the log of one of its deployments, as in 2021.",
+        required="--name -n, --deployment",
+        optional="--container -c, --lines -l (=5000), --local",
+        ours="--follow -f",
     ),
     verb(
         "online-endpoint invoke",

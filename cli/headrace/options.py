@@ -80,6 +80,7 @@ HELP: Final = {
     "--config": "Print a config.json for MLClient.from_config instead of export lines.",
     "--configuration": "How azure-ai-ml is configured: metadata, mfe or arguments.",
     "--container": "Which log: inference-server or storage-initializer; default inference-server.",
+    "--deployment": "The deployment of this endpoint that is meant.",
     "--deployment-name": "Send the request to this deployment, whatever its weight.",
     "--description": "Description.",
     "--display-name": "Display name.",

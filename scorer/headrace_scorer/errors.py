@@ -57,9 +57,9 @@ class ScriptFailed(StartFailed):
     ) -> None:
         words = "could not be loaded" if phase != "init" else "failed in init()"
         files = "\n".join(("\n\nFiles below AZUREML_MODEL_DIR:", *listing)) if listing else ""
-        super().__init__(
-            f"the scoring script {words}\n\n{traceback}{files}", target=kind, hint=hint
-        )
+        said = f"the scoring script {words}\n\n{traceback}{files}"
+        super().__init__(said, target=kind, hint=hint)
+        self.without_traceback = f"the scoring script {words}{files}"
         self.phase = phase
         self.kind = kind
         self.listing = listing

@@ -197,8 +197,10 @@ class Instance:
     async def _fail(self, failure: StartFailed) -> int:
         """Say why, in the heartbeat and in the log, and end."""
         self._error = failure
-        for name in (self._steps, self._console):
-            name.say(str(failure), level="E")
+        self._steps.say(str(failure), level="E")
+        # The worker has said the traceback there already.
+        words = failure.without_traceback if isinstance(failure, ScriptFailed) else str(failure)
+        self._console.say(words, level="E")
         log.error("instance failed", iid=self._launch.iid, code=failure.code)
         self._set(InstanceState.FAILED)
         await self._flush()

@@ -104,6 +104,9 @@ def test_a_file_is_read_with_overrides_and_faults_carry_lines(tmp_path: Path) ->
     path = tmp_path / "endpoint.yml"
     path.write_text("$schema: https://x\nname: my-endpoint\nauth_mode: key\n")
     assert OnlineEndpoint.from_yaml(path, {"name": "other", "tags.a": "b"}).name == "other"
+    with pytest.raises(InvalidInput) as of_an_option:
+        OnlineEndpoint.from_yaml(path, {"name": "Bad Name"})
+    assert of_an_option.value.message.startswith("name is 'Bad Name'"), "the file says another"
     path.write_text("name: my-endpoint\nauth_mod: key\ntags:\n  a: true\n")
     with pytest.raises(InvalidInput) as caught:
         OnlineEndpoint.from_yaml(path)

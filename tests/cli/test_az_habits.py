@@ -124,7 +124,7 @@ def test_a_wrong_value_of_an_option_is_not_blamed_on_a_line_of_the_file(tmp_path
     path = deployment(tmp_path)
     with pytest.raises(InvalidInput, match=r"blue\.yml: instance_count is 'two'"):
         edit.from_file(OnlineDeployment, call(file=str(path), set=("instance_count=two",)), {})
-    with pytest.raises(InvalidInput, match=r"blue\.yml: endpoint_name"):
+    with pytest.raises(InvalidInput, match=r"^endpoint_name is 'o1'"):
         edit.from_file(OnlineDeployment, call(file=str(path)), {"endpoint_name": "o1"})
 
 

@@ -351,3 +351,14 @@ def deployment_file(
         "instance_type: Standard_DS3_v2\ninstance_count: 1\n"
     )
     return file
+
+
+def test_the_verbs_of_2021_reach_a_deployment_through_its_endpoint(
+    platform: Platform, endpoint: str
+) -> None:
+    for words in (("get-logs",), ("delete", "-y")):
+        done = platform.run(
+            "endpoint", words[0], "-n", endpoint, "--deployment", "blue", *words[1:], code=3
+        )
+        assert "deployment 'blue'" in done.stderr
+    assert platform.json("endpoint", "show", "-n", endpoint)["name"] == endpoint
