@@ -15,7 +15,8 @@ def gc(dry_run: bool) -> None:
     """Delete what nothing refers to, once it is 8 days old.
 
     Uploads that no asset names, bytes without a name, and versions of what was given inline;
-    blocks of an upload that was never finished, an hour after the last one.
+    blocks of an upload that was never finished, an hour after the last one;
+    environments that no instance has used for two weeks, and what a killed build left.
 
     The platform does the same by itself once an hour.
     """

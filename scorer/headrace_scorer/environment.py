@@ -3,6 +3,7 @@
     <home>/environments/<digest>/          the environment, built where it stays
     <home>/environments/<digest>.complete  written last; without it the folder is rubble
     <home>/environments/<digest>.lock      held while building
+    <home>/environments/<digest>.used      held while an instance uses it (`environment_use`)
 
 A virtual environment holds absolute paths, so it is built in its final place and not renamed.
 """
@@ -24,7 +25,7 @@ from typing import Final
 
 from headrace_api import curated
 from headrace_bus.wire.launch import EnvironmentSpec
-from headrace_scorer import conda, interpreters, uv_command
+from headrace_scorer import conda, environment_use, interpreters, uv_command
 from headrace_scorer import image as images
 from headrace_scorer.conda import Requirements
 from headrace_scorer.interpreter_fetch import DOWNLOADS, find_or_fetch
@@ -105,10 +106,11 @@ async def ensure(planned: Plan, root: Path, say: Say) -> Path:
     folder = root / planned.digest
     complete = root / f"{planned.digest}.complete"
     python = folder / "bin" / "python"
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    await environment_use.hold(root, planned.digest)
     if complete.exists() and python.exists():
         say(f"environment {planned.digest[:12]} is cached")
         return python
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with _locked(root / f"{planned.digest}.lock"):
         if complete.exists() and python.exists():
             say(f"environment {planned.digest[:12]} was built by another instance in the meantime")

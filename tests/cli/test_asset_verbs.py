@@ -100,7 +100,14 @@ async def test_a_collection_leaves_what_is_young(control: ControlClient, tmp_pat
     dry = await headrace(control, "gc", "--dry-run")
     done = await headrace(control, "gc")
 
-    nothing = {"versions": 0, "uploads": 0, "names": 0, "blobs": 0, "size_bytes": 0}
+    nothing = {
+        "versions": 0,
+        "uploads": 0,
+        "names": 0,
+        "blobs": 0,
+        "environments": 0,
+        "size_bytes": 0,
+    }
     assert dry == nothing | {"dryRun": True}
     assert done == nothing | {"dryRun": False}
     told = (await headrace(control, "events", "-r", "2"))[0]

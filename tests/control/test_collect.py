@@ -95,6 +95,7 @@ async def collector(tmp_path: Path) -> AsyncIterator[Collector]:
             index=BlobIndex(names),
             blobs=FolderBlobs(tmp_path / "blobs"),
             stage=BlockStage(tmp_path / "blocks"),
+            environments=Path("none"),
             grace=timedelta(seconds=-60),
         )
 
@@ -166,6 +167,7 @@ async def test_what_is_young_stays(collector: Collector) -> None:
         index=collector.index,
         blobs=collector.blobs,
         stage=collector.stage,
+        environments=Path("none"),
     )
 
     found = await usual.run(dry=False)

@@ -55,6 +55,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             index=BlobIndex(names),
             blobs=FolderBlobs(tmp_path / "blobs"),
             stage=BlockStage(tmp_path / "blocks"),
+            environments=Path("none"),
             grace=timedelta(seconds=-60),
         )
         made = Place(collector, specs, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from headrace_api.home import Home
 from headrace_api.machine import cpu_count, gpu_count
 from headrace_api.settings.capacity import Host
 from headrace_bus.client.connection import Bus
@@ -94,7 +95,7 @@ def build_handlers(
     signer = SasSigner.open(settings.home)
     specs = Repository(stores.specs, Spec)
     operations = Operations(Repository(stores.states, Operation), ids)
-    collector = _collector(stores, specs)
+    collector = _collector(stores, specs, settings.home)
     assets = asset_handlers.furnish(ids, signer, specs, stores.blobs, collector)
     writes = ResourceWrites(
         specs=specs,
@@ -195,11 +196,12 @@ def _issuers(settings: Settings, stores: Stores, ids: ArmIds, fleet: Reconciler)
     )
 
 
-def _collector(stores: Stores, specs: Repository[Spec]) -> Collector:
+def _collector(stores: Stores, specs: Repository[Spec], home: Home) -> Collector:
     return Collector(
         specs=specs,
         states=stores.states,
         index=stores.index,
         blobs=stores.folder,
         stage=stores.stage,
+        environments=home.environments,
     )

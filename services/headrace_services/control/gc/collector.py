@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -22,6 +23,7 @@ from headrace_bus.store.blob_index import BlobIndex
 from headrace_bus.store.blobs import FolderBlobs
 from headrace_bus.store.bucket import Bucket
 from headrace_bus.store.lease import Lease
+from headrace_scorer.environment_use import collect as collect_environments
 from headrace_services.control.arm.request import Answer, Call
 from headrace_services.control.assets.anonymous import Versions
 from headrace_services.control.blobs.uploads import BlockStage
@@ -59,6 +61,8 @@ class Collected:
     """With those that were never finished: their blocks wait for a list in vain."""
     names: int = 0
     blobs: int = 0
+    environments: int = 0
+    """That no instance has used for two weeks, or whose builder was killed."""
     size_bytes: int = 0
 
 
@@ -71,6 +75,8 @@ class Collector:
     index: BlobIndex
     blobs: FolderBlobs
     stage: BlockStage
+    environments: Path
+    """The folder of this host's environments."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     grace: timedelta = GRACE
 
@@ -120,14 +126,18 @@ class Collector:
         going = _only_in(await self.index.containers(), set(garbage)) if dry else set()
         blobs, size_bytes = await self._bytes(lease, going, dry=dry)
         unfinished = await self.stage.drop_idle(dry=dry)
+        environments, freed = await asyncio.to_thread(
+            collect_environments, self.environments, now_s=self.now().timestamp(), dry=dry
+        )
         found = Collected(
             versions=len(versions),
             uploads=len(garbage) + len(unfinished),
             names=names,
             blobs=blobs,
-            size_bytes=size_bytes + sum(unfinished),
+            environments=environments,
+            size_bytes=size_bytes + sum(unfinished) + freed,
         )
-        if any((versions, names, blobs, unfinished)):
+        if any((versions, names, blobs, unfinished, environments)):
             log.info("garbage collected", dry=dry, **asdict(found))
         return found
 
