@@ -34,12 +34,12 @@ def test_the_demo_holds_and_leaves_nothing(tmp_path: Path, words: tuple[str, ...
 def test_the_demo_uses_a_running_platform_and_leaves_what_is_not_its_own(
     platform: Platform, bench: Workbench
 ) -> None:
-    bench.endpoint("mine")
+    bench.endpoint("houses")  # as README's first endpoint is named
 
     done = platform.run("demo", "--once", "--no-build")
 
     assert "already up" in done.stderr
-    assert [one["name"] for one in platform.json("online-endpoint", "list")] == ["mine"]
+    assert [one["name"] for one in platform.json("online-endpoint", "list")] == ["houses"]
     assert platform.status()["state"] == "running"
 
 

@@ -18,7 +18,7 @@ from headrace.demo.traffic import Caller
 from headrace_api.home import Home
 from headrace_scaler.compute.folder import InstanceFolder
 
-ENDPOINT = "houses"
+ENDPOINT = "demo-houses"  # README's first endpoint is `houses`
 REQUESTS = 500
 MIRROR_PERCENT = 20
 REPLACED_BOUND_S = 30.0
