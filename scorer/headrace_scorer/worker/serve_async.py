@@ -91,9 +91,10 @@ class AsyncLoop(asyncio.Protocol):
         running, reply = self._service.begin(call)
         if running is not None:
             try:
-                value = self._service.script.run(**running.arguments)
-                if inspect.isawaitable(value):
-                    value = await _bounded(value, self._service.timeout_s)
+                with self._service.flask.of(running.call):
+                    value = self._service.script.run(**running.arguments)
+                    if inspect.isawaitable(value):
+                        value = await _bounded(value, self._service.timeout_s)
                 made = answers.stream_of(value)
                 if made is not None:
                     await self._stream(number, running, made)

@@ -59,7 +59,8 @@ class SyncLoop:
         if running is not None:
             try:
                 self._alarm(self._service.timeout_s)
-                value = self._service.script.run(**running.arguments)
+                with self._service.flask.of(running.call):
+                    value = self._service.script.run(**running.arguments)
                 made = answers.stream_of(value)
                 if made is not None:
                     self._stream(number, running, made)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from . import answers, frames, inputs, lifetime, shared_file
 from .console import AccessLog, log
+from .flask_context import FlaskContext
 from .frames import Call, Pairs, Reply
 from .script import Script, user_traceback
 from .swagger import Swagger
@@ -47,6 +48,7 @@ class Service:
         self._timeout_ms = timeout_ms
         self._swagger = swagger
         self._access = AccessLog()
+        self.flask = FlaskContext()
 
     def begin(self, call: Call) -> tuple[Running | None, Reply | None]:
         """Either a request that `run` must now answer, or its answer at once."""
