@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import Specifier
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -145,14 +146,14 @@ def caps(packages: Iterable[str]) -> tuple[str, ...]:
     `packages` are requirement lines. A wheel of scikit-learn 1.2 was built before numpy 2 and
     crashes beside it, but the resolver knows of no bound. What a line bounds itself stays its own.
     """
-    pinned: dict[str, Version] = {}
+    pinned: dict[str, Specifier] = {}
     bounded: set[str] = set()
     for line in packages:
         if (one := _requirement(line)) is not None and one.specifier:
             bounded.add(canonicalize_name(one.name))
-            if (version := _series_of(one)) is not None:
-                pinned[canonicalize_name(one.name)] = version
-    found = [bound for name, version in pinned.items() for bound in _beside(name, version)]
+            if (clause := _upper(one)) is not None:
+                pinned[canonicalize_name(one.name)] = clause
+    found = [bound for name, clause in pinned.items() for bound in _beside(name, clause)]
     return tuple(dict.fromkeys(one for one in found if _library(one) not in bounded))
 
 
@@ -163,17 +164,21 @@ def _requirement(line: str) -> Requirement | None:
         return None
 
 
-def _series_of(requirement: Requirement) -> Version | None:
-    """The version a requirement is held to, by `==`, `~=`, or `<=`."""
-    for clause in requirement.specifier:
-        if clause.operator in ("==", "~=", "<="):
-            return Version(clause.version.removesuffix(".*"))
-    return None
+def _upper(requirement: Requirement) -> Specifier | None:
+    """The clause that says how new a library may be."""
+    found = [one for one in requirement.specifier if one.operator in ("==", "~=", "<=", "<")]
+    return found[0] if found else None
 
 
-def _beside(library: str, version: Version) -> tuple[str, ...]:
-    """The bounds of the newest known series that is no newer than the version."""
-    older = [one for one in SERIES.get(library, ()) if Version(one.version) <= version]
+def _beside(library: str, clause: Specifier) -> tuple[str, ...]:
+    """The bounds of the newest known series that the clause allows."""
+    most = Version(clause.version.removesuffix(".*"))
+    series = [(Version(one.version), one) for one in SERIES.get(library, ())]
+    older = [
+        one
+        for version, one in series
+        if version < most or (version == most and clause.operator != "<")
+    ]
     bounds = older[-1].beside if older else ()
     return tuple(one for one in bounds if "<" in one)
 

@@ -60,6 +60,7 @@ _NATIVE: Final = frozenset(
 _LIBRARY: Final = re.compile(r"lib(?!rosa|cst|sass|clang|tmux|tpu|linear-py|ipld|archive-c).*")
 _TOOLCHAIN: Final = re.compile(
     r"_.*|.*_linux-64|ld_impl.*|aws-(c|crt|checksums|sdk).*|cuda-.*|xorg-.*|r-.*|gst-.*|boost-cpp.*"
+    r"|java-.*|.*-cos[67]-.*"
 )
 
 

@@ -2,8 +2,9 @@
 
 A script may create, replace and remove files in its view without any other instance seeing it.
 Where the file system can, files are clones, which are copied as they are written to. Else small
-models are copied; the files of large ones are hard links, read-only, and what writes to one all the
-same (only root can) is noticed before the next instance uses it (`assets.materialise`).
+models are copied; the files of large ones are hard links, read-only. A script that makes one of
+those writable and writes into it changes it for the instances that share it; that is noticed, and
+mended, before the next instance uses it (`assets.materialise`).
 """
 
 from __future__ import annotations

@@ -122,6 +122,7 @@ def test_the_export_of_a_conda_environment_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "on_pypi"),
     [
+        ("java-jdk", ""),
         ("ffmpeg", ""), ("libgomp", ""), ("gxx_linux-64", ""), ("r-base", ""), ("cuda-toolkit", ""),
         ("librosa", "librosa"), ("libcst", "libcst"), ("pandas", "pandas"), ("cmake", "cmake"),
         ("python-graphviz", "graphviz"), ("graphviz", ""), ("pytorch", "torch"),
