@@ -15,6 +15,7 @@ from headrace_api.errors import InvalidInput
 from headrace_api.home import Home
 from headrace_bus.client.credentials import Credentials
 from headrace_bus.client.identity import Identities
+from headrace_bus.client.jwt import Permissions
 from headrace_bus.client.nkeys import KeyKind, KeyPair
 from headrace_bus.client.roles import Role
 from headrace_bus.client.server import EmbeddedServer, accepts
@@ -37,6 +38,24 @@ async def test_an_instance_uses_its_own_subjects(
         assert await instance.may_subscribe(subjects.instance_control(BLUE))
         assert await instance.may_subscribe("_INBOX_i1.>")
         assert await instance.may_publish(subjects.heartbeat(BLUE))
+
+
+def test_a_file_with_the_rights_of_another_release_is_minted_anew(
+    identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wider = Permissions(publish=(">",), subscribe=(">",))
+    monkeypatch.setattr("headrace_bus.client.identity.permissions", lambda role: wider)
+    old = identities.ensure_role(Role.INGRESS).read_text()
+    monkeypatch.undo()
+
+    new = identities.ensure_role(Role.INGRESS).read_text()
+    again = identities.ensure_role(Role.INGRESS)
+
+    assert new != old
+    assert again.read_text() == new
+    assert stat.S_IMODE(again.stat().st_mode) == 0o600
+    again.write_text("damaged")
+    assert identities.ensure_role(Role.INGRESS).read_text() not in (old, new, "damaged")
 
 
 @pytest.mark.parametrize("other", [GREEN, SIBLING], ids=["other deployment", "sibling"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from headrace_api.errors import InvalidInput
 from headrace_api.home import Home
 from headrace_api.private_files import PRIVATE_FOLDER, write_private, write_private_once
 from headrace_bus.client import jwt
@@ -51,6 +52,17 @@ class Identities:
         path = self._home.credentials / f"{Role(role)}.creds"
         write_private(path, self.role_credentials(role))
         return path
+
+    def ensure_role(self, role: Role) -> Path:
+        """As `mint_role`, unless the file that is there grants what this release grants."""
+        path = self._home.credentials / f"{role}.creds"
+        try:
+            kept = Credentials.read(path).jwt
+        except InvalidInput:  # missing, or damaged
+            return self.mint_role(role)
+        if jwt.grants(kept, self.account, permissions(role)):
+            return path
+        return self.mint_role(role)
 
     def role_credentials(self, role: Role | str) -> str:
         """Return the text of new credentials of this role, which lie in no file: a secret."""

@@ -117,12 +117,28 @@ def _allow(subjects: tuple[str, ...]) -> dict[str, Any]:
 
 def subject(signed: str) -> str:
     """Whom a JWT of ours is about; empty when it cannot be read. The signature is not checked."""
+    return str(_claims(signed).get("sub", ""))
+
+
+def grants(signed: str, account: KeyPair, permissions: Permissions) -> bool:
+    """Whether a user's JWT is of this account and gives these rights and no others."""
+    claims = _claims(signed)
+    user = claims.get("nats")
+    return (
+        claims.get("iss") == account.public
+        and isinstance(user, dict)
+        and {key: user.get(key) for key in ("pub", "sub")} == permissions.claims()
+    )
+
+
+def _claims(signed: str) -> dict[str, Any]:
+    """Empty when they cannot be read."""
     try:
         _, claims, _ = signed.split(".")
-        padded = claims + "=" * (-len(claims) % 4)
-        return str(json.loads(base64.urlsafe_b64decode(padded))["sub"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        found = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _sign(issuer: KeyPair, subject: str, name: str, nats: dict[str, Any]) -> str:

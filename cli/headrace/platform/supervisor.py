@@ -140,8 +140,7 @@ class Supervisor:
         )
         identities = Identities(self._home)
         for role in (Role.CONTROL, Role.INGRESS, Role.ROUTER, Role.CALLER):
-            if not (self._home.credentials / f"{role}.creds").exists():
-                identities.mint_role(role)
+            identities.ensure_role(role)
         return self._server.url, None
 
     def _planned(self, ports: Ports, url: str, credentials: Path | None) -> list[ServiceProcess]:
